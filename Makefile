@@ -1,0 +1,60 @@
+# The only entry point. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
+BIN := .venv/bin
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/devstack/pyproject.toml))
+
+help: ## what can be done here
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: .venv/members.stamp ## make .venv: locked requirements and every package of the workspace, editable
+
+.venv/requirements.stamp: requirements.txt deploy/venv.sh
+	@bash deploy/venv.sh .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/members.stamp: .venv/requirements.stamp $(addsuffix /pyproject.toml,$(MEMBERS))
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(MEMBERS))
+	$(BIN)/python -m pip check
+	@touch $@
+
+lock: setup ## resolve requirements.in into requirements.txt anew, with hashes
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --output-file requirements.txt requirements.in
+
+fmt: setup ## format, and mend what the linter can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: setup ## ruff, formatting, types, architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup lint ## everything: lint, then all tests on a local stack of their own
+	$(BIN)/python -m pytest
+
+demo: up ## the invitation night, told by the running stack
+	$(BIN)/python demo/story.py
+
+up: setup ## start the local stack in the background
+	$(BIN)/devstack up
+
+down: setup ## stop it
+	$(BIN)/devstack down
+
+status: setup ## what runs, and where it listens
+	$(BIN)/devstack status
+
+bench: setup ## ratios against hand-written anchors
+	$(BIN)/python bench/run.py
+
+clean: ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help setup lock fmt lint test demo up down status bench clean
