@@ -1,0 +1,194 @@
+"""CloudEvents 1.0 in Kafka's binary mode: the attributes are headers, the value is the data as JSON (SPEC §9)."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from contracts.event import REGISTRY, Event
+
+CONTENT_TYPE: Final = "application/json"
+ATTRIBUTE_CHARACTERS_MAX: Final = 512  # ids and a traceparent are far shorter; a longer header is not ours
+ERRORS_SHOWN_MAX: Final = 3  # enough to mend a message; a reason is stored and logged
+VERSIONED: Final = re.compile(r"(?P<name>[a-z_.]+)\.v[1-9][0-9]{0,4}")
+
+
+class Undecodable(Exception):
+    """The bytes are not a message of this envelope, or not the data of its type. Never repeats the data itself."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnknownType(Exception):
+    """No version of this event is known here."""
+
+    def __init__(self, type_: str) -> None:
+        super().__init__(f"unknown type {type_}")
+        self.type = type_
+
+
+class UnknownVersion(Exception):
+    """The event is known, but not in this version."""
+
+    def __init__(self, type_: str) -> None:
+        super().__init__(f"unknown version {type_}")
+        self.type = type_
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The CloudEvents attributes of one message.
+
+    `correlation_id` is the request that set it all off, `causation_id` the event that led to this one directly.
+    `versions` are all types that were published side by side under this id; a consumer acts on the highest it knows.
+    """
+
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    partition_key: str
+    correlation_id: str
+    causation_id: str | None = None
+    traceparent: str | None = None
+    versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One Kafka record, ready to be sent."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def to_message(event: Event, meta: Meta) -> Message:
+    """Render an event. ValueError if `meta` is that of another event, or its time is not in UTC."""
+    if (meta.type, meta.subject, meta.partition_key) != (event.TYPE, event.subject, event.key):
+        message = f"the attributes of {meta.type} {meta.subject} do not fit {event.TYPE} {event.subject}"
+        raise ValueError(message)
+    if meta.time.utcoffset() != timedelta(0):
+        message = f"the time of {meta.type} is not in UTC"
+        raise ValueError(message)
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": meta.id,
+        "ce_type": meta.type,
+        "ce_source": meta.source,
+        "ce_subject": meta.subject,
+        "ce_time": f"{meta.time.isoformat(timespec='milliseconds')[:-6]}Z",
+        "ce_partitionkey": meta.partition_key,
+        "ce_correlationid": meta.correlation_id,
+        "ce_causationid": meta.causation_id,
+        "ce_versions": ",".join(meta.versions),
+        "traceparent": meta.traceparent,
+        "content-type": CONTENT_TYPE,
+    }
+    return Message(
+        topic=event.TOPIC,
+        key=event.key.encode(),
+        value=event.model_dump_json(exclude_defaults=True).encode(),
+        headers=[(name, value.encode()) for name, value in headers.items() if value],
+    )
+
+
+def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
+    """Read the attributes of a message. Undecodable if one is missing or malformed; foreign headers are ignored."""
+    attributes = _Attributes(headers)
+    if attributes.required("ce_specversion") != "1.0":
+        raise Undecodable("ce_specversion is not 1.0")
+    if attributes.required("content-type").partition(";")[0].strip().lower() != CONTENT_TYPE:
+        raise Undecodable(f"content-type is not {CONTENT_TYPE}")
+    versions = attributes.optional("ce_versions")
+    return Meta(
+        id=attributes.required("ce_id"),
+        type=attributes.required("ce_type"),
+        source=attributes.required("ce_source"),
+        subject=attributes.required("ce_subject"),
+        time=_instant(attributes.required("ce_time")),
+        partition_key=attributes.required("ce_partitionkey"),
+        correlation_id=attributes.required("ce_correlationid"),
+        causation_id=attributes.optional("ce_causationid"),
+        traceparent=attributes.optional("traceparent"),
+        versions=tuple(versions.split(",")) if versions else (),
+    )
+
+
+def event_of(meta: Meta, value: bytes | None, key: bytes | None = None) -> Event:
+    """Read the data of a message; with `key`, that it is the record's key too.
+
+    Raises UnknownType, UnknownVersion, and Undecodable for whatever else is wrong with the bytes.
+    """
+    event_class = REGISTRY.get(meta.type)
+    if event_class is None:
+        raise _unknown(meta.type)
+    if value is None:
+        raise Undecodable("the message has no value")
+    try:
+        if b"NaN" in value or b"Infinity" in value:  # pydantic's parser takes them, JSON does not
+            from_json(value, allow_inf_nan=False)
+        event = event_class.model_validate_json(value)
+    except ValidationError as error:
+        raise Undecodable(_reason(error)) from None  # the cause would carry the data into logs
+    except ValueError as error:
+        raise Undecodable(f"not JSON: {error}") from None
+    if meta.partition_key != event.key or (key is not None and key != event.key.encode()):
+        raise Undecodable(f"the key is not the data's {event_class.KEY}")
+    return event
+
+
+class _Attributes:
+    """The headers of one message by name, read with their limits."""
+
+    def __init__(self, headers: Sequence[tuple[str, bytes | None]]) -> None:
+        self._values: Mapping[str, bytes | None] = dict(headers)
+
+    def optional(self, name: str) -> str | None:
+        value = self._values.get(name)
+        if not value:
+            return None
+        if len(value) > ATTRIBUTE_CHARACTERS_MAX:
+            raise Undecodable(f"{name} is longer than {ATTRIBUTE_CHARACTERS_MAX} characters")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Undecodable(f"{name} is not UTF-8") from None
+
+    def required(self, name: str) -> str:
+        value = self.optional(name)
+        if value is None:
+            raise Undecodable(f"{name} is missing")
+        return value
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise Undecodable("ce_time is not RFC 3339") from None
+    if instant.utcoffset() != timedelta(0):
+        raise Undecodable("ce_time is not in UTC")
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000, tzinfo=UTC)
+
+
+def _unknown(type_: str) -> UnknownType | UnknownVersion:
+    versioned = VERSIONED.fullmatch(type_)
+    if versioned and any(known.startswith(f"{versioned['name']}.v") for known in REGISTRY):
+        return UnknownVersion(type_)
+    return UnknownType(type_)
+
+
+def _reason(error: ValidationError) -> str:
+    """Say what is wrong where, without the input."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [f"{'.'.join(map(str, e['loc'])) or 'data'}: {e['msg']}" for e in errors[:ERRORS_SHOWN_MAX]]
+    return "; ".join([*shown, *(["…"] if len(errors) > ERRORS_SHOWN_MAX else [])])

@@ -1,0 +1,35 @@
+"""What rtc-control tells: whether a session's sources are being photographed (SPEC §7)."""
+
+from contracts.event import SessionEvent
+from contracts.values import Flag, Instant, Token
+
+
+class _SnapshotEvent(SessionEvent):
+    """The snapshot task of one source."""
+
+    room_id: Token
+    task_id: Token
+    running: Flag
+    since: Instant
+
+
+class RtcSnapshotChangedV1(
+    _SnapshotEvent,
+    type="rtc.snapshot_changed.v1",
+    topic="rtc-control",
+    key="session_id",
+    subject="task_id",
+    draft=True,
+):
+    """Snapshots of a source run, or stand still, `since` then: the vendor said so."""
+
+
+class RtcSnapshotOverdueV1(
+    _SnapshotEvent,
+    type="rtc.snapshot_overdue.v1",
+    topic="rtc-control",
+    key="session_id",
+    subject="task_id",
+    draft=True,
+):
+    """Snapshots may still be `running` though an exclusive has begun: somebody must look."""

@@ -1,0 +1,195 @@
+"""What the sessions service tells: what is on air, and who may watch it (SPEC §4)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.event import Event, SessionEvent
+from contracts.goals import Conditions, Context, GoalKind, Outcome
+from contracts.values import (
+    Data,
+    Diamonds,
+    EscrowId,
+    Flag,
+    Instant,
+    ObjectIdStr,
+    Preset,
+    Price,
+    PricePreset,
+    Seconds,
+    Token,
+    Viewers,
+)
+
+AuthorizationReason = Literal["agreed", "extended", "paid", "ticket", "private", "exclusive_ended"]
+RevocationReason = Literal["refunded", "extension_rejected", "reversed"]
+ReversalReason = Literal["session_ended", "exclusive_to_another", "exclusive_over", "extension_rejected"]
+
+
+class Prices(Data):
+    """Diamonds per step; a preset without a price is not for sale."""
+
+    sd: Price | None = None
+    exclusive: Price | None = None
+
+
+class Source(Data):
+    """A camera or encoder in the session's room, and the snapshot task that watches it."""
+
+    room_id: Token
+    session_id: ObjectIdStr
+    task_id: Token
+    kind: Token
+
+
+Sources = Annotated[tuple[Source, ...], Field(max_length=50)]
+
+
+class Statuses(Data):
+    """When the session began, and when it ended."""
+
+    created: Instant
+    ended: Instant | None
+
+
+class _SessionState(SessionEvent):
+    """A session as it is after the event, whole."""
+
+    active: Flag
+    prices: Prices
+    preset: Preset
+    sources: Sources
+    statuses: Statuses
+    exclusive_to: Viewers
+
+
+class SessionStartedV1(
+    _SessionState, type="session.started.v1", topic="sessions", key="session_id", subject="session_id"
+):
+    """A streamer is on air."""
+
+
+class SessionUpdatedV1(
+    _SessionState, type="session.updated.v1", topic="sessions", key="session_id", subject="session_id"
+):
+    """Prices, preset, sources, or to whom alone the session belongs have changed."""
+
+
+class SessionEndedV1(_SessionState, type="session.ended.v1", topic="sessions", key="session_id", subject="session_id"):
+    """The broadcast is over, for good, since `statuses.ended`. Told once a session."""
+
+
+class SessionGoalAddedV1(
+    SessionEvent, type="session.goal_added.v1", topic="sessions", key="session_id", subject="goal_id"
+):
+    """A goal is part of its session now; whoever watches may be told (the seeds' `goal.added`)."""
+
+    goal_id: ObjectIdStr
+    kind: GoalKind
+    conditions: Conditions
+    context: Context
+
+
+class SessionGoalClosedV1(
+    SessionEvent, type="session.goal_closed.v1", topic="sessions", key="session_id", subject="goal_id"
+):
+    """Whether an ended promise was `kept`, by what was on air and who could watch. Told once; money follows it."""
+
+    goal_id: ObjectIdStr
+    kind: GoalKind
+    outcome: Outcome
+    kept: Flag
+    funding_goal_id: ObjectIdStr | None = None
+    trigger_exclusive_goal_id: ObjectIdStr | None = None
+
+
+class _PermissionEvent(SessionEvent):
+    """A viewer's permission, and what made it change."""
+
+    viewer_id: ObjectIdStr
+    goal_id: ObjectIdStr | None = None
+    exclusive_goal_id: ObjectIdStr | None = None
+    payment_id: ObjectIdStr | None = None
+    escrow_id: EscrowId | None = None
+    earning_id: ObjectIdStr | None = None
+    gift_id: ObjectIdStr | None = None
+
+
+class SessionViewerAuthorizedV1(
+    _PermissionEvent,
+    type="session.viewer_authorized.v1",
+    topic="sessions",
+    key="session_id",
+    subject="viewer_id",
+):
+    """A viewer may watch: the permission is written, so the next token call succeeds.
+
+    `nbf` and `exp` are the viewer's whole paid time after it, `duration` the seconds that this cause gave. They are
+    null for `ticket` and `exclusive_ended`, which give no time. `exclusive_goal_id`: what a payment was made for.
+    """
+
+    preset: Preset
+    nbf: Instant | None
+    duration: Seconds | None
+    exp: Instant | None
+    reason: AuthorizationReason
+
+
+class Remaining(Data):
+    """All that a viewer still has in a session: paid time (null if none), a ticket, a kept private goal."""
+
+    nbf: Instant | None
+    exp: Instant | None
+    ticket: Flag
+    private: Flag
+
+
+class SessionViewerRevokedV1(
+    _PermissionEvent,
+    type="session.viewer_revoked.v1",
+    topic="sessions",
+    key="session_id",
+    subject="viewer_id",
+):
+    """Something of a viewer's was taken back. `remaining` replaces what was known; who has nothing left is cut off."""
+
+    reason: RevocationReason
+    remaining: Remaining
+
+
+class SessionPaymentRequestedV1(
+    SessionEvent, type="session.payment_requested.v1", topic="sessions", key="session_id", subject="payment_id"
+):
+    """A viewer buys `duration` seconds at the price of `preset`; with an `exclusive_goal_id`, of that exclusive."""
+
+    payment_id: ObjectIdStr
+    payer_id: ObjectIdStr
+    amount_diamonds: Diamonds
+    duration: Seconds
+    preset: PricePreset
+    exclusive_goal_id: ObjectIdStr | None = None
+
+
+class SessionPaymentReversedV1(
+    SessionEvent, type="session.payment_reversed.v1", topic="sessions", key="session_id", subject="payment_id"
+):
+    """The time that a payment bought could not be given: pay it back, once."""
+
+    payment_id: ObjectIdStr
+    payer_id: ObjectIdStr
+    amount_diamonds: Diamonds
+    reason: ReversalReason
+
+
+class ViewerBlockedV1(Event, type="viewer.blocked.v1", topic="sessions", key="streamer_id", subject="viewer_id"):
+    """A streamer blocks a viewer: no invitation and no channel of this streamer until unblocked."""
+
+    streamer_id: ObjectIdStr
+    viewer_id: ObjectIdStr
+
+
+class ViewerUnblockedV1(Event, type="viewer.unblocked.v1", topic="sessions", key="streamer_id", subject="viewer_id"):
+    """A streamer takes a block back."""
+
+    streamer_id: ObjectIdStr
+    viewer_id: ObjectIdStr

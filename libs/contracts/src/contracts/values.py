@@ -1,0 +1,79 @@
+"""The words of the wire: ids, money, time and the few names that several owners' events share (SPEC §1)."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictBool, StringConstraints
+from pydantic_core import CoreSchema, core_schema
+
+
+def _rfc3339(value: datetime) -> str:
+    """Write an instant in UTC with milliseconds: `2026-11-21T11:35:00.123Z`."""
+    return f"{value.isoformat(timespec='milliseconds')[:-6]}Z"  # the schema below admits offset +00:00 only
+
+
+class _UtcInstant:
+    """Validates in pydantic's core, without a call into Python: thousands of events a second are read."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.datetime_schema(
+            strict=True,
+            tz_constraint=0,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                _rfc3339, return_schema=core_schema.str_schema(), when_used="json"
+            ),
+        )
+
+
+Instant = Annotated[datetime, _UtcInstant]
+"""A moment in UTC, to the millisecond; any other offset, and none, is refused. RFC 3339 on the wire."""
+
+Seconds = Annotated[int, Field(strict=True, ge=0, le=10**9)]
+"""A duration in whole seconds."""
+
+Diamonds = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+"""An amount of money, in whole diamonds."""
+
+Price = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+"""Diamonds per step (SPEC §4)."""
+
+Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+"""How many: tickets, performed seconds, diamonds or people, as the field says."""
+
+Flag = StrictBool
+
+ObjectIdStr = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
+"""An id of ours: a MongoDB ObjectId as 24 lower-case hex digits."""
+
+Token = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
+"""An id that is not ours to shape (a client, a room, a vendor's task, a cause): printable ASCII without blanks."""
+
+ProductId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+"""A fixed record of the shop, such as `livestream-show-ticket_1200`."""
+
+EscrowId = Annotated[str, StringConstraints(pattern=r"^(show_funding|trigger_exclusive|trigger_private):[0-9a-f]{24}$")]
+"""The escrow of one promise: its kind, and the id of the goal that made it (SPEC §5)."""
+
+PassKind = Annotated[str, StringConstraints(pattern=r"^livestream_pass(_[0-9a-f]{24})?$")]
+"""A pass for every stream, or for the streamer it names (SPEC §8)."""
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+Preset = Literal["preview", "sd"]
+"""What a viewer may watch: free or paid streaming."""
+
+PricePreset = Literal["sd", "exclusive"]
+"""Which price of a session counts: that of watching, or of being the only one who watches."""
+
+Viewers = Annotated[tuple[ObjectIdStr, ...], Field(max_length=10)]
+"""The few viewers of an exclusive (one, today). Never a list that grows with the audience."""
+
+
+class Data(BaseModel):
+    """Frozen data. A field that defaults to None is left off the wire; any other is always there, null or not.
+
+    Unknown fields are ignored on reading, so that an optional field can be added to a released version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
