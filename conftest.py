@@ -1,0 +1,95 @@
+"""Fixtures of every test: real servers, real databases, and one service alone on them.
+
+Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, containers with `TEST_BACKEND=docker`, else a devstack of
+the tests' own, beside any that is running.
+"""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from chassis import ids
+from chassis.clock import Clock
+from chassis.mongo import Driver, Mongo
+from chassis.service import Service
+from chassis.testing import Solo
+
+SoloOf = Callable[..., Awaitable[Solo]]
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the real servers are."""
+
+    mongo_url: str
+    kafka_bootstrap: str
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """MongoDB as a replica set and Kafka, started once for the whole run."""
+    if os.environ.get("MONGO_URL"):
+        yield Servers(os.environ["MONGO_URL"], os.environ.get("KAFKA_BOOTSTRAP", ""))
+        return
+    from devstack.stack import Stack  # noqa: PLC0415 - only when nothing else is named
+
+    with tempfile.TemporaryDirectory(prefix="footlights-test-") as data:
+        stack = Stack(data=Path(data), only=("mongod", "kafka"))
+        stack.start()
+        try:
+            yield Servers(stack.mongo_url, stack.kafka_bootstrap)
+        finally:
+            stack.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_driver() -> Driver:
+    """The driver under test: `make test` runs the chassis' tests with each."""
+    return cast("Driver", os.environ.get("MONGO_DRIVER", "motor"))
+
+
+@pytest.fixture(scope="session")
+async def mongo(servers: Servers, mongo_driver: Driver) -> AsyncIterator[Mongo]:
+    """One connection for the whole run."""
+    connection = Mongo(servers.mongo_url, mongo_driver)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A prefix that nobody else uses, for databases, topics and groups."""
+    return f"t{ids.new_id()[12:]}"
+
+
+@pytest.fixture(scope="session")
+async def _databases(mongo: Mongo) -> AsyncIterator[dict[str, list[str]]]:
+    """Databases that are free to be used again, by service: making indexes is dear, deleting documents is not."""
+    free: dict[str, list[str]] = {}
+    yield free
+    for names in free.values():
+        for name in names:
+            await mongo.client.drop_database(name)
+
+
+@pytest.fixture
+async def solo_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterator[SoloOf]:
+    """Start one service alone on a database of its own: `solo = await solo_of(SERVICE, STEP_SECONDS=60)`."""
+    used: list[tuple[Solo, str, str]] = []
+
+    async def start(service: Service, *, clock: Clock | None = None, **env: Any) -> Solo:
+        key = f"{service.name}-{id(service)}"
+        name = _databases.setdefault(key, []).pop() if _databases.get(key) else f"t-{service.package}-{ids.new_id()}"
+        solo = await Solo.start(service, mongo, mongo.database(name), clock=clock, env=env)
+        used.append((solo, key, name))
+        return solo
+
+    yield start
+    for solo, key, name in used:
+        await solo.clear()
+        await solo.runtime.outside.http.aclose()
+        _databases[key].append(name)

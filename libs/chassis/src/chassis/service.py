@@ -1,0 +1,109 @@
+"""The table of a service: what it listens to and what it does then. Nothing registers itself."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from contracts import Event
+from fastapi import APIRouter
+from pydantic_settings import BaseSettings
+
+from chassis.collection import Collection, Ref
+from chassis.decision import Effect, Timer
+from chassis.runtime import Outside
+from chassis.tx import Tx
+
+E = TypeVar("E", bound=Event)
+T = TypeVar("T", bound=Timer)
+F = TypeVar("F", bound=Effect)
+
+Handler = Callable[[Any, Tx], Awaitable[None]]
+Needs = Callable[[Any], Iterable[Ref]]
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """One row of the table: when `subject` (an event or a timer) comes, do `handler`, which loads what `needs` names."""
+
+    subject: type[Event] | type[Timer]
+    handler: Handler
+    needs: Needs | None
+
+
+def on(event: type[E], handler: Callable[[E, Tx], Awaitable[None]], *, needs: Callable[[E], Iterable[Ref]] | None = None) -> On:
+    """When `event` arrives, do `handler`. Several rows of one event run in the table's order, in one savepoint."""
+    return On(event, handler, needs)
+
+
+def when(timer: type[T], handler: Callable[[T, Tx], Awaitable[None]], *, needs: Callable[[T], Iterable[Ref]] | None = None) -> On:
+    """When `timer` is due, do `handler`. The timer is removed in the same transaction; the handler may set it anew."""
+    return On(timer, handler, needs)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending(Generic[F]):
+    """A vendor call that is due now; `id` is the vendor's idempotency key, `attempt` counts from 1."""
+
+    id: str
+    key: str
+    effect: F
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[F]):
+    """What the vendor said to a call: `result` is handed to the `done` handler, a `retry` reason makes it wait and try again."""
+
+    effect: F
+    id: str
+    key: str
+    result: Any = None
+    retry: str | None = None
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Performs:
+    """One row of the table: how vendor calls of one kind are made, and what is done with the answers."""
+
+    effect: type[Effect]
+    perform: Callable[[Sequence[Pending[Any]], Outside], Awaitable[Sequence[Answer[Any]]]]
+    done: Callable[[Answer[Any], Tx], Awaitable[None]] | None
+    expired: Callable[[Any, Tx], Awaitable[None]] | None
+    deadline_seconds: float
+    batch: int
+
+
+def call(
+    effect: type[F],
+    perform: Callable[[Sequence[Pending[F]], Outside], Awaitable[Sequence[Answer[F]]]],
+    *,
+    done: Callable[[Answer[F], Tx], Awaitable[None]] | None = None,
+    expired: Callable[[F, Tx], Awaitable[None]] | None = None,
+    deadline_seconds: float = 5.0,
+    batch: int = 100,
+) -> Performs:
+    """Make vendor calls of this kind with `perform`, then do `done` in a Tx with each answer.
+
+    `perform` gets at most `batch` calls, each at the head of its key, and returns an Answer for each, in any order; a call
+    without an Answer, an exception and a time-out are retried with back-off. Calls past their `not_after` go to `expired`.
+    """
+    return Performs(effect, perform, done, expired, deadline_seconds, batch)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service on one page. Two rows may name the same event; a timer or an effect has one."""
+
+    name: str
+    router: APIRouter
+    handlers: tuple[On, ...] = ()
+    timers: tuple[On, ...] = ()
+    effects: tuple[Performs, ...] = ()
+    collections: tuple[Collection[Any], ...] = ()
+    settings: tuple[type[BaseSettings], ...] = ()
+
+    @property
+    def package(self) -> str:
+        """The import package, which also names the database: `rtc-control` is `rtc_control`."""
+        return self.name.replace("-", "_")

@@ -1,0 +1,219 @@
+"""For tests of services: one service alone, in this process, on the real MongoDB, with a clock of its own.
+
+    solo = await solo_of(SERVICE, STEP_SECONDS=60)
+    await solo.client(viewer).post("/goals?type=trigger-exclusive", json=...)
+    await solo.hear(held)
+    solo.clock.advance(31)
+    await solo.run_timers()
+    assert [event.TYPE for event in await solo.take()] == ["goal.created.v1", "goal.ended.v1"]
+
+Kafka is left out, not imitated: events are heard through the same `Lane` and `run_each` as the consumer's, and read from
+the real outbox. The inbox is left out too, so hearing an event twice really runs its handlers twice.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import httpx
+import jwt
+from contracts import Event, event_of, meta_of
+from pydantic_settings import BaseSettings
+
+from chassis import ids
+from chassis.batch import Lane, Work, run_each
+from chassis.cause import Cause
+from chassis.clock import Clock, ManualClock, instant
+from chassis.decision import Effect, Timer
+from chassis.http import create_app
+from chassis.migrate import create_collections
+from chassis.mongo import Database, Mongo
+from chassis.outbox import OUTBOX
+from chassis.pending import EFFECTS, TIMERS, StoredTimer
+from chassis.runtime import Outside, Runtime
+from chassis.service import Service
+from chassis.settings import ChassisSettings
+from chassis.tx import Tx
+
+NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+KID, KEY = "demo-test", "a-demo-key-of-at-least-thirty-two-bytes"
+TOKEN_SECONDS = 10 * 365 * 86_400  # a ManualClock may wander; JWTs are checked against the machine's
+
+
+def access_token(user_id: str, *scopes: str) -> str:
+    """An access token that every service under test accepts (claims of SPEC §2)."""
+    claims = {
+        "sub": user_id,
+        "scopes": list(scopes),
+        "jti": ids.new_id(),
+        "iss": "footlights",
+        "aud": "footlights",
+        "nbf": 0,
+        "iat": 0,
+        "exp": int(datetime(2099, 1, 1, tzinfo=UTC).timestamp()),
+        "version": 1,
+        "metadata": {"fingerprint": "test", "flavor": "test", "original": {"iat": 0, "method": "test"}},
+    }
+    return jwt.encode(claims, KEY, algorithm="HS256", headers={"kid": KID})
+
+
+class Solo:
+    """One service alone."""
+
+    def __init__(self, service: Service, runtime: Runtime, settings: ChassisSettings, clock: Clock) -> None:
+        """Use `Solo.start`."""
+        self.service = service
+        self.runtime = runtime
+        self.settings = settings
+        self._clock = clock
+        self._lane: Lane[Work] = Lane(lambda: runtime.begin(self.cause()))
+        self._app = create_app(service, runtime, settings)
+
+    @classmethod
+    async def start(
+        cls, service: Service, mongo: Mongo, database: Database, *, clock: Clock | None = None, env: Mapping[str, Any] | None = None
+    ) -> "Solo":
+        """Make collections and indexes in `database` and be ready to hear and be called."""
+        given = {name.lower(): value for name, value in (env or {}).items()}
+        given = {
+            "mongo_url": "unused", "devstack": True, "unknown_wait_seconds": 0,
+            "jwt_keys": {KID: {"alg": "HS256", "key": KEY}},
+            "pusher_keys": {"demo-key": "demo-secret"}, "pusher_host": "127.0.0.1", "pusher_port": 1, "pusher_app_id": "1",
+        } | given  # fmt: skip
+        settings = ChassisSettings(**given)
+        by_type: dict[type[BaseSettings], BaseSettings] = {ChassisSettings: settings}
+        by_type |= {of: of(**given) for of in service.settings}
+        clock = clock or ManualClock(NIGHT)
+        await create_collections(database, service)
+        outside = Outside(by_type, httpx.AsyncClient(), clock)
+        return cls(service, Runtime(service.name, mongo, database, clock, outside), settings, clock)
+
+    @property
+    def clock(self) -> ManualClock:
+        """The clock of this service; stands at a winter's night until it is advanced."""
+        return cast("ManualClock", self._clock)
+
+    @property
+    def now(self) -> datetime:
+        """What the service takes for now."""
+        return instant(self._clock.micros())
+
+    def cause(self, at: datetime | None = None, event_id: str | None = None) -> Cause:
+        """A cause for whatever a test does itself."""
+        return Cause(at=at or self.now, correlation_id=ids.new_id(), event_id=event_id, client_id="test-client")
+
+    def client(self, user_id: str | None = None, *scopes: str) -> httpx.AsyncClient:
+        """An HTTP client of the service, as `user_id`, or without a token."""
+        headers = {"authorization": f"Bearer {access_token(user_id, *scopes)}"} if user_id else {}
+        transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://solo", headers=headers)
+
+    async def hear(self, *events: Event, at: datetime | None = None, apart: bool = False) -> None:
+        """Handle `events` as one batch, or one by one; `at` is when they happened (`ce_time`), by default now.
+
+        Raises:
+            Exception: whatever a handler raised; nothing of that event is kept.
+        """
+        failures = await self.try_to_hear(*events, at=at, apart=apart)
+        for failure in failures:
+            if failure is not None:
+                raise failure
+
+    async def try_to_hear(self, *events: Event, at: datetime | None = None, apart: bool = False) -> list[Exception | None]:
+        """As `hear`, but returns what went wrong with each event."""
+        works = [self._work(event, self.cause(at, ids.new_id())) for event in events]
+        return [failure for part in ([[work] for work in works] if apart else [works]) for failure in await self._run(part)]
+
+    async def take(self) -> list[Event]:
+        """The events published since the last take, in order."""
+        events = await self.published()
+        await self.runtime.database[OUTBOX.name].delete_many({})
+        return events
+
+    async def published(self) -> list[Event]:
+        """The events published since the last take, in order; they stay."""
+        rows = await self.runtime.database[OUTBOX.name].find().sort([("_stamp", 1), ("n", 1)]).to_list(None)
+        return [event_of(meta_of(list(row["headers"].items())), row["value"]) for row in rows]
+
+    async def timers(self) -> list[Timer]:
+        """The timers that are set, the first due first."""
+        rows = await self.runtime.database[TIMERS.name].find().sort("due", 1).to_list(None)
+        return [self._timer(TIMERS.from_raw(row)) for row in rows]
+
+    async def run_timers(self) -> int:
+        """Run every timer that is due by now, also those that running ones set; returns how many ran."""
+        ran = 0
+        while rows := await self.runtime.database[TIMERS.name].find({"due": {"$lte": self.now}}).sort("due", 1).limit(1).to_list(None):
+            stored = TIMERS.from_raw(rows[0])
+            ran += 1
+
+            async def run(tx: Tx, works: Sequence[Work], stored: StoredTimer = stored) -> None:
+                if await tx.get(TIMERS, stored.id) is None:
+                    return
+                tx.delete(TIMERS, stored.id)
+                for failure in await run_each(tx, works):
+                    if failure is not None:
+                        raise failure
+
+            timer = self._timer(stored)
+            work = Work(stored.id, timer, self._rows(type(timer)), Cause(at=stored.due, correlation_id=stored.cause.correlation_id))
+            await self._lane.run([work], run)
+        return ran
+
+    async def effects(self) -> list[Effect]:
+        """The vendor calls that wait, in order."""
+        rows = await self.runtime.database[EFFECTS.name].find().sort([("_stamp", 1), ("n", 1)]).to_list(None)
+        kinds = {row.effect.NAME: row.effect for row in self.service.effects}
+        return [kinds[row["name"]].model_validate(row["data"]) for row in rows]
+
+    @asynccontextmanager
+    async def tx(self) -> AsyncIterator[Tx]:
+        """A Tx for looking at state or preparing it; commits at the end."""
+        tx = self.runtime.begin(self.cause())
+        try:
+            yield tx
+            await tx.commit()
+        finally:
+            await tx.abort()
+
+    async def snapshot(self) -> dict[str, list[dict[str, Any]]]:
+        """All documents by collection, without what differs between equal histories: stamps and event ids."""
+        state = {}
+        for collection in self.service.collections:
+            rows = await self.runtime.database[collection.name].find().sort("_id", 1).to_list(None)
+            state[collection.name] = [{key: value for key, value in row.items() if key != "_stamp"} for row in rows]
+        return state
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        names = await self.runtime.database.list_collection_names()
+        await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in names if name != "migrations"))
+
+    async def _run(self, works: list[Work]) -> list[Exception | None]:
+        failures: list[Exception | None] = []
+        done = 0
+
+        async def attempt(tx: Tx, part: Sequence[Work]) -> None:
+            nonlocal kept
+            kept = await run_each(tx, part)
+
+        kept: list[Exception | None] = []
+        while done < len(works):
+            done += await self._lane.run(works[done:], attempt)
+            failures += kept
+        return failures
+
+    def _rows(self, subject: type[Event] | type[Timer]) -> tuple[Any, ...]:
+        rows = tuple(row for row in (*self.service.handlers, *self.service.timers) if row.subject is subject)
+        if not rows:
+            raise LookupError(f"{self.service.name} has no row for {subject.__name__}")
+        return rows
+
+    def _work(self, event: Event, cause: Cause) -> Work:
+        return Work(cause.event_id or "", event, self._rows(type(event)), cause)
+
+    def _timer(self, stored: StoredTimer) -> Timer:
+        kinds = {cast("type[Timer]", row.subject).NAME: cast("type[Timer]", row.subject) for row in self.service.timers}
+        return kinds[stored.name].model_validate(stored.data)
