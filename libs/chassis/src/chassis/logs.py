@@ -1,0 +1,45 @@
+"""Logging: JSON lines on stdout, for people when it is a terminal. Ids and names only, never a body or a secret."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+_QUIET = ("aiokafka", "kafka", "motor", "pymongo", "httpx", "httpcore", "uvicorn", "asyncio", "opentelemetry")
+
+
+def setup(service: str, role: str, level: str) -> None:
+    """Log everything of this process, libraries included (from WARNING on), in one form to stdout."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    terminal = sys.stdout.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    traceback: list[Any] = [] if terminal else [structlog.processors.format_exc_info]
+
+    def who(_logger: Any, _method: str, line: Any) -> Any:
+        return line | {"service": service, "role": role}
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            who,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, who], processors=[remove_meta, *traceback, renderer])
+    )
+    logging.root.handlers = [handler]
+    logging.root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

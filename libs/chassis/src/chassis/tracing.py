@@ -1,0 +1,54 @@
+"""OpenTelemetry: W3C trace context through HTTP, outbox, Kafka, timers and vendor calls, as `Cause.traceparent`.
+
+Without an OTLP endpoint nothing is recorded and a traceparent is only handed on, which costs next to nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_W3C = TraceContextTextMapPropagator()
+
+
+class _Tracing:
+    """Whether and where this process records spans."""
+
+    provider: TracerProvider | None = None
+    tracer: trace.Tracer | None = None
+
+
+def setup(service: str, endpoint: str | None, exporter: SpanExporter | None = None) -> None:
+    """Export spans to the OTLP `endpoint`, e.g. `http://collector:4318`; None switches tracing off."""
+    if endpoint is None and exporter is None:
+        _Tracing.provider = _Tracing.tracer = None
+        return
+    provider = TracerProvider(resource=Resource({SERVICE_NAME: service}))
+    provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(f"{endpoint}/v1/traces")))
+    _Tracing.provider = provider
+    _Tracing.tracer = provider.get_tracer("chassis")
+
+
+def shut_down() -> None:
+    """Send what is recorded. May block for some seconds, so call it in a thread."""
+    if _Tracing.provider is not None:
+        _Tracing.provider.shutdown()
+    _Tracing.provider = _Tracing.tracer = None
+
+
+@contextmanager
+def span(name: str, traceparent: str | None, **attributes: str | int) -> Iterator[str | None]:
+    """Record what happens inside as a child of `traceparent`; yields the traceparent for what follows from it."""
+    if _Tracing.tracer is None:
+        yield traceparent
+        return
+    parent = _W3C.extract({"traceparent": traceparent}) if traceparent else None
+    with _Tracing.tracer.start_as_current_span(name, context=parent, attributes=attributes):
+        carrier: dict[str, str] = {}
+        _W3C.inject(carrier)
+        yield carrier.get("traceparent")
