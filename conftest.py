@@ -1,7 +1,7 @@
 """Fixtures of every test: real servers, real databases, and one service alone on them.
 
-Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, containers with `TEST_BACKEND=docker`, else a devstack of
-the tests' own, beside any that is running.
+Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, containers with `TEST_BACKEND=docker`, else a devstack
+of the tests' own, beside any that is running.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+
 from chassis import ids
 from chassis.clock import Clock
 from chassis.mongo import Driver, Mongo
@@ -78,7 +79,7 @@ async def _databases(mongo: Mongo) -> AsyncIterator[dict[str, list[str]]]:
 
 @pytest.fixture
 async def solo_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterator[SoloOf]:
-    """Start one service alone on a database of its own: `solo = await solo_of(SERVICE, STEP_SECONDS=60)`."""
+    """Start one service alone, on a database of its own: call it with the service and settings."""
     used: list[tuple[Solo, str, str]] = []
 
     async def start(service: Service, *, clock: Clock | None = None, **env: Any) -> Solo:

@@ -1,7 +1,7 @@
 """Batches: many messages, timers or answers in one transaction, each in a savepoint of its own.
 
-Measured: 504 events in one transaction 19 750/s, in 72 transactions 1 750/s; dropping only a culprit's changes 14 300/s,
-against 270 with replaying its batch one by one.
+Measured: 504 events in one transaction 19 750/s, in 72 transactions 1 750/s; dropping only a culprit's changes
+14 300/s, against 270 with replaying its batch one by one.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -68,9 +68,9 @@ class Lane(Generic[W]):
         self._size = size_max
 
     async def run(self, works: Sequence[W], attempt: Callable[[Tx, Sequence[W]], Awaitable[None]]) -> int:
-        """Run `attempt` over the first of `works`, as many as go through in one transaction; returns how many that were.
+        """Run `attempt` over the first of `works`, as many as go through in one transaction; returns how many.
 
-        Conflicts and lost connections are tried again for as long as it takes: nothing is skipped because MongoDB is away.
+        Conflicts and lost connections are tried again for as long as it takes: nothing is skipped.
 
         Raises:
             PyMongoError: the server refuses even a batch of one, for good.

@@ -52,7 +52,7 @@ class ManualClock:
 
 
 def instant(micros: int) -> datetime:
-    """The UTC instant of `micros`, cut to milliseconds: what MongoDB and the wire can hold, so that nothing changes on the way."""
+    """The UTC instant of `micros`, cut to milliseconds: what MongoDB and the wire can hold."""
     return datetime.fromtimestamp(micros // 1_000_000, UTC) + timedelta(milliseconds=micros // 1_000 % 1_000)
 
 

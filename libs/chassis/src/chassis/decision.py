@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
-from contracts import Event
 from pydantic import BaseModel, ConfigDict
+
+from contracts import Event
 
 S_co = TypeVar("S_co", covariant=True)
 
@@ -33,7 +34,7 @@ class Effect(_Message, name="effect"):
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Set `timer` to run at `due`, never earlier. The same id sets it anew; `key` is the session or user it concerns."""
+    """Set `timer` for `due`, never earlier. The same id sets it anew; `key` is the session or user it concerns."""
 
     timer: Timer
     id: str
@@ -77,6 +78,4 @@ class Decision(Generic[S_co]):
         self, *, events: Iterable[Event] = (), timers: Iterable[At | Cancel] = (), effects: Iterable[Call] = ()
     ) -> "Decision[S_co]":
         """The same decision with more following from it."""
-        return Decision(
-            self.state, (*self.events, *events), (*self.timers, *timers), (*self.effects, *effects)
-        )
+        return Decision(self.state, (*self.events, *events), (*self.timers, *timers), (*self.effects, *effects))

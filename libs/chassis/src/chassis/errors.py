@@ -17,7 +17,7 @@ The docstring's first line is the problem's title; the HTTP status stands here a
 from typing import Any, ClassVar
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is a noun of the situation, not an error
+class Refusal(Exception):
     """Refused."""
 
     STATUS: ClassVar[int] = 409
@@ -84,7 +84,7 @@ class Unavailable(Refusal, slug="unavailable"):
     STATUS = 503
 
 
-class NotYet(Exception):  # noqa: N818 - says when, not that something is wrong
+class NotYet(Exception):
     """An event of another service must come first.
 
     A command is called again until `UNKNOWN_WAIT_SECONDS` have passed, then answered 404 with `what`;

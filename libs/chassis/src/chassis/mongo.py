@@ -23,7 +23,12 @@ __all__ = [
     "PyMongoError", "Raw", "RawCollection", "ReplaceOne", "Session", "UpdateOne", "is_transient",
 ]  # fmt: skip
 
-_OPTIONS: Mapping[str, Any] = {"w": "majority", "journal": True, "readConcernLevel": "majority", "serverSelectionTimeoutMS": 5_000}
+_OPTIONS: Mapping[str, Any] = {
+    "w": "majority",
+    "journal": True,
+    "readConcernLevel": "majority",
+    "serverSelectionTimeoutMS": 5_000,
+}
 
 
 class Mongo:
@@ -43,12 +48,16 @@ class Mongo:
         """A session with a transaction of snapshot reads and majority writes."""
         started: Any = self.client.start_session()
         session: Session = (await started) if self._motor else started
-        opened: Any = session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority", j=True), ReadPreference.PRIMARY)
+        opened: Any = session.start_transaction(
+            ReadConcern("snapshot"), WriteConcern("majority", j=True), ReadPreference.PRIMARY
+        )
         if not self._motor:  # motor's call is no coroutine; PyMongo's, when not awaited, silently starts nothing
             await opened
         return session
 
-    async def aggregate(self, collection: RawCollection, pipeline: Sequence[Raw], session: Session | None = None) -> list[Raw]:
+    async def aggregate(
+        self, collection: RawCollection, pipeline: Sequence[Raw], session: Session | None = None
+    ) -> list[Raw]:
         """All rows of an aggregation."""
         cursor: Any = collection.aggregate(pipeline, session=session)
         return cast("list[Raw]", await (cursor if self._motor else await cursor).to_list(None))

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from contracts import Event, Meta, to_message
-
 from chassis.cause import Cause
 from chassis.collection import Collection, Index
+from contracts import Event, Meta, to_message
 
 EVENT_BYTES_MAX = 64 * 1024  # SPEC §1: no event grows with the number of viewers
 
 
-class EventTooLarge(Exception):  # noqa: N818 - names the situation
+class EventTooLarge(Exception):
     """A handler tried to publish more than 64 KiB."""
 
 
@@ -49,5 +48,7 @@ def row_of(event: Event, *, id_: str, n: int, source: str, now: datetime, cause:
     )
     message = to_message(event, meta)
     if len(message.value) > EVENT_BYTES_MAX:
-        raise EventTooLarge(f"{event.TYPE} of {event.subject} has {len(message.value)} bytes, the limit is {EVENT_BYTES_MAX}")
+        raise EventTooLarge(
+            f"{event.TYPE} of {event.subject} has {len(message.value)} bytes, the limit is {EVENT_BYTES_MAX}"
+        )
     return OutboxRow(id_, n, message.topic, event.key, message.value, dict(message.headers))

@@ -41,7 +41,11 @@ class StoredEffect:
 
 
 TIMERS = Collection("timers", StoredTimer, indexes=(Index({"parked": 1, "due": 1}), Index({"key": 1})))
-EFFECTS = Collection("effects", StoredEffect, indexes=(Index({"_stamp": 1, "n": 1}), Index({"key": 1, "_stamp": 1, "n": 1}), Index({"due": 1})))
+EFFECTS = Collection(
+    "effects",
+    StoredEffect,
+    indexes=(Index({"_stamp": 1, "n": 1}), Index({"key": 1, "_stamp": 1, "n": 1}), Index({"due": 1})),
+)
 
 
 def stored_timer(at: At, cause: Cause) -> StoredTimer:
@@ -51,4 +55,6 @@ def stored_timer(at: At, cause: Cause) -> StoredTimer:
 
 def stored_effect(call: Call, n: int, now: datetime, cause: Cause) -> StoredEffect:
     """The vendor call as it is stored, due at once."""
-    return StoredEffect(call.id, n, call.effect.NAME, call.key, now, call.not_after, call.effect.model_dump(mode="json"), cause)
+    return StoredEffect(
+        call.id, n, call.effect.NAME, call.key, now, call.not_after, call.effect.model_dump(mode="json"), cause
+    )

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from contracts import Event
 from fastapi import APIRouter
 from pydantic_settings import BaseSettings
 
@@ -12,6 +11,7 @@ from chassis.collection import Collection, Ref
 from chassis.decision import Effect, Timer
 from chassis.runtime import Outside
 from chassis.tx import Tx
+from contracts import Event
 
 E = TypeVar("E", bound=Event)
 T = TypeVar("T", bound=Timer)
@@ -23,19 +23,23 @@ Needs = Callable[[Any], Iterable[Ref]]
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """One row of the table: when `subject` (an event or a timer) comes, do `handler`, which loads what `needs` names."""
+    """One row of the table: when `subject` (an event or a timer) comes, do `handler`, which loads what `needs` says."""
 
     subject: type[Event] | type[Timer]
     handler: Handler
     needs: Needs | None
 
 
-def on(event: type[E], handler: Callable[[E, Tx], Awaitable[None]], *, needs: Callable[[E], Iterable[Ref]] | None = None) -> On:
+def on(
+    event: type[E], handler: Callable[[E, Tx], Awaitable[None]], *, needs: Callable[[E], Iterable[Ref]] | None = None
+) -> On:
     """When `event` arrives, do `handler`. Several rows of one event run in the table's order, in one savepoint."""
     return On(event, handler, needs)
 
 
-def when(timer: type[T], handler: Callable[[T, Tx], Awaitable[None]], *, needs: Callable[[T], Iterable[Ref]] | None = None) -> On:
+def when(
+    timer: type[T], handler: Callable[[T, Tx], Awaitable[None]], *, needs: Callable[[T], Iterable[Ref]] | None = None
+) -> On:
     """When `timer` is due, do `handler`. The timer is removed in the same transaction; the handler may set it anew."""
     return On(timer, handler, needs)
 
@@ -52,7 +56,7 @@ class Pending(Generic[F]):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[F]):
-    """What the vendor said to a call: `result` is handed to the `done` handler, a `retry` reason makes it wait and try again."""
+    """What the vendor said to a call: `result` is for the `done` handler; with a `retry` reason it is made again."""
 
     effect: F
     id: str
@@ -85,8 +89,9 @@ def call(
 ) -> Performs:
     """Make vendor calls of this kind with `perform`, then do `done` in a Tx with each answer.
 
-    `perform` gets at most `batch` calls, each at the head of its key, and returns an Answer for each, in any order; a call
-    without an Answer, an exception and a time-out are retried with back-off. Calls past their `not_after` go to `expired`.
+    `perform` gets at most `batch` calls, each at the head of its key, and returns an Answer for each, in any order;
+    a call without an Answer, an exception and a time-out are retried with back-off. Calls past their `not_after` go to
+    `expired`.
     """
     return Performs(effect, perform, done, expired, deadline_seconds, batch)
 

@@ -46,7 +46,9 @@ class ChassisSettings(BaseSettings):
     def _no_demo_keys_outside(self) -> "ChassisSettings":
         demo = [kid for kid in self.jwt_keys if DEMO_MARK in kid]
         if demo and not self.devstack:
-            raise ValueError(f"JWT_KEYS holds the demo key {demo[0]!r}: set real keys, or DEVSTACK=true on a local stack")
+            raise ValueError(
+                f"JWT_KEYS holds the demo key {demo[0]!r}: set real keys, or DEVSTACK=true on a local stack"
+            )
         return self
 
     def scoped(self, name: str) -> str:

@@ -7,8 +7,8 @@
     await solo.run_timers()
     assert [event.TYPE for event in await solo.take()] == ["goal.created.v1", "goal.ended.v1"]
 
-Kafka is left out, not imitated: events are heard through the same `Lane` and `run_each` as the consumer's, and read from
-the real outbox. The inbox is left out too, so hearing an event twice really runs its handlers twice.
+Kafka is left out, not imitated: events are heard through the same `Lane` and `run_each` as the consumer's, and read
+from the real outbox. The inbox is left out too, so hearing an event twice really runs its handlers twice.
 """
 
 import asyncio
@@ -19,7 +19,6 @@ from typing import Any, cast
 
 import httpx
 import jwt
-from contracts import Event, event_of, meta_of
 from pydantic_settings import BaseSettings
 
 from chassis import ids
@@ -36,10 +35,20 @@ from chassis.runtime import Outside, Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from chassis.tx import Tx
+from contracts import Event, event_of, meta_of
 
 NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
 KID, KEY = "demo-test", "a-demo-key-of-at-least-thirty-two-bytes"
-TOKEN_SECONDS = 10 * 365 * 86_400  # a ManualClock may wander; JWTs are checked against the machine's
+DEMO: dict[str, Any] = {
+    "mongo_url": "unused",
+    "devstack": True,
+    "unknown_wait_seconds": 0,
+    "jwt_keys": {KID: {"alg": "HS256", "key": KEY}},
+    "pusher_host": "127.0.0.1",
+    "pusher_port": 1,
+    "pusher_app_id": "1",
+    "pusher_keys": {"demo-key": "demo-secret"},
+}
 
 
 def access_token(user_id: str, *scopes: str) -> str:
@@ -73,15 +82,16 @@ class Solo:
 
     @classmethod
     async def start(
-        cls, service: Service, mongo: Mongo, database: Database, *, clock: Clock | None = None, env: Mapping[str, Any] | None = None
+        cls,
+        service: Service,
+        mongo: Mongo,
+        database: Database,
+        *,
+        clock: Clock | None = None,
+        env: Mapping[str, Any] | None = None,
     ) -> "Solo":
         """Make collections and indexes in `database` and be ready to hear and be called."""
-        given = {name.lower(): value for name, value in (env or {}).items()}
-        given = {
-            "mongo_url": "unused", "devstack": True, "unknown_wait_seconds": 0,
-            "jwt_keys": {KID: {"alg": "HS256", "key": KEY}},
-            "pusher_keys": {"demo-key": "demo-secret"}, "pusher_host": "127.0.0.1", "pusher_port": 1, "pusher_app_id": "1",
-        } | given  # fmt: skip
+        given: dict[str, Any] = DEMO | {name.lower(): value for name, value in (env or {}).items()}
         settings = ChassisSettings(**given)
         by_type: dict[type[BaseSettings], BaseSettings] = {ChassisSettings: settings}
         by_type |= {of: of(**given) for of in service.settings}
@@ -121,10 +131,13 @@ class Solo:
             if failure is not None:
                 raise failure
 
-    async def try_to_hear(self, *events: Event, at: datetime | None = None, apart: bool = False) -> list[Exception | None]:
+    async def try_to_hear(
+        self, *events: Event, at: datetime | None = None, apart: bool = False
+    ) -> list[Exception | None]:
         """As `hear`, but returns what went wrong with each event."""
         works = [self._work(event, self.cause(at, ids.new_id())) for event in events]
-        return [failure for part in ([[work] for work in works] if apart else [works]) for failure in await self._run(part)]
+        parts = [[work] for work in works] if apart else [works]
+        return [failure for part in parts for failure in await self._run(part)]
 
     async def take(self) -> list[Event]:
         """The events published since the last take, in order."""
@@ -145,21 +158,11 @@ class Solo:
     async def run_timers(self) -> int:
         """Run every timer that is due by now, also those that running ones set; returns how many ran."""
         ran = 0
-        while rows := await self.runtime.database[TIMERS.name].find({"due": {"$lte": self.now}}).sort("due", 1).limit(1).to_list(None):
-            stored = TIMERS.from_raw(rows[0])
-            ran += 1
-
-            async def run(tx: Tx, works: Sequence[Work], stored: StoredTimer = stored) -> None:
-                if await tx.get(TIMERS, stored.id) is None:
-                    return
-                tx.delete(TIMERS, stored.id)
-                for failure in await run_each(tx, works):
-                    if failure is not None:
-                        raise failure
-
+        while stored := await self._first_due():
             timer = self._timer(stored)
-            work = Work(stored.id, timer, self._rows(type(timer)), Cause(at=stored.due, correlation_id=stored.cause.correlation_id))
-            await self._lane.run([work], run)
+            cause = Cause(at=stored.due, correlation_id=stored.cause.correlation_id)
+            await self._lane.run([Work(stored.id, timer, self._rows(type(timer)), cause)], _run_timer)
+            ran += 1
         return ran
 
     async def effects(self) -> list[Effect]:
@@ -191,17 +194,20 @@ class Solo:
         names = await self.runtime.database.list_collection_names()
         await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in names if name != "migrations"))
 
+    async def _first_due(self) -> StoredTimer | None:
+        due = self.runtime.database[TIMERS.name].find({"due": {"$lte": self.now}}).sort("due", 1).limit(1)
+        rows = await due.to_list(None)
+        return TIMERS.from_raw(rows[0]) if rows else None
+
     async def _run(self, works: list[Work]) -> list[Exception | None]:
         failures: list[Exception | None] = []
-        done = 0
+        kept: list[Exception | None] = []
 
         async def attempt(tx: Tx, part: Sequence[Work]) -> None:
-            nonlocal kept
-            kept = await run_each(tx, part)
+            kept[:] = await run_each(tx, part)
 
-        kept: list[Exception | None] = []
-        while done < len(works):
-            done += await self._lane.run(works[done:], attempt)
+        while len(failures) < len(works):
+            await self._lane.run(works[len(failures) :], attempt)
             failures += kept
         return failures
 
@@ -217,3 +223,11 @@ class Solo:
     def _timer(self, stored: StoredTimer) -> Timer:
         kinds = {cast("type[Timer]", row.subject).NAME: cast("type[Timer]", row.subject) for row in self.service.timers}
         return kinds[stored.name].model_validate(stored.data)
+
+
+async def _run_timer(tx: Tx, works: Sequence[Work]) -> None:
+    """Remove the timer and run its handler, or neither."""
+    tx.delete(TIMERS, works[0].id)
+    for failure in await run_each(tx, works):
+        if failure is not None:
+            raise failure

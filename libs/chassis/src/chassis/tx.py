@@ -3,15 +3,14 @@
 Loads go through the identity map (absence is remembered too), writes wait in it and go out as one bulk write per
 collection. Nobody calls commit but the edge. A savepoint drops what one handler did and keeps the rest.
 
-Every Tx has a stamp, later than the clock's reading and than every stamp it loaded. Documents and outbox rows carry it, so
-outbox rows in stamp order are in causal order, even between machines whose clocks differ.
+Every Tx has a stamp, later than the clock's reading and than every stamp it loaded. Documents and outbox rows carry it,
+so outbox rows in stamp order are in causal order, even between machines whose clocks differ.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from contracts import Event
 from pydantic_settings import BaseSettings
 
 from chassis import ids
@@ -22,6 +21,7 @@ from chassis.decision import At, Call, Cancel, Decision
 from chassis.mongo import Database, DeleteOne, InsertOne, Mongo, Raw, ReplaceOne, Session
 from chassis.outbox import OUTBOX, row_of
 from chassis.pending import EFFECTS, TIMERS, stored_effect, stored_timer
+from contracts import Event
 
 C = TypeVar("C", bound=BaseSettings)
 
@@ -123,7 +123,12 @@ class Tx:
                     self._entries[collection][id_] = _Entry(_ABSENT)
 
     async def find(
-        self, collection: Collection[D], where: Mapping[str, Any], *, sort: Mapping[str, int] | None = None, limit: int = FIND_LIMIT
+        self,
+        collection: Collection[D],
+        where: Mapping[str, Any],
+        *,
+        sort: Mapping[str, int] | None = None,
+        limit: int = FIND_LIMIT,
     ) -> list[D]:
         """The documents that match, this transaction's own changes included. Needs an index."""
         await self._flush_for_query(collection)
@@ -134,7 +139,9 @@ class Tx:
                 found.append(document)
         return found
 
-    async def find_one(self, collection: Collection[D], where: Mapping[str, Any], *, sort: Mapping[str, int] | None = None) -> D | None:
+    async def find_one(
+        self, collection: Collection[D], where: Mapping[str, Any], *, sort: Mapping[str, int] | None = None
+    ) -> D | None:
         """The first document that matches, or None."""
         found = await self.find(collection, where, sort=sort, limit=1)
         return found[0] if found else None
@@ -151,7 +158,7 @@ class Tx:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def put(self, collection: Collection[D], document: D) -> None:
-        """Save `document`, whether it was there or not. Saving it unchanged makes whoever else writes it conflict with us."""
+        """Save `document`, whether it was there or not. Saved unchanged, it conflicts with other writers too."""
         entries = self._entries[collection]
         entry = entries.get(document.id)
         if entry is None:
@@ -185,24 +192,24 @@ class Tx:
         for event in decision.events:
             self.emit(event)
         for timer in decision.timers:
-            self.set(timer) if isinstance(timer, At) else self.cancel(timer)
+            self.set_timer(timer) if isinstance(timer, At) else self.cancel_timer(timer)
         for call in decision.effects:
-            self.call(call)
+            self.call_vendor(call)
 
     def emit(self, event: Event) -> None:
         """Publish `event` if and when this transaction commits."""
         row = row_of(event, id_=ids.new_id(), n=self._next(), source=self._service, now=self.now, cause=self.cause)
         self.insert(OUTBOX, row)
 
-    def set(self, at: At) -> None:
+    def set_timer(self, at: At) -> None:
         """Set a timer, or set it anew."""
         self.put(TIMERS, stored_timer(at, self.cause))
 
-    def cancel(self, cancel: Cancel) -> None:
+    def cancel_timer(self, cancel: Cancel) -> None:
         """Cancel a timer; one that is not set is no error."""
         self.delete(TIMERS, cancel.id)
 
-    def call(self, call: Call) -> None:
+    def call_vendor(self, call: Call) -> None:
         """Make a vendor call after this transaction commits."""
         self.put(EFFECTS, stored_effect(call, self._next(), self.now, self.cause))
 
@@ -266,16 +273,24 @@ class Tx:
         entry.current = version
 
     def _remember(self, collection: Collection[D], raw: Raw) -> D | None:
-        self._loaded_stamp = max(self._loaded_stamp, raw.pop("_stamp", 0))
-        entry = self._entries[collection].get(raw["_id"])
+        id_ = raw["_id"]
+        entry = self._entries[collection].get(id_)
         if entry is None:
-            entry = self._entries[collection][raw["_id"]] = _Entry(_Version(collection.from_raw(raw)))
+            entry = self._entries[collection][id_] = _Entry(self._load(collection, raw))
         elif entry.current is _UNKNOWN:
-            entry.current = entry.server = _Version(collection.from_raw(raw))
+            entry.current = entry.server = self._load(collection, raw)
         return cast("D | None", entry.current.document)
 
+    def _load(self, collection: Collection[Any], raw: Raw) -> _Version:
+        self._loaded_stamp = max(self._loaded_stamp, raw.pop("_stamp", 0))
+        return _Version(collection.from_raw(raw))
+
     async def _query(
-        self, collection: Collection[Any], where: Mapping[str, Any], sort: Mapping[str, int] | None = None, limit: int = FIND_LIMIT
+        self,
+        collection: Collection[Any],
+        where: Mapping[str, Any],
+        sort: Mapping[str, int] | None = None,
+        limit: int = FIND_LIMIT,
     ) -> list[Raw]:
         cursor = self._database[collection.name].find(where, session=await self._transaction(), batch_size=limit + 1)
         if sort:
@@ -293,11 +308,7 @@ class Tx:
         if unseen:
             raws = {raw["_id"]: raw for raw in await self._query(collection, {"_id": {"$in": list(unseen)}})}
             for id_, entry in unseen.items():
-                raw = raws.get(id_)
-                entry.server = _ABSENT
-                if raw is not None:
-                    self._loaded_stamp = max(self._loaded_stamp, raw.pop("_stamp", 0))
-                    entry.server = _Version(collection.from_raw(raw))
+                entry.server = self._load(collection, raws[id_]) if id_ in raws else _ABSENT
                 self._journal = [(e, entry.server if e is entry and v is _UNKNOWN else v) for e, v in self._journal]
         await self._flush(collection)
 
@@ -315,7 +326,9 @@ class Tx:
             entry.flushed_at = stamp
 
 
-def _write(collection: Collection[Any], id_: str, entry: _Entry, stamp: int) -> InsertOne[Raw] | ReplaceOne[Raw] | DeleteOne:
+def _write(
+    collection: Collection[Any], id_: str, entry: _Entry, stamp: int
+) -> InsertOne[Raw] | ReplaceOne[Raw] | DeleteOne:
     """The one write that makes the server's version the current one."""
     if entry.current is _ABSENT:
         return DeleteOne({"_id": id_})
