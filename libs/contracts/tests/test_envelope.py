@@ -193,6 +193,16 @@ def test_headers_may_be_null_foreign_or_say_their_charset() -> None:
         meta_of([])
 
 
+def test_a_header_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(Undecodable, match="ce_id is there twice"):
+        meta_of([*MESSAGE.headers, ("ce_id", b"another")])
+
+
+@pytest.mark.parametrize("text", [b"2026-11-21T12:00:00.123Z", b"2026-11-21T12:00:00.123999+00:00"])
+def test_a_time_in_utc_is_read_to_the_millisecond(text: bytes) -> None:
+    assert meta_of(headers(ce_time=text)) == META
+
+
 GOOD = MESSAGE.value.decode()
 
 
@@ -275,7 +285,11 @@ def test_no_bytes_raise_anything_but_undecodable(value: bytes, given_: list[tupl
 
 def mixed(given_: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     """A good message's headers, one of them overwritten by noise."""
-    return [*MESSAGE.headers, *given_, ("ce_time", given_[0][1] if given_ else b"")]
+    return [
+        *((name, value) for name, value in MESSAGE.headers if name != "ce_time"),
+        *given_,
+        ("ce_time", given_[0][1] if given_ else b"noise"),
+    ]
 
 
 def test_a_message_can_be_sent_as_it_is() -> None:

@@ -1,7 +1,7 @@
 """CloudEvents 1.0 in Kafka's binary mode: the attributes are headers, the value is the data as JSON (SPEC §9)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,7 +12,23 @@ from pydantic_core import from_json
 from contracts.event import REGISTRY, Event
 
 CONTENT_TYPE: Final = "application/json"
-ATTRIBUTE_CHARACTERS_MAX: Final = 512  # ids and a traceparent are far shorter; a longer header is not ours
+ATTRIBUTE_BYTES_MAX: Final = 512  # ids and a traceparent are far shorter; a longer header is not ours
+HEADERS: Final = frozenset(
+    {
+        "ce_specversion",
+        "ce_id",
+        "ce_type",
+        "ce_source",
+        "ce_subject",
+        "ce_time",
+        "ce_partitionkey",
+        "ce_correlationid",
+        "ce_causationid",
+        "ce_versions",
+        "traceparent",
+        "content-type",
+    }
+)
 ERRORS_SHOWN_MAX: Final = 3  # enough to mend a message; a reason is stored and logged
 VERSIONED: Final = re.compile(r"(?P<name>[a-z_.]+)\.v[1-9][0-9]{0,4}")
 
@@ -29,7 +45,7 @@ class UnknownType(Exception):
     """No version of this event is known here."""
 
     def __init__(self, type_: str) -> None:
-        super().__init__(f"unknown type {type_}")
+        super().__init__(f"unknown type {type_!r}")
         self.type = type_
 
 
@@ -37,7 +53,7 @@ class UnknownVersion(Exception):
     """The event is known, but not in this version."""
 
     def __init__(self, type_: str) -> None:
-        super().__init__(f"unknown version {type_}")
+        super().__init__(f"unknown version {type_!r}")
         self.type = type_
 
 
@@ -103,24 +119,27 @@ def to_message(event: Event, meta: Meta) -> Message:
 
 def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
     """Read the attributes of a message. Undecodable if one is missing or malformed; foreign headers are ignored."""
-    attributes = _Attributes(headers)
-    if attributes.required("ce_specversion") != "1.0":
-        raise Undecodable("ce_specversion is not 1.0")
-    if attributes.required("content-type").partition(";")[0].strip().lower() != CONTENT_TYPE:
-        raise Undecodable(f"content-type is not {CONTENT_TYPE}")
-    versions = attributes.optional("ce_versions")
-    return Meta(
-        id=attributes.required("ce_id"),
-        type=attributes.required("ce_type"),
-        source=attributes.required("ce_source"),
-        subject=attributes.required("ce_subject"),
-        time=_instant(attributes.required("ce_time")),
-        partition_key=attributes.required("ce_partitionkey"),
-        correlation_id=attributes.required("ce_correlationid"),
-        causation_id=attributes.optional("ce_causationid"),
-        traceparent=attributes.optional("traceparent"),
-        versions=tuple(versions.split(",")) if versions else (),
-    )
+    attributes = _attributes(headers)
+    try:
+        if attributes["ce_specversion"] != "1.0":
+            raise Undecodable("ce_specversion is not 1.0")
+        if attributes["content-type"].partition(";")[0].rstrip() != CONTENT_TYPE:
+            raise Undecodable(f"content-type is not {CONTENT_TYPE}")
+        versions = attributes.get("ce_versions")
+        return Meta(
+            id=attributes["ce_id"],
+            type=attributes["ce_type"],
+            source=attributes["ce_source"],
+            subject=attributes["ce_subject"],
+            time=_instant(attributes["ce_time"]),
+            partition_key=attributes["ce_partitionkey"],
+            correlation_id=attributes["ce_correlationid"],
+            causation_id=attributes.get("ce_causationid"),
+            traceparent=attributes.get("traceparent"),
+            versions=tuple(versions.split(",")) if versions else (),
+        )
+    except KeyError as missing:
+        raise Undecodable(f"{missing.args[0]} is missing") from None
 
 
 def event_of(meta: Meta, value: bytes | None, key: bytes | None = None) -> Event:
@@ -146,28 +165,21 @@ def event_of(meta: Meta, value: bytes | None, key: bytes | None = None) -> Event
     return event
 
 
-class _Attributes:
-    """The headers of one message by name, read with their limits."""
-
-    def __init__(self, headers: Sequence[tuple[str, bytes | None]]) -> None:
-        self._values: Mapping[str, bytes | None] = dict(headers)
-
-    def optional(self, name: str) -> str | None:
-        value = self._values.get(name)
-        if not value:
-            return None
-        if len(value) > ATTRIBUTE_CHARACTERS_MAX:
-            raise Undecodable(f"{name} is longer than {ATTRIBUTE_CHARACTERS_MAX} characters")
+def _attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
+    """Decode the headers that are ours; an empty one is as good as none."""
+    attributes: dict[str, str] = {}
+    for name, value in headers:
+        if name not in HEADERS or not value:
+            continue
+        if len(value) > ATTRIBUTE_BYTES_MAX:
+            raise Undecodable(f"{name} is longer than {ATTRIBUTE_BYTES_MAX} bytes")
+        if name in attributes:
+            raise Undecodable(f"{name} is there twice")
         try:
-            return value.decode()
+            attributes[name] = value.decode()
         except UnicodeDecodeError:
             raise Undecodable(f"{name} is not UTF-8") from None
-
-    def required(self, name: str) -> str:
-        value = self.optional(name)
-        if value is None:
-            raise Undecodable(f"{name} is missing")
-        return value
+    return attributes
 
 
 def _instant(text: str) -> datetime:
@@ -175,9 +187,10 @@ def _instant(text: str) -> datetime:
         instant = datetime.fromisoformat(text)
     except ValueError:
         raise Undecodable("ce_time is not RFC 3339") from None
-    if instant.utcoffset() != timedelta(0):
+    if instant.tzinfo is not UTC:  # what the parser gives for Z and +00:00
         raise Undecodable("ce_time is not in UTC")
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000, tzinfo=UTC)
+    finer = instant.microsecond % 1000
+    return instant.replace(microsecond=instant.microsecond - finer) if finer else instant
 
 
 def _unknown(type_: str) -> UnknownType | UnknownVersion:
