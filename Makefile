@@ -35,8 +35,12 @@ lint: setup ## ruff, formatting, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup lint ## everything: lint, then all tests on a local stack of their own
+test: setup lint ## everything: lint, generated files fresh, all tests on a local stack of their own
+	$(BIN)/python -m contracts.schemas --check
 	$(BIN)/python -m pytest
+
+generate: setup ## write the generated files anew
+	$(BIN)/python -m contracts.schemas
 
 demo: up ## the invitation night, told by the running stack
 	$(BIN)/python demo/story.py
@@ -57,4 +61,4 @@ clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup lock fmt lint test demo up down status bench clean
+.PHONY: help setup lock fmt lint test generate demo up down status bench clean
