@@ -1,0 +1,316 @@
+"""The parts of the stack: for each its command line, its files, and how to see that it is ready."""
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devstack import checks, tools
+from devstack.process import run
+from devstack.settings import CHECKOUT, SERVICES, Settings
+from devstack.tokens import DEMO_KEYS
+
+REPLICA_SET = "footlights"
+KAFKA_CLUSTER_ID = "Zm9vdGxpZ2h0cy1kZXZzdA"  # base64 of "footlights-devst": 16 bytes, as Kafka wants them
+PUSHER_APP_ID = "1001"  # digits only: the Pusher library refuses anything else
+PUSHER_KEY = "demo-key-of-the-devstack"
+PUSHER_SECRET = "demo-secret-of-the-devstack"  # noqa: S105 - a demo secret, accepted on local stacks only
+WEBHOOK_EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
+
+
+async def _nothing() -> None:
+    """Most parts need no preparation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process of the stack."""
+
+    name: str
+    argv: tuple[str, ...]
+    ready: checks.Check
+    ports: tuple[int, ...]
+    """What it will listen on, all on loopback; checked to be free before the start."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Put over the environment of whoever ran `up`."""
+    prepare: Callable[[], Awaitable[None]] = _nothing
+    """Run before each start: files, formatting."""
+    ready_seconds: float = 60
+    stop_seconds: float = 15
+    """From SIGTERM to SIGKILL."""
+
+
+def mongo_url(settings: Settings) -> str:
+    """What clients connect to."""
+    return f"mongodb://127.0.0.1:{settings.port('mongod')}/?replicaSet={REPLICA_SET}"
+
+
+def kafka_bootstrap(settings: Settings) -> str:
+    """What clients connect to."""
+    return f"127.0.0.1:{settings.port('kafka')}"
+
+
+def gateway(settings: Settings) -> str:
+    """Where the public API is."""
+    return f"http://127.0.0.1:{settings.port('nginx')}"
+
+
+def pusher(settings: Settings) -> dict[str, str | int]:
+    """What Pusher's clients and servers need to know."""
+    return {
+        "host": "127.0.0.1",
+        "port": settings.port("soketi"),
+        "app_id": PUSHER_APP_ID,
+        "key": PUSHER_KEY,
+        "secret": PUSHER_SECRET,
+    }
+
+
+def infrastructure(settings: Settings) -> list[Part]:
+    """mongod, Kafka and soketi, as far as they were asked for."""
+    makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi}
+    return [make(settings) for name, make in makers.items() if settings.runs(name)]
+
+
+def services(settings: Settings) -> list[Part]:
+    """The api and the worker of every service that is in the checkout and was asked for."""
+    return [
+        _service(settings, name, role)
+        for name in present_services()
+        for role in ("api", "worker")
+        if settings.runs(f"{name}-{role}")
+    ]
+
+
+def present_services() -> list[str]:
+    """The services that this checkout can run."""
+    return [
+        name for name in SERVICES if (CHECKOUT / "services" / name / "src" / package(name) / "__main__.py").exists()
+    ]
+
+
+def package(service: str) -> str:
+    """The import package of a service."""
+    return service.replace("-", "_")
+
+
+def _mongod(settings: Settings) -> Part:
+    data = settings.data / "mongod"
+    port = settings.port("mongod")
+
+    async def prepare() -> None:
+        data.mkdir(parents=True, exist_ok=True)
+
+    argv = (
+        str(tools.mongod()),
+        *("--dbpath", str(data), "--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
+        *("--replSet", REPLICA_SET, "--oplogSize", "512"),
+        *("--wiredTigerCacheSizeGB", "0.25", "--noscripting", "--quiet"),
+        *(
+            "--setParameter",
+            "transactionLifetimeLimitSeconds=5",
+        ),  # a frozen process holds its locks no longer (facts, row 21)
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    )
+    return Part("mongod", argv, checks.mongod_is_primary(port, REPLICA_SET), (port,), prepare=prepare)
+
+
+def _kafka(settings: Settings) -> Part:
+    data = settings.data / "kafka"
+    port, controller = settings.port("kafka"), settings.port("kafka-controller")
+    java = (
+        "java",
+        *(
+            "-Xmx384m",
+            "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",
+            "-Djava.awt.headless=true",
+            "-Djava.net.preferIPv4Stack=true",
+        ),
+        f"-Dlog4j2.configurationFile={tools.HERE / 'kafka' / 'log4j2.yaml'}",
+        *("-cp", f"{tools.kafka_jars()}/*"),
+    )
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "log.dirs": data / "data",
+        # What the guarantees rest on.
+        "auto.create.topics.enable": "false",
+        "log.message.timestamp.type": "LogAppendTime",  # a producer's clock must not be able to stop its partition
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1_000,  # tests want a dead consumer noticed soon
+        # One broker on a small machine. After a kill -9 it may register again only when its old session is over (default 9 s).
+        "broker.session.timeout.ms": 4_000,
+        "broker.heartbeat.interval.ms": 1_000,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 2,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 2,
+        "log.segment.bytes": 64 << 20,
+        "log.index.size.max.bytes": 1 << 20,
+        "log.cleaner.dedupe.buffer.size": 8 << 20,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "background.threads": 2,
+    }
+    file = data / "server.properties"
+
+    async def prepare() -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        if not (data / "data" / "meta.properties").exists():
+            await run(
+                (
+                    *java,
+                    "kafka.tools.StorageTool",
+                    "format",
+                    "-t",
+                    KAFKA_CLUSTER_ID,
+                    "-c",
+                    str(file),
+                    "--ignore-formatted",
+                )
+            )
+
+    return Part(
+        "kafka",
+        (*java, "kafka.Kafka", str(file)),
+        checks.kafka_answers(kafka_bootstrap(settings)),
+        (port, controller),
+        prepare=prepare,
+    )
+
+
+def _soketi(settings: Settings) -> Part:
+    modules = tools.node_modules()
+    file = settings.data / "soketi" / "config.json"
+    port, metrics = settings.port("soketi"), settings.port("soketi-metrics")
+    app = {
+        "id": PUSHER_APP_ID,
+        "key": PUSHER_KEY,
+        "secret": PUSHER_SECRET,
+        "enabled": True,
+        "enableClientMessages": False,
+        "maxConnections": -1,
+        "maxBackendEventsPerSecond": -1,
+        "maxClientEventsPerSecond": -1,
+        "maxReadRequestsPerSecond": -1,
+        "webhooks": [{"url": f"{gateway(settings)}/notify/pusher", "event_types": WEBHOOK_EVENTS}],
+    }
+    config = {
+        "host": "127.0.0.1",
+        "port": port,
+        "metrics.enabled": False,
+        "metrics.host": "127.0.0.1",  # it listens here even when metrics are off, and on all addresses unless told otherwise
+        "metrics.port": metrics,
+        "appManager.array.apps": [app],
+        # Pusher's limits, which soketi's defaults exceed tenfold: what passes here must pass there.
+        "channelLimits.maxNameLength": 164,
+        "eventLimits.maxNameLength": 200,
+        "eventLimits.maxPayloadInKb": 10,
+        "eventLimits.maxChannelsAtOnce": 100,
+        "eventLimits.maxBatchSize": 10,
+        "httpApi.requestLimitInMb": 1,
+        "presence.maxMembersPerChannel": 100,
+        "shutdownGracePeriod": 100,  # milliseconds; the default of 3 s is for load balancers
+    }
+
+    async def prepare() -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(config, indent=2))
+
+    server = modules / "@soketi" / "soketi" / "bin" / "server.js"
+    return Part(
+        "soketi",
+        ("node", str(server), "start", f"--config={file}"),
+        checks.http_answers(port, "/ready"),
+        (port, metrics),
+        prepare=prepare,
+        stop_seconds=5,
+    )
+
+
+def nginx(settings: Settings) -> Part:
+    """The gateway. One process (no master): killing it leaves nobody listening."""
+    folder = settings.data / "nginx"
+    file = folder / "nginx.conf"
+    variables = {f"{package(name).upper()}_API": f"127.0.0.1:{settings.port(f'{name}-api')}" for name in SERVICES}
+    variables["GATEWAY_LISTEN"] = f"127.0.0.1:{settings.port('nginx')}"
+
+    async def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        routes = (CHECKOUT / "deploy" / "gateway" / "routes.conf.template").read_text()
+        for name, value in variables.items():
+            routes = routes.replace(f"${{{name}}}", value)
+        (folder / "routes.conf").write_text(routes)
+        file.write_text(_NGINX_CONF)
+
+    return Part(
+        "nginx",
+        (tools.nginx(), "-p", f"{folder}/", "-c", str(file), "-e", "stderr"),
+        checks.http_answers(settings.port("nginx"), "/", 404),
+        (settings.port("nginx"),),
+        prepare=prepare,
+    )
+
+
+_NGINX_CONF = """\
+daemon off;
+master_process off;
+error_log stderr warn;
+pid nginx.pid;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include routes.conf;
+}
+"""
+
+
+def _service(settings: Settings, name: str, role: str) -> Part:
+    port = settings.port(f"{name}-{role}")
+    return Part(
+        f"{name}-{role}",
+        (sys.executable, "-m", package(name), role),
+        checks.http_answers(port, "/readyz"),
+        (port,),
+        env={**service_environment(settings), "HTTP_PORT": str(port)},
+        stop_seconds=12,  # it takes 6 s for what is in hand and 3 s for closes
+    )
+
+
+def service_environment(settings: Settings) -> dict[str, str]:
+    """What the stack tells every service, over the environment of whoever ran `up`."""
+    return {
+        "DEVSTACK": "true",
+        "HTTP_HOST": "127.0.0.1",
+        "MONGO_URL": mongo_url(settings),
+        "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
+        "PUSHER_HOST": "127.0.0.1",
+        "PUSHER_PORT": str(settings.port("soketi")),
+        "PUSHER_APP_ID": PUSHER_APP_ID,
+        "PUSHER_KEYS": json.dumps({PUSHER_KEY: PUSHER_SECRET}),
+        "JWT_KEYS": settings.variables.get("JWT_KEYS", DEMO_KEYS),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+async def migrate(settings: Settings, name: str) -> None:
+    """Run `python -m <service> migrate`. Raises StackError with what it said when it fails."""
+    await run((sys.executable, "-m", package(name), "migrate"), env={**os.environ, **service_environment(settings)})

@@ -1,0 +1,175 @@
+"""What a stack is told: where its data lives, which ports it uses, which parts it runs, and what the services are given."""
+
+import json
+import os
+import random
+import socket
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from devstack.errors import StackError
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+DEFAULT_DATA = CHECKOUT / ".devstack"
+DEFAULT_PORT_BASE = 18_000
+
+SERVICES = ("goals", "sessions", "escrow", "notifier", "shop", "rtc-control")
+INFRASTRUCTURE = ("mongod", "kafka", "soketi")
+
+# A part's place in this tuple is its port, counted from the base. Ports are stored with the data, so: append, never reorder.
+PORTS = ("nginx", "mongod", "kafka", "kafka-controller", "soketi", "soketi-metrics") + tuple(
+    f"{service}-{role}" for service in SERVICES for role in ("api", "worker")
+)
+BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
+
+# What the services read besides what the stack itself sets: SPEC §11, then the chassis. A second `up` compares exactly these.
+SERVICE_VARIABLES = (
+    "STEP_SECONDS",
+    "PROPOSAL_SECONDS",
+    "INVITATION_SECONDS",
+    "EXCLUSIVE_WINDOW_SECONDS",
+    "INVITATION_REFUND_SECONDS",
+    "SHOW_REFUND_SECONDS",
+    "PRIVATE_JUDGED_SECONDS",
+    "REFUSED_COOLDOWN_SECONDS",
+    "SESSION_MAX_SECONDS",
+    "TOKEN_MAX_SECONDS",
+    "UNKNOWN_WAIT_SECONDS",
+    "KAFKA_SESSION_TIMEOUT_SECONDS",
+    "LEASE_SECONDS",
+    "MONGO_DRIVER",
+    "NAMESPACE",
+    "JWT_KEYS",
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+    "LOG_LEVEL",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "FAULT_PLAN",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One stack. Two stacks with different data directories never meet."""
+
+    data: Path
+    port_base: int
+    only: tuple[str, ...] = ()
+    """The parts to run, by process name; empty means all there are."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Those of SERVICE_VARIABLES that were set when the stack was started."""
+    tied: bool = False
+    """Whether the stack ends with whoever started it."""
+
+    def port(self, name: str) -> int:
+        """The port of a part; `nginx` is the gateway's."""
+        return self.port_base + PORTS.index(name)
+
+    def runs(self, name: str) -> bool:
+        """Whether this part was asked for."""
+        return not self.only or name in self.only
+
+    def to_json(self) -> str:
+        """For the supervisor's standard input and the state file."""
+        return json.dumps({**asdict(self), "data": str(self.data)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """The inverse of `to_json`."""
+        raw = json.loads(text)
+        return cls(**{**raw, "data": Path(raw["data"]), "only": tuple(raw["only"])})
+
+    def differences(self, other: "Settings") -> list[str]:
+        """One line for each thing in which `other` (wanted) differs from this (running)."""
+        lines = []
+        if self.port_base != other.port_base:
+            lines.append(f"port base: {self.port_base} runs, {other.port_base} is wanted")
+        if set(self.only) != set(other.only):
+            lines.append(f"parts: {', '.join(self.only) or 'all'} run, {', '.join(other.only) or 'all'} are wanted")
+        for name in SERVICE_VARIABLES:
+            mine, theirs = self.variables.get(name), other.variables.get(name)
+            if mine != theirs:
+                lines.append(f"{name}: {_shown(name, mine)} runs, {_shown(name, theirs)} is wanted")
+        return lines
+
+
+def _shown(name: str, value: str | None) -> str:
+    if value is None:
+        return "(not set)"
+    return "(another secret)" if name == "JWT_KEYS" else repr(value)
+
+
+def data_directory(given: str | Path | None) -> Path:
+    """The directory of the stack that is meant: the one given, else `DEVSTACK_DATA`, else `.devstack` in the checkout."""
+    return Path(given or os.environ.get("DEVSTACK_DATA") or DEFAULT_DATA).resolve()
+
+
+def service_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment the services will read."""
+    return {name: environ[name] for name in SERVICE_VARIABLES if name in environ}
+
+
+def stored_port_base(data: Path) -> int | None:
+    """The base that the data in this directory is bound to (mongod's replica set knows itself by its port), if there is any."""
+    try:
+        return int(json.loads((data / "ports.json").read_text())["port_base"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StackError(
+            f"{data / 'ports.json'} is damaged ({error}): remove {data} to start with empty data"
+        ) from error
+
+
+def decide_port_base(data: Path, wanted: int | None) -> int:
+    """The base for this data directory. The first decision is stored and holds for as long as the data.
+
+    Raises StackError when another base is wanted than the data is bound to.
+    """
+    stored = stored_port_base(data)
+    if stored is not None:
+        if wanted not in (None, stored):
+            raise StackError(
+                f"{data} is bound to port base {stored}, and {wanted} is wanted: "
+                "use another data directory (--data), or run `devstack down` and remove this one"
+            )
+        return stored
+    base = wanted if wanted is not None else _free_base(data)
+    if not 1_024 <= base <= 65_536 - BLOCK:
+        raise StackError(f"port base {base} is out of range: 1024 to {65_536 - BLOCK}")
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)  # it holds the services' settings, keys among them
+    (data / "ports.json").write_text(json.dumps({"port_base": base}))
+    return base
+
+
+def _free_base(data: Path) -> int:
+    if data == DEFAULT_DATA and _is_free_block(DEFAULT_PORT_BASE):
+        return DEFAULT_PORT_BASE
+    # Below the kernel's ephemeral range: an outgoing connection can never sit on one of our ports while we restart.
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    bases = list(range(min(20_000, ephemeral - 100 * BLOCK), ephemeral - BLOCK, BLOCK))
+    random.shuffle(bases)  # stacks that start at the same moment should not all try the same block
+    for base in bases:
+        if _is_free_block(base):
+            return base
+    raise StackError(f"no {BLOCK} free ports in a row below {ephemeral}: name some with --port-base")
+
+
+def _is_free_block(base: int) -> bool:
+    return all(is_free(port) for port in range(base, base + BLOCK))
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as servers do: closing connections are no hindrance
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

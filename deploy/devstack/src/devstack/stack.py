@@ -1,0 +1,279 @@
+"""A stack from outside: what tests and the command line use."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from devstack import control, parts, state, tools
+from devstack.errors import StackError
+from devstack.process import Identity, is_alive, listens, send, wait_gone
+from devstack.settings import CHECKOUT, INFRASTRUCTURE, Settings, data_directory, decide_port_base, service_variables
+from devstack.supervisor import EXIT_LOCKED
+
+STOP_SECONDS = 45  # the services may take 12, then the servers 15; then patience ends
+POLL_SECONDS = 0.05
+
+
+class Stack:
+    """One stack, known by its data directory. It may be running already, and may have been started by somebody else.
+
+    As a context manager it is started and stopped, and tied: should this process be killed, the stack ends with it.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | None = None,
+        *,
+        only: tuple[str, ...] = (),
+        port_base: int | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`only` names the parts to run, all if empty. `environ` (default: this process's) is handed on to the services."""
+        self.data = data_directory(data)
+        self._only = only
+        self._wanted_base = port_base
+        self._environ = dict(os.environ if environ is None else environ)
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start(tied=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *, tied: bool = False, say: Callable[[str], None] = lambda _: None) -> bool:
+        """Start the stack and return when every part is ready. False if it was running already.
+
+        Raises StackError when it cannot run (then nothing is left of it), or runs with other settings (and says which).
+        """
+        while True:
+            running = state.read(self.data)
+            if running and running.runs:
+                self._must_agree(running.settings)
+                if self._wait_up(running.supervisor):
+                    return False
+            elif self._launch(tied=tied, say=say):
+                return True
+            time.sleep(POLL_SECONDS)  # another one is starting or stopping this stack at this moment
+
+    def stop(self) -> bool:
+        """Stop the stack and return when it is gone. False if none was running; what a killed one left is removed."""
+        running = state.read(self.data)
+        if running and running.runs:
+            send(running.supervisor, signal.SIGTERM)
+            if not wait_gone(running.supervisor, STOP_SECONDS):
+                send(running.supervisor, signal.SIGKILL)
+                wait_gone(running.supervisor, state.KILL_SECONDS)
+        if self._supervisor:
+            self._hang_up(self._supervisor)
+        if running:
+            state.kill_leftovers(self.data)
+        return bool(running and running.runs)
+
+    def state(self) -> state.StackState:
+        """What is known now. Raises StackError if the stack does not run."""
+        found = state.read(self.data)
+        if not found or not found.runs:
+            raise StackError(f"no stack runs in {self.data}: `devstack up` starts it")
+        return found
+
+    @property
+    def settings(self) -> Settings:
+        """What the running stack was started with."""
+        return self.state().settings
+
+    @property
+    def mongo_url(self) -> str:
+        """For MONGO_URL."""
+        return parts.mongo_url(self.settings)
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """For KAFKA_BOOTSTRAP."""
+        return parts.kafka_bootstrap(self.settings)
+
+    @property
+    def gateway(self) -> str:
+        """The base URL of the public API."""
+        return parts.gateway(self.settings)
+
+    @property
+    def service_environment(self) -> dict[str, str]:
+        """What a service needs in its environment to run against this stack, HTTP_PORT apart."""
+        return parts.service_environment(self.settings)
+
+    @property
+    def node_modules(self) -> Path:
+        """For NODE_PATH: where pusher-js is."""
+        return tools.node_modules()
+
+    def url(self, name: str) -> str:
+        """The base URL of one service process, `goals-api` or `goals-worker`, past the gateway."""
+        return f"http://127.0.0.1:{self.settings.port(name)}"
+
+    def status(self) -> dict[str, Any]:
+        """What `devstack status --json` prints."""
+        now = self.state()
+        return {
+            "state": now.state,
+            "data": str(self.data),
+            "supervisor": now.supervisor.pid,
+            "gateway": self.gateway,
+            "mongo_url": self.mongo_url,
+            "kafka_bootstrap": self.kafka_bootstrap,
+            "pusher": parts.pusher(now.settings),
+            "node_modules": str(self.node_modules),
+            "processes": [
+                {
+                    "name": part.name,
+                    "pid": part.process.pid if part.process else None,
+                    "listens": listens(part.process.pid) if part.process else [],
+                    "state": part.state,
+                    "restarts": part.restarts,
+                }
+                for part in now.parts
+            ],
+        }
+
+    def process(self, name: str) -> Identity:
+        """The process of a part. Raises StackError if it has none at this moment."""
+        found = self.state().part(name).process
+        if not found:
+            raise StackError(f"{name} does not run at this moment")
+        return found
+
+    def kill(self, name: str) -> None:
+        """kill -9 a part, as a crash would; the supervisor starts it again. Returns when the process is gone."""
+        process = self.process(name)
+        send(process, signal.SIGKILL)
+        wait_gone(process, state.KILL_SECONDS)
+
+    def pause(self, name: str) -> None:
+        """Freeze a part, its sockets open."""
+        send(self.process(name), signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a frozen part go on."""
+        send(self.process(name), signal.SIGCONT)
+
+    def stop_part(self, name: str) -> None:
+        """Stop one part until `start_part`."""
+        control.tell(self.data, "stop", name)
+
+    def start_part(self, name: str, env: Mapping[str, str] | None = None) -> None:
+        """Start a stopped part and return when it is ready. `env` holds for this one process: after a crash the next one has none of it."""
+        control.tell(self.data, "start", name, env)
+
+    def restart_part(self, name: str, env: Mapping[str, str] | None = None) -> None:
+        """`stop_part`, then `start_part`: a FAULT_PLAN given here kills once, and what is started then is whole again."""
+        control.tell(self.data, "restart", name, env)
+
+    def wait_ready(self, name: str, *, after: int | None = None, seconds: float = 60) -> None:
+        """Wait until a part is ready, and if `after` is given, has another pid than this. Raises StackError after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            part = self.state().part(name)
+            if part.state == "ready" and part.process and is_alive(part.process) and part.process.pid != after:
+                return
+            if time.monotonic() > deadline:
+                raise StackError(f"{name} is {part.state}, not ready, after {seconds:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def _must_agree(self, running: Settings) -> None:
+        base = running.port_base if self._wanted_base is None else self._wanted_base
+        wanted = Settings(self.data, base, self._only, service_variables(self._environ))
+        if differences := running.differences(wanted):
+            lines = "".join(f"\n    {line}" for line in differences)
+            raise StackError(f"the stack is up with other settings (`devstack down` stops it):{lines}")
+
+    def _wait_up(self, supervisor: Identity) -> bool:
+        """Wait for a stack that somebody else starts. False if it did not come up."""
+        while is_alive(supervisor):
+            found = state.read(self.data)
+            if found and found.state == "up":
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def _launch(self, *, tied: bool, say: Callable[[str], None]) -> bool:
+        """Start a supervisor and follow it until the stack is up. False if another one was quicker."""
+        self._prepare(say)
+        base = decide_port_base(self.data, self._wanted_base)
+        settings = Settings(self.data, base, self._only, service_variables(self._environ), tied)
+        logs = self.data / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        with (logs / "supervisor.log").open("ab") as log:
+            supervisor = subprocess.Popen(  # its pipes stay open for as long as the stack is tied to us
+                (sys.executable, "-m", "devstack.supervisor"),
+                cwd=CHECKOUT,
+                env=self._environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # neither Ctrl-C nor the end of the terminal reaches it
+            )
+        try:
+            came_up = self._follow(supervisor, settings, say)
+        except BaseException:
+            self._hang_up(supervisor)
+            raise
+        if came_up and tied:
+            self._supervisor = supervisor
+        else:
+            _close_pipes(supervisor)
+        return came_up
+
+    def _prepare(self, say: Callable[[str], None]) -> None:
+        tools.require_platform()
+        runs = {name: not self._only or name in self._only for name in (*INFRASTRUCTURE, "nginx")}
+        tools.require_commands(java=runs["kafka"], node=runs["soketi"], nginx=runs["nginx"], say=say)
+        if runs["mongod"]:
+            tools.mongod()
+        if runs["kafka"]:
+            tools.kafka_jars(say)
+        if runs["soketi"]:
+            tools.node_modules(say)
+
+    def _follow(self, supervisor: subprocess.Popen[bytes], settings: Settings, say: Callable[[str], None]) -> bool:
+        if supervisor.stdin is None or supervisor.stdout is None:
+            raise AssertionError("both are pipes")
+        failure = f"its supervisor ended: see {self.data / 'logs' / 'supervisor.log'}"
+        supervisor.stdin.write(settings.to_json().encode() + b"\n")
+        supervisor.stdin.flush()
+        for line in supervisor.stdout:
+            news = json.loads(line)
+            if "up" in news:
+                return True
+            if "say" in news:
+                say(news["say"])
+            failure = news.get("failed", failure)
+        if supervisor.wait() == EXIT_LOCKED:
+            return False
+        raise StackError(f"the stack did not come up: {failure}")
+
+    def _hang_up(self, supervisor: subprocess.Popen[bytes]) -> None:
+        """End a stack that is tied to us, or not up yet, and wait until nothing is left of it."""
+        _close_pipes(supervisor)
+        try:
+            supervisor.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            supervisor.kill()
+            supervisor.wait()
+            state.kill_leftovers(self.data)
+        self._supervisor = None
+
+
+def _close_pipes(supervisor: subprocess.Popen[bytes]) -> None:
+    for pipe in (supervisor.stdin, supervisor.stdout):
+        if pipe:
+            pipe.close()

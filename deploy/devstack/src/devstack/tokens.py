@@ -1,0 +1,48 @@
+"""Access tokens for trying things out, signed with the stack's demo key. Standard library only: `devstack token` must be quick."""
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+
+from devstack.errors import StackError
+
+DEMO_KEYS = json.dumps({"demo-1": {"alg": "HS256", "key": "demo-key-of-the-devstack-accepted-nowhere-else"}})
+DEMO_ISSUER = DEMO_AUDIENCE = "footlights"
+
+
+def access_token(user_id: str, scopes: Sequence[str], variables: Mapping[str, str], seconds: int) -> str:
+    """A token as SPEC §2 has it, valid from now for so many seconds, signed with the first of the stack's `JWT_KEYS`.
+
+    Raises StackError when that key is not one we can sign with here (HS256).
+    """
+    kid, key = next(iter(json.loads(variables.get("JWT_KEYS", DEMO_KEYS)).items()))
+    if key["alg"] != "HS256":
+        raise StackError(f"the stack's first JWT key, {kid!r}, is {key['alg']}: only HS256 can be signed with here")
+    now = int(time.time())
+    claims = {
+        "iss": variables.get("JWT_ISSUER", DEMO_ISSUER),
+        "aud": variables.get("JWT_AUDIENCE", DEMO_AUDIENCE),
+        "sub": user_id,
+        "jti": secrets.token_hex(12),
+        "iat": now,
+        "nbf": now,
+        "exp": now + seconds,
+        "scopes": list(scopes),
+        "version": 1,
+        "metadata": {"fingerprint": "devstack", "flavor": "demo", "original": {"iat": now, "method": "devstack"}},
+    }
+    signed = f"{_part({'alg': 'HS256', 'typ': 'JWT', 'kid': kid})}.{_part(claims)}"
+    signature = hmac.digest(key["key"].encode(), signed.encode(), hashlib.sha256)
+    return f"{signed}.{_base64(signature)}"
+
+
+def _part(value: object) -> str:
+    return _base64(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
