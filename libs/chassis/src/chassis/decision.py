@@ -1,5 +1,6 @@
 """What a pure decision returns: the new state and everything that follows from it."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,3 +80,8 @@ class Decision(Generic[S_co]):
     ) -> "Decision[S_co]":
         """The same decision with more following from it."""
         return Decision(self.state, (*self.events, *events), (*self.timers, *timers), (*self.effects, *effects))
+
+
+def derived_id(*cause: str) -> str:
+    """The id that follows from `cause`: the same cause always gives the same id, so nothing happens twice (SPEC §9)."""
+    return hashlib.sha256(":".join(cause).encode()).hexdigest()[:24]
