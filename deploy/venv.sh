@@ -4,6 +4,7 @@ set -euo pipefail
 venv=$1
 python=${PYTHON:-python3}
 
+# Packages of Debian: installed when we may, else named.
 apt() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "setup: installing $* with apt-get"
@@ -15,7 +16,10 @@ apt() {
     fi
 }
 
-command -v "$python" >/dev/null || apt python3 python3-venv
+if ! command -v "$python" >/dev/null; then
+    [ "$python" = python3 ] || { echo "setup: there is no $python here" >&2; exit 1; }
+    apt python3 python3-venv
+fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "setup: $("$python" --version) is too old, 3.11 is needed. Name another one: make setup PYTHON=python3.12" >&2
     exit 1
