@@ -16,7 +16,7 @@ NOT_YET_INITIALIZED = 94
 
 
 def mongod_is_primary(port: int, replica_set: str) -> Check:
-    """mongod takes writes. A server that has never been part of a replica set is told to be one."""
+    """Mongod takes writes. A server that has never been part of a replica set is told to be one."""
 
     async def check() -> bool:
         client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(

@@ -78,7 +78,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - it imports nothing and takes no lock
+                preexec_fn=die_with(os.getpid()),
             )
         self.process = identity_of(self._running.pid)
         self._become("starting")

@@ -16,7 +16,7 @@ ANSWER_SECONDS = 120  # longer than any part may take to stop and become ready a
 
 
 def socket_path(directory: int) -> str:
-    """The socket by way of the open directory: the name of a Unix socket may have 107 bytes only, a data directory's may be longer."""
+    """The socket, by way of the open directory: its name may have 107 bytes, a data directory's may be longer."""
     return f"/proc/self/fd/{directory}/control.sock"
 
 

@@ -5,10 +5,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from devstack import checks, tools
-from devstack.process import run
+from devstack.command import run
 from devstack.settings import CHECKOUT, SERVICES, Settings
 from devstack.tokens import DEMO_KEYS
 
@@ -146,7 +145,7 @@ def _kafka(settings: Settings) -> Part:
         "log.message.timestamp.type": "LogAppendTime",  # a producer's clock must not be able to stop its partition
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1_000,  # tests want a dead consumer noticed soon
-        # One broker on a small machine. After a kill -9 it may register again only when its old session is over (default 9 s).
+        # One broker on a small machine. After a kill -9 it cannot register before its session is over (default 9 s).
         "broker.session.timeout.ms": 4_000,
         "broker.heartbeat.interval.ms": 1_000,
         "offsets.topic.replication.factor": 1,
@@ -212,7 +211,7 @@ def _soketi(settings: Settings) -> Part:
         "host": "127.0.0.1",
         "port": port,
         "metrics.enabled": False,
-        "metrics.host": "127.0.0.1",  # it listens here even when metrics are off, and on all addresses unless told otherwise
+        "metrics.host": "127.0.0.1",  # it listens even when metrics are off, and on all addresses by default
         "metrics.port": metrics,
         "appManager.array.apps": [app],
         # Pusher's limits, which soketi's defaults exceed tenfold: what passes here must pass there.

@@ -1,16 +1,13 @@
 """Processes by identity. A pid alone may meanwhile belong to somebody else; pid and start time together do not."""
 
-import asyncio
 import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from devstack.errors import StackError
 
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported between fork and exec
@@ -58,7 +55,7 @@ def wait_gone(process: Identity, seconds: float) -> bool:
 
 
 def die_with(parent: int) -> Callable[[], None]:
-    """For `preexec_fn`: the kernel kills the child when the *thread* that forked it ends. The supervisor has one that lasts."""
+    """For `preexec_fn`: the kernel kills the child when the *thread* that forked it ends (a supervisor's main one)."""
 
     def in_child() -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -77,26 +74,3 @@ def listens(pid: int) -> list[str]:
     except psutil.NoSuchProcess:
         return []
     return sorted(f"{s.laddr.ip}:{s.laddr.port}" for s in sockets if s.status == psutil.CONN_LISTEN)
-
-
-async def run(argv: tuple[str, ...], env: Mapping[str, str] | None = None, seconds: float = 60) -> None:
-    """Run a command to its end. Raises StackError with the end of what it said when it fails or takes longer."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        env=env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - it imports nothing and takes no lock
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        raise StackError(f"`{' '.join(argv)}` was not done after {seconds:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise StackError(f"`{' '.join(argv)}` failed:\n{output.decode(errors='replace').strip()[-1500:]}")

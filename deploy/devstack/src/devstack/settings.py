@@ -1,4 +1,4 @@
-"""What a stack is told: where its data lives, which ports it uses, which parts it runs, and what the services are given."""
+"""What a stack is told: where its data lives, which ports it uses, which parts it runs, what the services are given."""
 
 import json
 import os
@@ -18,13 +18,20 @@ DEFAULT_PORT_BASE = 18_000
 SERVICES = ("goals", "sessions", "escrow", "notifier", "shop", "rtc-control")
 INFRASTRUCTURE = ("mongod", "kafka", "soketi")
 
-# A part's place in this tuple is its port, counted from the base. Ports are stored with the data, so: append, never reorder.
-PORTS = ("nginx", "mongod", "kafka", "kafka-controller", "soketi", "soketi-metrics") + tuple(
-    f"{service}-{role}" for service in SERVICES for role in ("api", "worker")
+# A part's place here is its port, counted from the base. The base is stored with the data: append, never reorder.
+PORTS = (
+    "nginx",
+    "mongod",
+    "kafka",
+    "kafka-controller",
+    "soketi",
+    "soketi-metrics",
+    *(f"{service}-{role}" for service in SERVICES for role in ("api", "worker")),
 )
+UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
 
-# What the services read besides what the stack itself sets: SPEC §11, then the chassis. A second `up` compares exactly these.
+# What the services read besides what the stack itself sets: SPEC §11, then the chassis. A second `up` compares these.
 SERVICE_VARIABLES = (
     "STEP_SECONDS",
     "PROPOSAL_SECONDS",
@@ -102,7 +109,7 @@ def _shown(name: str, value: str | None) -> str:
 
 
 def data_directory(given: str | Path | None) -> Path:
-    """The directory of the stack that is meant: the one given, else `DEVSTACK_DATA`, else `.devstack` in the checkout."""
+    """The directory of the stack that is meant: as given, else `DEVSTACK_DATA`, else `.devstack` in the checkout."""
     return Path(given or os.environ.get("DEVSTACK_DATA") or DEFAULT_DATA).resolve()
 
 
@@ -112,7 +119,7 @@ def service_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def stored_port_base(data: Path) -> int | None:
-    """The base that the data in this directory is bound to (mongod's replica set knows itself by its port), if there is any."""
+    """The base that the data here is bound to, if any: mongod's replica set knows itself by its port."""
     try:
         return int(json.loads((data / "ports.json").read_text())["port_base"])
     except FileNotFoundError:
@@ -137,8 +144,8 @@ def decide_port_base(data: Path, wanted: int | None) -> int:
             )
         return stored
     base = wanted if wanted is not None else _free_base(data)
-    if not 1_024 <= base <= 65_536 - BLOCK:
-        raise StackError(f"port base {base} is out of range: 1024 to {65_536 - BLOCK}")
+    if not UNPRIVILEGED <= base <= 65_536 - BLOCK:
+        raise StackError(f"port base {base} is out of range: {UNPRIVILEGED} to {65_536 - BLOCK}")
     data.mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)  # it holds the services' settings, keys among them
     (data / "ports.json").write_text(json.dumps({"port_base": base}))

@@ -35,7 +35,7 @@ class Stack:
         port_base: int | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`only` names the parts to run, all if empty. `environ` (default: this process's) is handed on to the services."""
+        """`only` names the parts to run, all if empty. `environ`, by default our own, is handed on to the services."""
         self.data = data_directory(data)
         self._only = only
         self._wanted_base = port_base
@@ -153,7 +153,7 @@ class Stack:
         return found
 
     def kill(self, name: str) -> None:
-        """kill -9 a part, as a crash would; the supervisor starts it again. Returns when the process is gone."""
+        """Kill -9 a part, as a crash would; the supervisor starts it again. Returns when the process is gone."""
         process = self.process(name)
         send(process, signal.SIGKILL)
         wait_gone(process, state.KILL_SECONDS)
@@ -171,15 +171,15 @@ class Stack:
         control.tell(self.data, "stop", name)
 
     def start_part(self, name: str, env: Mapping[str, str] | None = None) -> None:
-        """Start a stopped part and return when it is ready. `env` holds for this one process: after a crash the next one has none of it."""
+        """Start a stopped part and return when it is ready. `env` is for this one process, not for its successors."""
         control.tell(self.data, "start", name, env)
 
     def restart_part(self, name: str, env: Mapping[str, str] | None = None) -> None:
-        """`stop_part`, then `start_part`: a FAULT_PLAN given here kills once, and what is started then is whole again."""
+        """`stop_part`, then `start_part`: a FAULT_PLAN given here kills once, and the process started then has none."""
         control.tell(self.data, "restart", name, env)
 
     def wait_ready(self, name: str, *, after: int | None = None, seconds: float = 60) -> None:
-        """Wait until a part is ready, and if `after` is given, has another pid than this. Raises StackError after so many seconds."""
+        """Wait until a part is ready and its pid is not `after`. Raises StackError after so many seconds."""
         deadline = time.monotonic() + seconds
         while True:
             part = self.state().part(name)

@@ -1,9 +1,9 @@
 """The process behind a running stack: starts the parts in order, keeps them alive, stops them.
 
-Run as `python -m devstack.supervisor`. Standard input brings the settings, one line of JSON; its end means that whoever started the stack is
-gone, which ends a stack that is not up yet, or is tied to its starter. Standard output carries the story to the starter until the stack is up.
-Commands about single parts come over a Unix socket. A lock on the data directory itself, which the kernel drops with the process, keeps a
-second supervisor out.
+Run as `python -m devstack.supervisor`. Standard input brings the settings, one line of JSON; its end means that whoever
+started the stack is gone, which ends a stack that is not up yet, or is tied to its starter. Standard output carries the
+story to the starter until the stack is up. Commands about single parts come over a Unix socket. A lock on the data
+directory itself, which the kernel drops with the process, keeps a second supervisor out.
 """
 
 import asyncio
@@ -171,9 +171,8 @@ def main() -> int:
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is not there yet is no error here
-    settings = Settings.from_json(
-        sys.stdin.buffer.raw.readline().decode()
-    )  # unbuffered: what follows is for the event loop
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
+        settings = Settings.from_json(stdin.readline().decode())  # unbuffered: what follows is for the event loop
     me = identity_of(os.getpid())
     directory = os.open(settings.data, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,4 +1,7 @@
-"""Access tokens for trying things out, signed with the stack's demo key. Standard library only: `devstack token` must be quick."""
+"""Access tokens for trying things out, signed with the stack's demo key.
+
+Standard library only: `devstack token` must be quick.
+"""
 
 import base64
 import hashlib

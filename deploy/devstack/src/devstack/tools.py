@@ -29,7 +29,8 @@ def require_platform() -> None:
     """Raise StackError where the embedded stack cannot run."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise StackError(
-            f"the embedded stack runs on x86-64 Linux, this is {platform.machine()} {platform.system()}: use `docker compose up`"
+            f"the embedded stack runs on x86-64 Linux, this is {platform.machine()} {platform.system()}: "
+            "use `docker compose up`"
         )
 
 
@@ -60,7 +61,8 @@ def require_commands(*, java: bool, node: bool, nginx: bool, say: Say) -> None:
         _install(missing, say)
     if node and _major("node", "--version") not in NODE_MAJORS:
         raise StackError(
-            f"soketi needs node {' or '.join(map(str, NODE_MAJORS))}, `node --version` says {_version('node', '--version')}"
+            f"soketi needs node {' or '.join(map(str, NODE_MAJORS))}, "
+            f"`node --version` says {_version('node', '--version')}"
         )
     if java and (_major("java", "-version") or 0) < JAVA_LEAST:
         raise StackError(f"Kafka needs java {JAVA_LEAST} or later, `java -version` says {_version('java', '-version')}")
@@ -153,7 +155,7 @@ def kafka_jars(say: Say = _silent) -> Path:
 def node_modules(say: Say = _silent) -> Path:
     """The `node_modules` with soketi and pusher-js, installed by npm the first time.
 
-    `npm ci` refuses every lock that was made on another platform, so it is `npm install`, and we see to it that the lock held.
+    `npm ci` refuses every lock made on another platform, so it is `npm install`, and we see to it that the lock held.
     """
 
     def fetch(into: Path) -> None:
@@ -199,7 +201,7 @@ def _run(command: list[str], cwd: Path) -> None:
 
 
 def _cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
-    """The folder, filled by `fetch` if it is not there. It gets its name when it is complete, so half a download is never used."""
+    """The folder, filled by `fetch` if need be. It gets its name when complete: half a download is never used."""
     if folder.exists():
         return folder
     CACHE.mkdir(parents=True, exist_ok=True)
