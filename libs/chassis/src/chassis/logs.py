@@ -37,7 +37,9 @@ def setup(service: str, role: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*shared, who], processors=[remove_meta, *traceback, renderer])
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, who], processors=[remove_meta, *traceback, renderer]
+        )
     )
     logging.root.handlers = [handler]
     logging.root.setLevel(level)

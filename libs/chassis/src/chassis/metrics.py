@@ -1,4 +1,4 @@
-"""Every metric of every process, with a sentence each. Nothing else makes one; labels hold types and names, never ids."""
+"""Every metric of every process, with a sentence each. Labels hold types and names, never ids."""
 
 from typing import Final
 
@@ -7,40 +7,62 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
-# -- HTTP ----------------------------------------------------------------------------------------------------------------
+# -- HTTP --------------------------------------------------------------------------------------------------------------
 HTTP_REQUESTS = Counter("http_requests_total", "Requests answered.", ["method", "route", "status"])
-HTTP_SECONDS = Histogram("http_request_seconds", "From the request's arrival to its answer.", ["method", "route"], buckets=_SECONDS)
-HTTP_RETRIES = Counter("http_attempts_repeated_total", "Attempts of a command made again after a conflict, or while it waited for an event.", ["route"])
+HTTP_SECONDS = Histogram(
+    "http_request_seconds", "From the request's arrival to its answer.", ["method", "route"], buckets=_SECONDS
+)
+HTTP_RETRIES = Counter(
+    "http_attempts_repeated_total",
+    "Attempts of a command made again after a conflict, or while it waited for an event.",
+    ["route"],
+)
 
-# -- events: in ----------------------------------------------------------------------------------------------------------
-EVENTS = Counter("events_consumed_total", "Messages taken, by what became of them: handled, repeated, skipped, parked, waiting.", ["type", "outcome"])
+# -- events: in --------------------------------------------------------------------------------------------------------
+EVENTS = Counter(
+    "events_consumed_total",
+    "Messages taken, by what became of them: handled, repeated, skipped, parked, waiting.",
+    ["type", "outcome"],
+)
 EVENT_BATCH_SIZE = Histogram("event_batch_messages", "Messages in one transaction.", buckets=_SIZES)
 EVENT_BATCH_SECONDS = Histogram("event_batch_seconds", "From a batch's first read to its commit.", buckets=_SECONDS)
-EVENT_AGE_SECONDS = Histogram("event_age_seconds", "From an event's time to the commit of what followed from it.", ["type"], buckets=_SECONDS)
+EVENT_AGE_SECONDS = Histogram(
+    "event_age_seconds", "From an event's time to the commit of what followed from it.", ["type"], buckets=_SECONDS
+)
 CONSUMER_LAG = Gauge("consumer_lag_messages", "Messages behind the end of a topic.", ["topic"])
 REBALANCES = Counter("consumer_rebalances_total", "Partitions assigned to this worker anew.")
-PARKED_MESSAGES = Gauge("parked_messages", "Messages that wait for an operator, or behind one that does. Alarm above 0.")
+PARKED_MESSAGES = Gauge(
+    "parked_messages", "Messages that wait for an operator, or behind one that does. Alarm above 0."
+)
 MESSAGES_PARKED = Counter("messages_parked_total", "Messages parked, by why.", ["reason"])
 
-# -- events: out ---------------------------------------------------------------------------------------------------------
+# -- events: out -------------------------------------------------------------------------------------------------------
 OUTBOX_PUBLISHED = Counter("outbox_published_total", "Events that the broker acknowledged.", ["topic"])
 OUTBOX_ROWS = Gauge("outbox_rows", "Events that wait to be published.")
-OUTBOX_AGE_SECONDS = Gauge("outbox_oldest_seconds", "Age of the oldest event that waits to be published. Alarm above 5.")
+OUTBOX_AGE_SECONDS = Gauge(
+    "outbox_oldest_seconds", "Age of the oldest event that waits to be published. Alarm above 5."
+)
 OUTBOX_PARKED_KEYS = Gauge("outbox_parked_keys", "Keys whose next event the broker refuses for good. Alarm above 0.")
 OUTBOX_FAILURES = Counter("outbox_failures_total", "Runs of the relay that ended in an error of the broker.")
 
-# -- timers --------------------------------------------------------------------------------------------------------------
-TIMERS = Counter("timers_total", "Timers that ran, by what became of them: handled, waiting, failed, parked.", ["name", "outcome"])
+# -- timers ------------------------------------------------------------------------------------------------------------
+TIMERS = Counter(
+    "timers_total", "Timers that ran, by what became of them: handled, waiting, failed, parked.", ["name", "outcome"]
+)
 TIMER_LATE_SECONDS = Histogram("timer_late_seconds", "From a timer's due moment to its run.", buckets=_SECONDS)
 TIMERS_PARKED = Gauge("timers_parked", "Timers whose handler keeps failing. Alarm above 0.")
 
-# -- vendor calls --------------------------------------------------------------------------------------------------------
-EFFECTS = Counter("effects_total", "Vendor calls, by what became of them: done, retried, failed, expired.", ["name", "outcome"])
+# -- vendor calls ------------------------------------------------------------------------------------------------------
+EFFECTS = Counter(
+    "effects_total", "Vendor calls, by what became of them: done, retried, failed, expired.", ["name", "outcome"]
+)
 EFFECT_SECONDS = Histogram("effect_seconds", "One call of a vendor, of one batch.", ["name"], buckets=_SECONDS)
 EFFECT_ROWS = Gauge("effect_rows", "Vendor calls that wait.")
-EFFECT_AGE_SECONDS = Histogram("effect_age_seconds", "From a vendor call's decision to the vendor's answer.", ["name"], buckets=_SECONDS)
+EFFECT_AGE_SECONDS = Histogram(
+    "effect_age_seconds", "From a vendor call's decision to the vendor's answer.", ["name"], buckets=_SECONDS
+)
 
-# -- life ----------------------------------------------------------------------------------------------------------------
+# -- life --------------------------------------------------------------------------------------------------------------
 LEADER = Gauge("leader", "1 while this process runs the service's relay, timers and vendor calls.")
 READY = Gauge("ready", "1 while this process says that it is ready.")
 CONFLICTS = Counter("transaction_conflicts_total", "Batches that failed and were tried again.", ["lane"])

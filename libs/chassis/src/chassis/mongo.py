@@ -20,7 +20,7 @@ Driver = Literal["motor", "pymongo"]
 
 __all__ = [
     "Database", "DeleteOne", "Driver", "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo", "OperationFailure",
-    "PyMongoError", "Raw", "RawCollection", "ReplaceOne", "Session", "UpdateOne", "is_transient",
+    "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne", "is_transient",
 ]  # fmt: skip
 
 _OPTIONS: Mapping[str, Any] = {
@@ -62,9 +62,14 @@ class Mongo:
         cursor: Any = collection.aggregate(pipeline, session=session)
         return cast("list[Raw]", await (cursor if self._motor else await cursor).to_list(None))
 
-    async def watch(self, collection: RawCollection) -> Any:
-        """A change stream over the inserts of `collection`: `async with await mongo.watch(c) as stream`."""
-        stream: Any = collection.watch([{"$match": {"operationType": "insert"}}], batch_size=1_000)
+    async def watch(self, database: Database, names: Sequence[str]) -> Any:
+        """A change stream that tells of each transaction which wrote numbered rows to the collections `names`.
+
+        Used as `async with await mongo.watch(...) as changes`. Only the row with `n` 1 is told of: as a doorbell, one
+        change per transaction is enough.
+        """
+        first = {"operationType": {"$in": ["insert", "replace"]}, "ns.coll": {"$in": list(names)}, "fullDocument.n": 1}
+        stream: Any = database.watch([{"$match": first}, {"$project": {"_id": 1}}])
         return stream if self._motor else await stream
 
     async def close(self) -> None:

@@ -1,12 +1,13 @@
 """What a running process holds: its settings, clock, database, and the way out to vendors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import httpx
 from pydantic_settings import BaseSettings
 
+from chassis.bell import Bells
 from chassis.cause import Cause
 from chassis.clock import Clock, instant
 from chassis.mongo import Database, Mongo
@@ -37,6 +38,7 @@ class Runtime:
     database: Database
     clock: Clock
     outside: Outside
+    bells: Bells = field(default_factory=Bells)
 
     def begin(self, cause: Cause, *, read_only: bool = False) -> Tx:
         """A new Tx at this moment."""
@@ -48,6 +50,7 @@ class Runtime:
             cause=cause,
             settings=self.outside.settings_by_type,
             read_only=read_only,
+            committed=self.bells.ring,
         )
 
     def now_cause(self, correlation_id: str) -> Cause:

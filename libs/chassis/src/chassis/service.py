@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 
 from chassis.collection import Collection, Ref
 from chassis.decision import Effect, Timer
+from chassis.mongo import Database
 from chassis.runtime import Outside
 from chassis.tx import Tx
 from contracts import Event
@@ -96,6 +97,15 @@ def call(
     return Performs(effect, perform, done, expired, deadline_seconds, batch)
 
 
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One change of what is stored, made once by `migrate`; if interrupted, it runs again from its start."""
+
+    number: int
+    name: str
+    run: Callable[[Database], Awaitable[None]]
+
+
 @dataclass(frozen=True)
 class Service:
     """A service on one page. Two rows may name the same event; a timer or an effect has one."""
@@ -107,6 +117,7 @@ class Service:
     effects: tuple[Performs, ...] = ()
     collections: tuple[Collection[Any], ...] = ()
     settings: tuple[type[BaseSettings], ...] = ()
+    migrations: tuple[Migration, ...] = ()
 
     @property
     def package(self) -> str:

@@ -25,6 +25,7 @@ class ChassisSettings(BaseSettings):
     mongo_url: str
     mongo_driver: Literal["motor", "pymongo"] = "motor"
     kafka_bootstrap: str = ""
+    kafka_replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,32}$")] = ""
     """Put before names of databases, topics and consumer groups, so that several systems can share servers."""
     http_host: str = "127.0.0.1"

@@ -8,7 +8,7 @@ so outbox rows in stamp order are in causal order, even between machines whose c
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic_settings import BaseSettings
@@ -66,7 +66,7 @@ class Savepoint:
 class Tx:
     """One attempt at one unit of work. See the module's docstring."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place, `Runtime.begin`
         self,
         mongo: Mongo,
         database: Database,
@@ -76,6 +76,7 @@ class Tx:
         cause: Cause,
         settings: Mapping[type[BaseSettings], BaseSettings],
         read_only: bool = False,
+        committed: Callable[[Iterable[str]], None] | None = None,
     ) -> None:
         """Open lazily: the first load or write starts the transaction; a read-only Tx never does."""
         self.now = instant(micros)
@@ -86,6 +87,7 @@ class Tx:
         self._micros = micros
         self._settings = settings
         self._read_only = read_only
+        self._committed = committed
         self._session: Session | None = None
         self._loaded_stamp = 0
         self._entries: dict[Collection[Any], dict[str, _Entry]] = defaultdict(dict)
@@ -224,6 +226,7 @@ class Tx:
         for entry, version in reversed(self._journal[savepoint.length :]):
             entry.current = version
         del self._journal[savepoint.length :]
+        self._n = savepoint.n
         self.cause = savepoint.cause
 
     def published_keys(self) -> set[str]:
@@ -232,13 +235,14 @@ class Tx:
 
     async def commit(self) -> None:
         """Write everything that changed and commit. Without a change the transaction is given back."""
-        written = False
+        written: set[str] = set()
         stamp = self._stamp()
         for collection, entries in self._entries.items():
             for entry in entries.values():
                 if entry.flushed_at is not None and entry.flushed_at != stamp and entry.current is entry.server:
                     entry.current = _Version(entry.current.document) if entry.current is not _ABSENT else _ABSENT
-                written |= entry.flushed_at is not None or entry.current is not entry.server
+                if entry.flushed_at is not None or entry.current is not entry.server:
+                    written.add(collection.name)
             await self._flush(collection)
         if self._session is None:
             return
@@ -247,6 +251,8 @@ class Tx:
             await (session.commit_transaction() if written else session.abort_transaction())
         finally:
             await session.end_session()
+        if self._committed is not None:
+            self._committed(written)
 
     async def abort(self) -> None:
         """Give everything back. Safe to call at any moment, also after commit."""

@@ -1,0 +1,233 @@
+"""The relay: publishes the outbox. Only the leader runs it; running twice repeats messages, and never reorders them.
+
+A run starts at the oldest row, in (`_stamp`, `n`) order, and reads a snapshot, so whatever it sees, it sees with
+everything that led to it. It deletes, per key, only what the broker acknowledged without a gap. After any error the
+producer is thrown away and the next run starts at the oldest row again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    UnsupportedForMessageFormatError,
+)
+
+from chassis import metrics
+from chassis.backoff import back_off
+from chassis.clock import instant
+from chassis.collection import Collection
+from chassis.kafka import discard, open_producer
+from chassis.mongo import PyMongoError, Raw, ReadConcern
+from chassis.outbox import OUTBOX, OutboxRow
+from chassis.runtime import Runtime
+from chassis.settings import ChassisSettings
+
+ROWS_MAX = 500  # one run; more gains nothing measurable
+POLL_SECONDS = 0.2  # when nothing rang
+SEND_SECONDS = 5.0  # for the broker to acknowledge a run
+PARKED_SECONDS = 2.0  # how old the list of parked keys may be: an operator may have shortened it
+GAUGE_SECONDS = 2.0
+
+REFUSED = (
+    CorruptRecordException,
+    InvalidTimestampError,
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    UnsupportedForMessageFormatError,
+)
+"""What a broker says to a record that it will never take."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedKey:
+    """A key of a topic whose next event the broker refuses for good. Deleting this document lets it be tried again."""
+
+    id: str
+    topic: str
+    key: str
+    row_id: str
+    reason: str
+    at: datetime
+
+
+OUTBOX_PARKED = Collection("outbox_parked", ParkedKey)
+
+
+class Relay:
+    """Publishes the outbox of one service for as long as it is the leader."""
+
+    def __init__(self, runtime: Runtime, settings: ChassisSettings) -> None:
+        """Connect to the broker when there is something to publish."""
+        self._settings = settings
+        self._clock = runtime.clock
+        self._bells = runtime.bells
+        self._outbox = runtime.database[OUTBOX.name].with_options(read_concern=ReadConcern("snapshot"))
+        self._parked_keys = runtime.database[OUTBOX_PARKED.name]
+        self._parked: list[Raw] = []
+        self._parked_until = 0.0
+        self._gauges_until = 0.0
+        self._producer: Any = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Publish until `stop`; waits out a broker or a database that is away."""
+        failures = 0
+        try:
+            while not self._stopping:
+                try:
+                    more = await self._publish_some()
+                    failures = 0
+                except (PyMongoError, KafkaError, TimeoutError) as error:
+                    failures += 1
+                    metrics.OUTBOX_FAILURES.inc()
+                    _log.warning("outbox not published", error=repr(error), failures=failures)
+                    await self._close()
+                    await back_off(failures, first_seconds=0.1, seconds_max=2.0)
+                else:
+                    if not more:
+                        await self._bells.wait(OUTBOX.name, POLL_SECONDS)
+        finally:
+            await self._close()
+
+    def stop(self) -> None:
+        """Finish the run in hand."""
+        self._stopping = True
+        self._bells.ring([OUTBOX.name])
+
+    async def _publish_some(self) -> bool:
+        """One run. Returns whether there may be more."""
+        rows = await self._oldest()
+        if not rows:
+            return False
+        errors = await self._send(rows)
+        await self._forget(_acknowledged(rows, errors))
+        stuck = _first_stuck(rows, errors)
+        refused = [row for row, error in stuck if isinstance(error, REFUSED)]
+        if stuck and not refused:
+            raise stuck[0][1]
+        for row in refused:
+            await self._close()
+            await self._send_alone(row)
+        return len(rows) == ROWS_MAX or bool(refused)
+
+    async def _oldest(self) -> list[OutboxRow]:
+        await self._refresh()
+        where: Raw = {"$nor": self._parked} if self._parked else {}
+        cursor = self._outbox.find(where, batch_size=ROWS_MAX + 1).sort([("_stamp", 1), ("n", 1)]).limit(ROWS_MAX)
+        raws = await cursor.to_list(None)
+        age_seconds = (self._clock.micros() - raws[0]["_stamp"]) / 1_000_000 if raws else 0.0
+        metrics.OUTBOX_AGE_SECONDS.set(max(0.0, age_seconds))
+        return [OUTBOX.from_raw(raw) for raw in raws]
+
+    async def _send(self, rows: Sequence[OutboxRow]) -> list[Exception | None]:
+        """Send `rows` in order and wait for the broker's word on each: None, or why not.
+
+        Raises:
+            KafkaError, TimeoutError: the broker is away.
+        """
+        if self._producer is None:
+            self._producer = await open_producer(self._settings.kafka_bootstrap)
+        sent: list[asyncio.Future[Any]] = []
+        async with asyncio.timeout(SEND_SECONDS):
+            for row in rows:
+                topic, headers = self._settings.scoped(row.topic), list(row.headers.items())
+                try:
+                    sent.append(await self._producer.send(topic, row.value, key=row.key.encode(), headers=headers))
+                except REFUSED as error:
+                    refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+                    refused.set_exception(error)
+                    sent.append(refused)
+                    break  # a later row of its key must not overtake it
+        _, late = await asyncio.wait(sent, timeout=SEND_SECONDS)
+        for future in late:
+            future.add_done_callback(_look_at)
+        said = [TimeoutError("not acknowledged in time") if future in late else future.exception() for future in sent]
+        not_sent = [KafkaError("not sent")] * (len(rows) - len(sent))
+        return [*(_as_exception(error) for error in said), *not_sent]
+
+    async def _send_alone(self, row: OutboxRow) -> None:
+        """Send a row of a refused batch again: it is parked only if it is refused by itself."""
+        [error] = await self._send([row])
+        if error is None:
+            await self._forget([row.id])
+        elif isinstance(error, REFUSED):
+            await self._park(row, error)
+            await self._close()
+        else:
+            raise error
+
+    async def _park(self, row: OutboxRow, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        _log.error("outbox key parked", topic=row.topic, key=row.key, event_id=row.id, reason=reason)
+        parked = ParkedKey(f"{row.topic}:{row.key}", row.topic, row.key, row.id, reason, instant(self._clock.micros()))
+        raw = OUTBOX_PARKED.to_raw(parked, self._clock.micros())
+        await self._parked_keys.replace_one({"_id": parked.id}, raw, upsert=True)
+        self._parked_until = 0.0
+
+    async def _forget(self, ids: Sequence[str]) -> None:
+        if ids:
+            await self._outbox.delete_many({"_id": {"$in": list(ids)}})
+
+    async def _refresh(self) -> None:
+        """Look at the parked keys and at the backlog, now and then."""
+        now = self._clock.monotonic()
+        if now >= self._parked_until:
+            self._parked_until = now + PARKED_SECONDS
+            parked = await self._parked_keys.find({}, {"topic": 1, "key": 1, "_id": 0}).to_list(None)
+            self._parked = parked
+            metrics.OUTBOX_PARKED_KEYS.set(len(parked))
+        if now >= self._gauges_until:
+            self._gauges_until = now + GAUGE_SECONDS
+            metrics.OUTBOX_ROWS.set(await self._outbox.estimated_document_count())
+
+    async def _close(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await discard(producer)
+
+
+def _acknowledged(rows: Sequence[OutboxRow], errors: Sequence[Exception | None]) -> list[str]:
+    """The ids of the rows that were acknowledged, per key without a gap."""
+    stuck: set[tuple[str, str]] = set()
+    ids = []
+    for row, error in zip(rows, errors, strict=True):
+        if error is not None:
+            stuck.add((row.topic, row.key))
+        elif (row.topic, row.key) not in stuck:
+            ids.append(row.id)
+            metrics.OUTBOX_PUBLISHED.labels(row.topic).inc()
+    return ids
+
+
+def _first_stuck(rows: Sequence[OutboxRow], errors: Sequence[Exception | None]) -> list[tuple[OutboxRow, Exception]]:
+    """The first row of each key that was not acknowledged, and why."""
+    stuck: dict[tuple[str, str], tuple[OutboxRow, Exception]] = {}
+    for row, error in zip(rows, errors, strict=True):
+        if error is not None:
+            stuck.setdefault((row.topic, row.key), (row, error))
+    return list(stuck.values())
+
+
+def _as_exception(error: BaseException | None) -> Exception | None:
+    return error if error is None or isinstance(error, Exception) else KafkaError(repr(error))
+
+
+def _look_at(future: "asyncio.Future[Any]") -> None:
+    """Nobody waits for this send any more; its failure is no news."""
+    if not future.cancelled():
+        future.exception()
