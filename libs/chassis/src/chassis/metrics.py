@@ -17,6 +17,11 @@ HTTP_RETRIES = Counter(
     "Attempts of a command made again after a conflict, or while it waited for an event.",
     ["route"],
 )
+HTTP_UNDECLARED = Counter(
+    "http_undeclared_refusals_total",
+    "Refusals that their endpoint does not declare. A bug; alarm above 0.",
+    ["method", "route", "slug"],
+)
 
 # -- events: in --------------------------------------------------------------------------------------------------------
 EVENTS = Counter(

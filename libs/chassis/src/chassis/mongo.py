@@ -1,5 +1,6 @@
 """The only module that imports a MongoDB driver: motor by default, PyMongo's async client by `MONGO_DRIVER=pymongo`."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -9,9 +10,11 @@ from pymongo import AsyncMongoClient, DeleteOne, IndexModel, InsertOne, ReadPref
 from pymongo.asynchronous.client_session import AsyncClientSession as Session
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
+
+from chassis.backoff import back_off
 
 Raw = dict[str, Any]
 Database = AsyncDatabase[Raw]
@@ -20,8 +23,12 @@ Driver = Literal["motor", "pymongo"]
 
 __all__ = [
     "Database", "DeleteOne", "Driver", "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo", "OperationFailure",
-    "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne", "is_transient",
+    "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne",
+    "commit", "is_commit_unknown", "is_duplicate", "is_transient",
 ]  # fmt: skip
+
+COMMIT_SECONDS = 5.0  # how long to go on asking whether a commit went through
+_DUPLICATE_KEY = 11_000
 
 _OPTIONS: Mapping[str, Any] = {
     "w": "majority",
@@ -84,3 +91,34 @@ def is_transient(error: BaseException) -> bool:
     if not isinstance(error, PyMongoError):
         return False
     return error.has_error_label("TransientTransactionError") or isinstance(error, ConnectionFailure)
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a document with that id, or that unique value, was there first."""
+    if isinstance(error, BulkWriteError):
+        return any(wrong["code"] == _DUPLICATE_KEY for wrong in (error.details or {}).get("writeErrors", ()))
+    return isinstance(error, DuplicateKeyError)
+
+
+def is_commit_unknown(error: BaseException) -> bool:
+    """Whether a commit failed in a way that does not tell whether it went through."""
+    return isinstance(error, PyMongoError) and error.has_error_label("UnknownTransactionCommitResult")
+
+
+async def commit(session: Session) -> None:
+    """Commit; asks again for up to 5 s while the server does not say whether it did, which is safe.
+
+    Raises:
+        PyMongoError: it did not, or `is_commit_unknown`.
+    """
+    now = asyncio.get_running_loop().time
+    began = now()
+    failures = 0
+    while True:
+        try:
+            return await session.commit_transaction()
+        except PyMongoError as error:
+            if not is_commit_unknown(error) or now() - began > COMMIT_SECONDS:
+                raise
+            failures += 1
+            await back_off(failures)

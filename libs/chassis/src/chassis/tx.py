@@ -18,7 +18,7 @@ from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.collection import Collection, D, Ref
 from chassis.decision import At, Call, Cancel, Decision
-from chassis.mongo import Database, DeleteOne, InsertOne, Mongo, Raw, ReplaceOne, Session
+from chassis.mongo import Database, DeleteOne, InsertOne, Mongo, Raw, ReplaceOne, Session, commit
 from chassis.outbox import OUTBOX, row_of
 from chassis.pending import EFFECTS, TIMERS, stored_effect, stored_timer
 from contracts import Event
@@ -153,6 +153,11 @@ class Tx:
         await self._flush_for_query(collection)
         return await self._mongo.aggregate(self._database[collection.name], pipeline, await self._transaction())
 
+    async def stand_still(self) -> None:
+        """Let everything that is read from here on be of one moment, in a read-only Tx too."""
+        if self._session is None:
+            self._session = await self._mongo.begin()
+
     def settings(self, cls: type[C]) -> C:
         """The service's settings."""
         return cast("C", self._settings[cls])
@@ -248,7 +253,7 @@ class Tx:
             return
         session, self._session = self._session, None
         try:
-            await (session.commit_transaction() if written else session.abort_transaction())
+            await (commit(session) if written else session.abort_transaction())
         finally:
             await session.end_session()
         if self._committed is not None:

@@ -1,0 +1,95 @@
+"""The ASGI application of a service. It holds no resources: whoever made the runtime closes it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+
+from chassis.errors import Refusal
+from chassis.http import openapi
+from chassis.http.answer import Answer
+from chassis.http.auth import Tokens
+from chassis.http.edge import Edge, Guard, none_parked
+from chassis.http.origin import origin_of
+from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, answer_of
+from chassis.metrics import HTTP_REQUESTS
+from chassis.runtime import Runtime
+from chassis.service import Service
+from chassis.settings import ChassisSettings
+
+NO_ROUTE = "(none)"  # the route's name in metrics when there is none: paths of strangers are no labels
+
+log = structlog.get_logger()
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.document(self)
+        return self.openapi_schema
+
+
+def create_app(
+    service: Service,
+    runtime: Runtime,
+    settings: ChassisSettings,
+    *,
+    parked_among: Guard = none_parked,
+    routes: Sequence[BaseRoute] = (),
+) -> FastAPI:
+    """The application of `service` on `runtime`, with further `routes`, such as health's, before its own."""
+    app = _App(
+        title=service.name,
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception},
+    )
+    app.state.edge = Edge(runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked_among)
+    app.router.routes[:0] = routes
+    app.router.routes.extend(service.router.routes)
+    return app
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """No such path, or not with this method."""
+    refusal = _refusal_of(error)
+    if refusal is None:
+        return await _on_exception(request, error)
+    allow = [(b"allow", _methods(request).encode())] if isinstance(refusal, MethodNotAllowed) else []
+    HTTP_REQUESTS.labels(request.method, NO_ROUTE, refusal.STATUS).inc()
+    origin = origin_of(dict(request.scope["headers"]))
+    log.info("request", method=request.method, route=NO_ROUTE, status=refusal.STATUS, request_id=origin.request_id)
+    return _response(answer_of(refusal, origin.request_id, *allow))
+
+
+async def _on_exception(request: Request, _error: Exception) -> Response:
+    """Outside any of our endpoints; the server logs it."""
+    return _response(answer_of(Broken(), origin_of(dict(request.scope["headers"])).request_id))
+
+
+def _refusal_of(error: Exception) -> Refusal | None:
+    by_status: dict[int, type[Refusal]] = {404: NoSuchRoute, 405: MethodNotAllowed}
+    refusal = by_status.get(error.status_code) if isinstance(error, HTTPException) else None
+    return refusal() if refusal else None
+
+
+def _methods(request: Request) -> str:
+    """All methods this path knows (RFC 9110 asks for all of them)."""
+    known: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            known |= route.methods or set()
+    return ", ".join(sorted(known))
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status)
+    response.raw_headers.extend(answer.headers)
+    return response

@@ -1,0 +1,156 @@
+"""What an endpoint asks for, found out once; each request's values are parsed and validated once, before any attempt.
+
+FastAPI reads the endpoint's signature (and documents it); the values are taken here, because an endpoint may be called
+again in a new Tx, and because FastAPI's own run of dependencies ends after the answer was sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, params
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import request_params_to_args
+from pydantic import TypeAdapter
+from starlette.datastructures import Headers as StarletteHeaders
+from starlette.datastructures import QueryParams
+from starlette.requests import cookie_parser
+from starlette.types import Scope
+
+from chassis.http.auth import Caller
+from chassis.http.bodies import parse_form, parse_json
+from chassis.http.origin import Headers
+from chassis.http.problems import invalid, invalid_fields
+from chassis.tx import Tx
+
+Values = dict[str, Any]
+
+
+def _the_tx() -> Tx:
+    raise NotImplementedError("stands for the attempt's Tx")
+
+
+def _the_caller() -> Caller:
+    raise NotImplementedError("stands for the verified caller")
+
+
+def _the_bytes() -> bytes:
+    raise NotImplementedError("stands for the body as it came")
+
+
+TxDep = Annotated[Tx, Depends(_the_tx)]
+"""The Tx of this attempt: read-only in a GET. The edge commits it before it answers."""
+
+CallerDep = Annotated[Caller, Depends(_the_caller)]
+"""The user whose access token came with the request."""
+
+RawBody = Annotated[bytes, Depends(_the_bytes)]
+"""The body's bytes as they came, for signatures over them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Values of one request, and the names under which each attempt adds its own."""
+
+    values: Values
+    tx_name: str | None
+    response_name: str | None
+
+
+class Arguments:
+    """The parameters of one endpoint."""
+
+    def __init__(self, dependant: Dependant, *, public: bool) -> None:
+        """Read the signature.
+
+        Raises:
+            TypeError: it asks for what this edge does not give.
+        """
+        self._own = dependant
+        self._names: dict[Any, str] = {}
+        self._parts: list[Dependant] = []
+        for part in dependant.dependencies:
+            if part.call in (_the_tx, _the_caller, _the_bytes):
+                self._names[part.call] = part.name or ""
+            elif part.dependencies or part.body_params:
+                raise TypeError(f"{part.call} must be a plain function of path, query and header parameters")
+            else:
+                self._parts.append(part)
+        if public and _the_caller in self._names:
+            raise TypeError(f"{dependant.call} is public: it has no caller")
+        self.tx_name = self._names.get(_the_tx)
+        self.response_name = dependant.response_param_name
+        self._read_body = _body_reader(dependant)
+        self.has_parameters = any(
+            (one.path_params, one.query_params, one.header_params, one.cookie_params) != ([], [], [], [])
+            for one in (dependant, *self._parts)
+        )
+
+    @property
+    def has_body(self) -> bool:
+        """Whether it parses a body."""
+        return self._read_body is not None
+
+    def parse(self, scope: Scope, headers: Headers, body: bytes, caller: Caller | None) -> Values:
+        """The values of one request.
+
+        Raises:
+            InvalidRequest: some of them are wrong; all that are wrong are named.
+        """
+        errors: list[Mapping[str, Any]] = []
+        values = _parameters(self._own, scope, errors)
+        for part in self._parts:
+            before = len(errors)
+            given = _parameters(part, scope, errors)
+            if part.name and part.call and len(errors) == before:
+                values[part.name] = part.call(**given)
+        if errors:
+            raise invalid_fields(errors)
+        if self._read_body is not None:
+            name, value = self._read_body(headers, body)
+            values[name] = value
+        if _the_caller in self._names:
+            values[self._names[_the_caller]] = caller
+        if _the_bytes in self._names:
+            values[self._names[_the_bytes]] = body
+        return values
+
+
+def _parameters(dependant: Dependant, scope: Scope, errors: list[Mapping[str, Any]]) -> Values:
+    values: Values = {}
+    if dependant.path_params:
+        _take(dependant.path_params, scope["path_params"], values, errors)
+    if dependant.query_params:
+        _take(dependant.query_params, QueryParams(scope["query_string"]), values, errors)
+    if dependant.header_params:
+        _take(dependant.header_params, StarletteHeaders(scope=scope), values, errors)
+    if dependant.cookie_params:
+        cookies = cookie_parser(StarletteHeaders(scope=scope).get("cookie", ""))
+        _take(dependant.cookie_params, cookies, values, errors)
+    return values
+
+
+def _take(fields: Any, received: Any, values: Values, errors: list[Mapping[str, Any]]) -> None:
+    taken, wrong = request_params_to_args(fields, received)
+    values.update(taken)
+    errors.extend(wrong)
+
+
+def _body_reader(dependant: Dependant) -> Any:
+    """A function of headers and bytes to the body parameter's name and value, or None without such a parameter."""
+    if not dependant.body_params:
+        return None
+    if len(dependant.body_params) > 1:
+        raise TypeError(f"{dependant.call} has two bodies: make them one class")
+    field = dependant.body_params[0]
+    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", field.field_info.annotation))
+    parse = parse_form if isinstance(field.field_info, params.Form) else parse_json
+
+    def read(headers: Headers, body: bytes) -> tuple[str, Any]:
+        if body:
+            return field.name, parse(adapter, headers.get(b"content-type", b""), body)
+        if field.field_info.is_required():
+            raise invalid("body", "is missing")
+        return field.name, field.get_default()
+
+    return read

@@ -1,0 +1,76 @@
+"""Attempts: a command is tried in one Tx after the other until one commits, is refused, or time is up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import TypeVar
+
+from chassis.backoff import back_off
+from chassis.errors import NotYet
+from chassis.http.problems import TryAgain
+from chassis.mongo import PyMongoError, is_commit_unknown, is_duplicate, is_transient
+from chassis.tx import Tx
+
+A = TypeVar("A")
+
+RETRY_SECONDS = 5.0  # ARCHITECTURE, the HTTP edge: conflicts and elections are over by then
+LISTEN_SECONDS = 0.05  # between two looks for an event of another service
+DUPLICATES_MAX = 3  # the next run sees the document that was there first; if not, it is a bug
+
+_in_hand: set[asyncio.Task[object]] = set()
+
+
+async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_seconds: float) -> tuple[A, int]:
+    """Run `attempt` until it returns or refuses; also says how often it ran.
+
+    Raises:
+        NotYet: what it needs was not heard of within `unknown_wait_seconds`.
+        TryAgain: MongoDB kept failing, or did not say whether the commit went through.
+    """
+    now = asyncio.get_running_loop().time
+    began = now()
+    ran = duplicates = 0
+    while True:
+        ran += 1
+        try:
+            return await attempt(), ran
+        except NotYet:
+            if now() - began + LISTEN_SECONDS > unknown_wait_seconds:
+                raise
+            await asyncio.sleep(LISTEN_SECONDS)
+        except PyMongoError as error:
+            duplicates += is_duplicate(error)
+            if is_commit_unknown(error):
+                raise TryAgain("The outcome is not known.") from error
+            if not is_transient(error) and not 0 < duplicates <= DUPLICATES_MAX:
+                raise
+            if now() - began > RETRY_SECONDS:
+                raise TryAgain from error
+            await back_off(ran)
+
+
+async def undisturbed(attempt: Coroutine[object, object, A]) -> A:
+    """Run `attempt` in a task of its own, to its end: a caller who goes away never cancels a transaction."""
+    task = asyncio.create_task(attempt)
+    _in_hand.add(task)
+    task.add_done_callback(_done)
+    return await asyncio.shield(task)
+
+
+async def all_done() -> None:
+    """Wait until no attempt is running: what a stopping process does after its last request."""
+    while _in_hand:
+        await asyncio.wait(set(_in_hand))
+
+
+async def give_back(tx: Tx) -> None:
+    """Abort what was not committed; a server that cannot be reached aborts it by itself after 5 s."""
+    with suppress(PyMongoError):
+        await tx.abort()
+
+
+def _done(task: asyncio.Task[object]) -> None:
+    """Take note of how it ended, although the one who asked may be gone."""
+    _in_hand.discard(task)
+    if not task.cancelled():
+        task.exception()

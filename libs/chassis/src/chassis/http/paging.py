@@ -1,0 +1,116 @@
+"""Lists: cursor-paged, at most 100 items, in a total order (SPEC §2: newest last, by time of writing)."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Query
+
+from chassis.clock import from_unix, unix
+from chassis.collection import Collection, D
+from chassis.http.problems import InvalidRequest, invalid
+from chassis.tx import Tx
+
+I = TypeVar("I")  # noqa: E741 - an item
+
+LIMIT_MAX = 100  # SPEC §2
+LIMIT_DEFAULT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[I]):
+    """One page of a list; `next` is the `after` of the following one, null on the last."""
+
+    items: list[I]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Which page is asked for."""
+
+    limit: int
+    after: str | None
+
+
+def _slice(
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most")] = LIMIT_DEFAULT,
+    after: Annotated[
+        str | None, Query(max_length=512, pattern="^[A-Za-z0-9_-]+$", description="`next` of the page before")
+    ] = None,
+) -> Slice:
+    return Slice(limit, after)
+
+
+PageDep = Annotated[Slice, Depends(_slice)]
+"""Adds `limit` and `after` to an endpoint."""
+
+
+async def paged(
+    tx: Tx,
+    collection: Collection[D],
+    where: Mapping[str, Any],
+    wanted: Slice,
+    item: Callable[[D], I],
+    *,
+    by: str = "id",
+    descending: bool = False,
+) -> Page[I]:
+    """One page of the documents that match, each shown as `item`, in the order of the field `by` and then of ids.
+
+    `by` is a field of strings, integers or datetimes; ids made by `new_id` are in the order of writing already. Needs
+    an index on the fields of `where`, `by` and `_id`.
+
+    Raises:
+        InvalidRequest: the cursor is not one of this list.
+    """
+    direction = -1 if descending else 1
+    sort = {"_id": direction} if by == "id" else {by: direction, "_id": direction}
+    beyond = _beyond(wanted.after, by, "$lt" if descending else "$gt") if wanted.after else {}
+    query = {"$and": [where, beyond]} if beyond else where
+    found = await tx.find(collection, query, sort=sort, limit=wanted.limit + 1)
+    shown = found[: wanted.limit]
+    following = _cursor(shown[-1], by) if len(found) > len(shown) else None
+    return Page(items=[item(document) for document in shown], next=following)
+
+
+def _cursor(last: Any, by: str) -> str:
+    value = getattr(last, by)
+    place = [unix(value), last.id, "t"] if isinstance(value, datetime) else [value, last.id]
+    return urlsafe_b64encode(json.dumps(place).encode()).rstrip(b"=").decode()
+
+
+def _beyond(cursor: str, by: str, later: str) -> Mapping[str, Any]:
+    """The condition for what comes after `cursor`; scalars only, whatever it was made of."""
+    value, id_ = _place(cursor)
+    if by == "id":
+        return {"_id": {later: id_}}
+    return {"$or": [{by: {later: value}}, {by: value, "_id": {later: id_}}]}
+
+
+def _place(cursor: str) -> tuple[str | int | datetime, str]:
+    try:
+        place = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        match place:
+            case [str() | int() as value, str() as id_]:
+                return _scalar(value), id_
+            case [int() | float() as seconds, str() as id_, "t"]:
+                return from_unix(seconds), id_
+            case _:
+                raise _not_ours()
+    except (ValueError, OverflowError, RecursionError):
+        raise _not_ours() from None
+
+
+def _scalar(value: str | int) -> str | int:
+    """MongoDB's integers have 64 bits."""
+    if isinstance(value, int) and value.bit_length() >= 64:  # noqa: PLR2004 - bits
+        raise _not_ours()
+    return value
+
+
+def _not_ours() -> InvalidRequest:
+    return invalid("after", "is not a cursor of this list")

@@ -1,0 +1,286 @@
+"""TxRoute: open a Tx, call the endpoint, render the answer, commit, and only then answer. TxRouter makes them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import structlog
+from fastapi import APIRouter, Response
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from starlette.types import Receive, Scope, Send
+
+from chassis import tracing
+from chassis.cause import Cause
+from chassis.clock import instant
+from chassis.errors import NotYet, Refusal
+from chassis.http import attempts, openapi
+from chassis.http.answer import JSON, Answer, Header, headers_of
+from chassis.http.arguments import Arguments, Values
+from chassis.http.auth import Caller
+from chassis.http.bodies import ClientGone, read_body
+from chassis.http.edge import Edge
+from chassis.http.idempotency import CommandKey, is_final, keep, recall
+from chassis.http.origin import Headers, Origin, origin_of
+from chassis.http.problems import EDGE_REFUSALS, Broken, KeyParked, ScopeMissing, answer_of, not_known
+from chassis.metrics import HTTP_REQUESTS, HTTP_RETRIES, HTTP_SECONDS, HTTP_UNDECLARED
+from chassis.tx import Tx
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CLIENT_GONE_STATUS = 499  # nobody reads it; the log and the metrics do (nginx's number)
+NO_CONTENT_STATUS = 204
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a route demands and which refusals it declares."""
+
+    refuses: tuple[type[Refusal], ...] = ()
+    scope: str | None = None
+    public: bool = False
+
+
+@dataclass(slots=True)
+class _Request:
+    """One request on its way through."""
+
+    edge: Edge
+    origin: Origin
+    headers: Headers
+    cause: Cause
+    caller: Caller | None = None
+    key: CommandKey | None = None
+    attempts: int = 1
+
+
+class TxRoute(APIRoute):
+    """One endpoint, documented by FastAPI and run by us."""
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, method: str, rules: Rules, status_code: int, **options: Any
+    ) -> None:
+        """Understand the endpoint's signature.
+
+        Raises:
+            TypeError: it asks for what this edge does not give.
+        """
+        if not asyncio.iscoroutinefunction(endpoint):
+            raise TypeError(f"{endpoint} must be `async def`")
+        if status_code == NO_CONTENT_STATUS:
+            options["response_model"] = None
+        super().__init__(path, endpoint, methods=[method], status_code=status_code, **options)
+        self.method = method
+        self.rules = rules
+        self._read_only = method == "GET"
+        self._status = status_code
+        self._arguments = Arguments(self.dependant, public=rules.public)
+        self._declared = (*rules.refuses, *EDGE_REFUSALS)
+        self._answer_type: TypeAdapter[Any] | None = TypeAdapter(self.response_model) if self.response_model else None
+        openapi.describe(self, rules.refuses, scope=rules.scope, public=rules.public, arguments=self._arguments)
+        self.app = self._serve
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens, and say so in one line of the log."""
+        edge: Edge = scope["app"].state.edge
+        began = edge.runtime.clock.monotonic()
+        headers = dict(scope["headers"])
+        origin = origin_of(headers)
+        arrived = instant(edge.runtime.clock.micros())
+        cause = Cause(arrived, origin.request_id, None, origin.traceparent, origin.client_id)
+        request = _Request(edge, origin, headers, cause)
+        status = CLIENT_GONE_STATUS
+        try:
+            answer = await self._answer(request, scope, receive)
+            status = answer.status
+            await answer.send(send)
+        except ClientGone:
+            pass  # nobody is left to be told; the log line below says 499
+        finally:
+            self._note(request, status, edge.runtime.clock.monotonic() - began)
+
+    async def _answer(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
+        """What to answer: nothing but a client that went away gets past this."""
+        try:
+            with tracing.span(f"{self.method} {self.path_format}", request.cause.traceparent) as traceparent:
+                if traceparent != request.cause.traceparent:
+                    request.cause = replace(request.cause, traceparent=traceparent)
+                return await self._handle(request, scope, receive)
+        except NotYet as missing:
+            return self._refuse(not_known(missing, self.rules.refuses), request)
+        except Refusal as refusal:
+            return self._refuse(refusal, request)
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("request failed", route=self.path_format, request_id=request.origin.request_id)
+            return answer_of(Broken(), request.origin.request_id)
+
+    async def _handle(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
+        """401, 413 and 422 in this order (SPEC §2), then the attempts."""
+        if not self.rules.public:
+            request.caller = request.edge.tokens.caller(request.headers.get(b"authorization"), request.origin)
+        body = await read_body(request.headers, receive)
+        values = self._arguments.parse(scope, request.headers, body, request.caller)
+        key = request.headers.get(b"idempotency-key")
+        if key is not None and request.caller is not None and not self._read_only:
+            said = scope["query_string"] + b"\n" + body
+            request.key = CommandKey.of(key, request.caller.user_id, self.method, scope["path"], said)
+
+        def attempt() -> Awaitable[Answer]:
+            once = self._attempt(request, values)
+            return once if self._read_only else attempts.undisturbed(once)
+
+        answer, request.attempts = await attempts.until_settled(
+            attempt, unknown_wait_seconds=request.edge.unknown_wait_seconds
+        )
+        return answer
+
+    async def _attempt(self, request: _Request, values: Values) -> Answer:
+        tx = request.edge.runtime.begin(request.cause, read_only=self._read_only)
+        try:
+            answer = await self._decide(request, values, tx)
+            await tx.commit()
+        finally:
+            await attempts.give_back(tx)
+        return answer
+
+    async def _decide(self, request: _Request, values: Values, tx: Tx) -> Answer:
+        """The answer, if this Tx commits."""
+        key = request.key
+        if key is not None and (stored := await recall(tx, key)) is not None:
+            return stored
+        if self.rules.scope and request.caller is not None and self.rules.scope not in request.caller.scopes:
+            raise ScopeMissing
+        start = tx.savepoint()
+        try:
+            answer = await self._call(request, values, tx)
+        except Refusal as refusal:
+            if key is None or not is_final(refusal):
+                raise
+            tx.rollback(start)
+            answer = self._refuse(refusal, request)
+        keys = tx.published_keys()
+        if keys and await request.edge.parked_among(tx, keys):
+            raise KeyParked
+        if key is not None:
+            keep(tx, key, answer)
+        return answer
+
+    async def _call(self, request: _Request, values: Values, tx: Tx) -> Answer:
+        """Call the endpoint and render what it returns."""
+        arguments = self._arguments
+        given = dict(values)
+        if arguments.tx_name is not None:
+            given[arguments.tx_name] = tx
+        changed: Response | None = None
+        if arguments.response_name is not None:
+            changed = given[arguments.response_name] = Response()
+            del changed.headers["content-length"]
+            changed.status_code = self._status
+        result = await self.endpoint(**given)
+        if isinstance(result, Response):
+            headers = headers_of(request.origin.request_id, None)
+            return Answer(result.status_code, (*headers, *_own_headers(result)), bytes(result.body))
+        body = b"" if self._answer_type is None else self._answer_type.dump_json(result, by_alias=True)
+        headers = headers_of(request.origin.request_id, JSON if self._answer_type else None)
+        if changed is None:
+            return Answer(self._status, headers, body)
+        return Answer(changed.status_code, (*headers, *_own_headers(changed)), body)
+
+    def _refuse(self, refusal: Refusal, request: _Request) -> Answer:
+        """The problem document; one that clients could not have known of is a bug, and counted."""
+        if not isinstance(refusal, self._declared):
+            HTTP_UNDECLARED.labels(self.method, self.path_format, refusal.SLUG).inc()
+            log.error(
+                "undeclared refusal", route=self.path_format, slug=refusal.SLUG, request_id=request.origin.request_id
+            )
+        return answer_of(refusal, request.origin.request_id)
+
+    def _note(self, request: _Request, status: int, seconds: float) -> None:
+        """The canonical log line and the metrics."""
+        HTTP_REQUESTS.labels(self.method, self.path_format, status).inc()
+        HTTP_SECONDS.labels(self.method, self.path_format).observe(seconds)
+        if request.attempts > 1:
+            HTTP_RETRIES.labels(self.path_format).inc(request.attempts - 1)
+        log.info(
+            "request",
+            method=self.method,
+            route=self.path_format,
+            status=status,
+            ms=round(seconds * 1_000, 1),
+            user_id=request.caller.user_id if request.caller else None,
+            request_id=request.origin.request_id,
+            client_id=request.origin.client_id,
+            session_id=request.origin.session_id,
+            attempts=request.attempts,
+        )
+
+
+def _own_headers(response: Response) -> list[Header]:
+    """The headers that the endpoint set itself."""
+    return [header for header in response.raw_headers if header[0] != b"content-length"]
+
+
+class TxRouter(APIRouter):
+    """Collects a service's endpoints.
+
+    Every verb takes `refuses`, the refusals it may answer beside the edge's own; `scope`, which the access token must
+    have; and `public=True` for callers without a token, such as vendors. Other options are FastAPI's.
+    """
+
+    def get(self, path: str, **options: Any) -> Callable[[F], F]:
+        """A query: its Tx is read-only."""
+        return self._endpoint("GET", path, **{"status_code": 200} | options)
+
+    def post(self, path: str, **options: Any) -> Callable[[F], F]:
+        """A command."""
+        return self._endpoint("POST", path, **{"status_code": 200} | options)
+
+    def put(self, path: str, **options: Any) -> Callable[[F], F]:
+        """A command that answers 204."""
+        return self._endpoint("PUT", path, **{"status_code": NO_CONTENT_STATUS} | options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[F], F]:
+        """A command that answers 204."""
+        return self._endpoint("PATCH", path, **{"status_code": NO_CONTENT_STATUS} | options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[F], F]:
+        """A command that answers 204."""
+        return self._endpoint("DELETE", path, **{"status_code": NO_CONTENT_STATUS} | options)
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        """Add the endpoints of another part of the service.
+
+        Raises:
+            TypeError: with options: say everything at the endpoint.
+        """
+        if options:
+            raise TypeError(f"{', '.join(options)}: a part's endpoints say everything themselves")
+        self.routes.extend(router.routes)
+
+    def _endpoint(
+        self,
+        method: str,
+        path: str,
+        *,
+        status_code: int,
+        refuses: Sequence[type[Refusal]] = (),
+        scope: str | None = None,
+        public: bool = False,
+        **options: Any,
+    ) -> Callable[[F], F]:
+        rules = Rules(tuple(refuses), scope, public)
+
+        def add(endpoint: F) -> F:
+            tags = [*self.tags, *options.pop("tags", ())]
+            route = TxRoute(
+                self.prefix + path, endpoint, method=method, rules=rules, status_code=status_code, tags=tags, **options
+            )
+            self.routes.append(route)
+            return endpoint
+
+        return add
