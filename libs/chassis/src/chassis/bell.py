@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from chassis.logs import reason
 from chassis.mongo import Database, Mongo, PyMongoError
 
 LISTEN_AGAIN_SECONDS = 1.0
@@ -69,5 +70,5 @@ class Listener:
                     async for _ in changes:
                         self._bells.ring(self._names)
             except PyMongoError as error:
-                _log.warning("not listening for changes", error=str(error))
+                _log.warning("not listening for changes", error=reason(error))
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)

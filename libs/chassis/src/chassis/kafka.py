@@ -6,7 +6,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerClosed
 
-START_SECONDS = 10.0
+START_SECONDS = 5.0
 STOP_SECONDS = 2.0
 REQUEST_MILLISECONDS = 5_000
 

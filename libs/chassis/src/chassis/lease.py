@@ -16,6 +16,7 @@ import structlog
 
 from chassis import ids, metrics
 from chassis.collection import Collection
+from chassis.logs import reason
 from chassis.mongo import PyMongoError, Raw
 from chassis.runtime import Runtime
 
@@ -151,7 +152,7 @@ class Leader:
         try:
             return await asyncio.wait_for(self._lease.take(), self._lease.seconds / 3)
         except (PyMongoError, TimeoutError) as error:
-            _log.warning("lease not renewed", error=str(error))
+            _log.warning("lease not renewed", error=reason(error))
             return False
 
     async def _pause(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+REASON_CHARACTERS_MAX = 300
 _QUIET = ("aiokafka", "kafka", "motor", "pymongo", "httpx", "httpcore", "uvicorn", "asyncio", "opentelemetry")
 
 
@@ -45,3 +46,9 @@ def setup(service: str, role: str, level: str) -> None:
     logging.root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, on one short line: MongoDB's errors repeat themselves at length."""
+    text = str(error).partition(", full error:")[0]
+    return f"{type(error).__name__}: {text[:REASON_CHARACTERS_MAX]}"

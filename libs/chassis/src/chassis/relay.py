@@ -28,6 +28,7 @@ from chassis.backoff import back_off
 from chassis.clock import instant
 from chassis.collection import Collection
 from chassis.kafka import discard, open_producer
+from chassis.logs import reason
 from chassis.mongo import PyMongoError, Raw, ReadConcern
 from chassis.outbox import OUTBOX, OutboxRow
 from chassis.runtime import Runtime
@@ -76,7 +77,8 @@ class Relay:
         self._settings = settings
         self._clock = runtime.clock
         self._bells = runtime.bells
-        self._outbox = runtime.database[OUTBOX.name].with_options(read_concern=ReadConcern("snapshot"))
+        self._outbox = runtime.database[OUTBOX.name]
+        self._snapshot = self._outbox.with_options(read_concern=ReadConcern("snapshot"))
         self._parked_keys = runtime.database[OUTBOX_PARKED.name]
         self._parked: list[Raw] = []
         self._parked_until = 0.0
@@ -95,7 +97,7 @@ class Relay:
                 except (PyMongoError, KafkaError, TimeoutError) as error:
                     failures += 1
                     metrics.OUTBOX_FAILURES.inc()
-                    _log.warning("outbox not published", error=repr(error), failures=failures)
+                    _log.warning("outbox not published", error=reason(error), failures=failures)
                     await self._close()
                     await back_off(failures, first_seconds=0.1, seconds_max=2.0)
                 else:
@@ -128,7 +130,7 @@ class Relay:
     async def _oldest(self) -> list[OutboxRow]:
         await self._refresh()
         where: Raw = {"$nor": self._parked} if self._parked else {}
-        cursor = self._outbox.find(where, batch_size=ROWS_MAX + 1).sort([("_stamp", 1), ("n", 1)]).limit(ROWS_MAX)
+        cursor = self._snapshot.find(where, batch_size=ROWS_MAX + 1).sort([("_stamp", 1), ("n", 1)]).limit(ROWS_MAX)
         raws = await cursor.to_list(None)
         age_seconds = (self._clock.micros() - raws[0]["_stamp"]) / 1_000_000 if raws else 0.0
         metrics.OUTBOX_AGE_SECONDS.set(max(0.0, age_seconds))
@@ -172,9 +174,9 @@ class Relay:
             raise error
 
     async def _park(self, row: OutboxRow, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        _log.error("outbox key parked", topic=row.topic, key=row.key, event_id=row.id, reason=reason)
-        parked = ParkedKey(f"{row.topic}:{row.key}", row.topic, row.key, row.id, reason, instant(self._clock.micros()))
+        why = reason(error)
+        _log.error("outbox key parked", topic=row.topic, key=row.key, event_id=row.id, reason=why)
+        parked = ParkedKey(f"{row.topic}:{row.key}", row.topic, row.key, row.id, why, instant(self._clock.micros()))
         raw = OUTBOX_PARKED.to_raw(parked, self._clock.micros())
         await self._parked_keys.replace_one({"_id": parked.id}, raw, upsert=True)
         self._parked_until = 0.0

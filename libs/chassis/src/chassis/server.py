@@ -1,0 +1,69 @@
+"""The HTTP server: uvicorn without its own ideas about signals, logs and the outside world."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from chassis.settings import ChassisSettings
+
+KEEP_ALIVE_SECONDS = 75  # longer than nginx keeps an idle connection, so that we never close one that it is using
+CONCURRENCY_MAX = 1_000  # connections of one process; beyond them 503 is kinder than waiting
+DRAIN_SECONDS = 5
+BACKLOG = 1_024
+
+_log = structlog.get_logger(__name__)
+
+
+class Server:
+    """Serves one app on `HTTP_HOST` and `HTTP_PORT`, bound from the start."""
+
+    def __init__(self, app: ASGIApp, settings: ChassisSettings) -> None:
+        """Bind the port.
+
+        Raises:
+            SystemExit: it is taken, or not ours.
+        """
+        self._socket = _bind(settings.http_host, settings.http_port)
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            limit_concurrency=CONCURRENCY_MAX,
+        )
+        self._server = _Uvicorn(config)
+
+    async def run(self) -> None:
+        """Serve until `stop`; then finish the requests in hand."""
+        host, port, *_ = self._socket.getsockname()
+        _log.info("listening", host=host, port=port)
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Take no new connection."""
+        self._server.should_exit = True
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `life`."""
+        yield
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SystemExit(f"HTTP_HOST={host} HTTP_PORT={port} cannot be listened on: {error.strerror}") from None
