@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from bson.codec_options import CodecOptions
+from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, DeleteOne, IndexModel, InsertOne, ReadPreference, ReplaceOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession as Session
@@ -22,13 +23,16 @@ RawCollection = AsyncCollection[Raw]
 Driver = Literal["motor", "pymongo"]
 
 __all__ = [
-    "Database", "DeleteOne", "Driver", "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo", "OperationFailure",
-    "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne",
+    "STORAGE_ERRORS", "Database", "DeleteOne", "Driver", "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo",
+    "OperationFailure", "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne",
     "commit", "is_commit_unknown", "is_duplicate", "is_transient",
 ]  # fmt: skip
 
 COMMIT_SECONDS = 5.0  # how long to go on asking whether a commit went through
 _DUPLICATE_KEY = 11_000
+
+STORAGE_ERRORS = (PyMongoError, BSONError, OverflowError)
+"""What saving can raise. Only the first comes from the server; the driver refuses documents that BSON cannot hold."""
 
 _OPTIONS: Mapping[str, Any] = {
     "w": "majority",
@@ -90,7 +94,8 @@ def is_transient(error: BaseException) -> bool:
     """Whether trying the whole transaction again can help: a conflict, an election, a lost connection."""
     if not isinstance(error, PyMongoError):
         return False
-    return error.has_error_label("TransientTransactionError") or isinstance(error, ConnectionFailure)
+    labels = ("TransientTransactionError", "UnknownTransactionCommitResult")
+    return any(map(error.has_error_label, labels)) or isinstance(error, ConnectionFailure)
 
 
 def is_duplicate(error: BaseException) -> bool:

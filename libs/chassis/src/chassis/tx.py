@@ -19,7 +19,7 @@ from chassis.clock import instant
 from chassis.collection import Collection, D, Ref
 from chassis.decision import At, Call, Cancel, Decision
 from chassis.mongo import Database, DeleteOne, InsertOne, Mongo, Raw, ReplaceOne, Session, commit
-from chassis.outbox import OUTBOX, row_of
+from chassis.outbox import OUTBOX, OutboxRow, row_of
 from chassis.pending import EFFECTS, TIMERS, stored_effect, stored_timer
 from contracts import Event
 
@@ -207,6 +207,10 @@ class Tx:
         """Publish `event` if and when this transaction commits."""
         row = row_of(event, id_=ids.new_id(), n=self._next(), source=self._service, now=self.now, cause=self.cause)
         self.insert(OUTBOX, row)
+
+    def forward(self, topic: str, key: str, value: bytes, headers: Mapping[str, bytes]) -> None:
+        """Publish bytes as they are, if and when this transaction commits: a message of somebody else's."""
+        self.insert(OUTBOX, OutboxRow(ids.new_id(), self._next(), topic, key, value, dict(headers)))
 
     def set_timer(self, at: At) -> None:
         """Set a timer, or set it anew."""

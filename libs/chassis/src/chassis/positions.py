@@ -1,0 +1,59 @@
+"""What was done: the next offset of each partition, stored in the transaction that handled what is before it, and the
+inbox, the ids of the events that took effect lately.
+
+The position decides: what lies below it is skipped, and a consumer seeks to it. The inbox catches what a relay has
+published again, under a new offset.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Self
+
+from chassis.collection import Collection, Index
+
+INBOX_SECONDS = 24 * 3_600  # a relay repeats itself within seconds; an inbox row is 147 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """A record that is handled alone, and how often that was begun."""
+
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One partition of one topic, `goals:3`, as this service has handled it."""
+
+    id: str
+    offset: int = 0
+    """The next record to handle."""
+    parked: int = 0
+    """How many of its keys are parked."""
+    owner: str | None = None
+    """The process that handles it; None once that has let go."""
+    claimed: int = 0
+    """The offset when its owner claimed it."""
+    deaths: int = 0
+    """Owners in a row that ended without letting go and without getting any further."""
+    trying: Trying | None = None
+
+    def claimed_by(self, owner: str, parked: int) -> Self:
+        """This position in the hands of `owner`. Whoever had it before and did not let go has died."""
+        died = self.owner not in (None, owner)
+        stuck = died and self.offset == self.claimed
+        deaths = self.deaths + 1 if stuck else int(died)
+        return replace(self, owner=owner, claimed=self.offset, deaths=deaths, parked=parked)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event that took effect."""
+
+    id: str
+    at: datetime
+
+
+POSITIONS = Collection("positions", Position)
+INBOX = Collection("inbox", Seen, indexes=(Index({"at": 1}, expire_after_seconds=INBOX_SECONDS),))

@@ -1,0 +1,153 @@
+"""From the bytes of a Kafka record to something that can be handled: once, for however many attempts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol, cast
+
+from chassis.batch import Work
+from chassis.cause import Cause
+from chassis.service import On
+from chassis.tx import Tx
+from contracts import REGISTRY, Event, Undecodable, UnknownType, UnknownVersion, event_of, meta_of
+
+UNKNOWN = "unknown"  # what metrics call a type that no contract names, so that nobody can make up labels
+
+_NOBODY = Cause(at=datetime(1970, 1, 1, tzinfo=UTC), correlation_id="")
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(Protocol):
+    """What aiokafka brings. Nothing is decoded by the client: a bad record would come again and again for ever."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Partition(NamedTuple):
+    """One partition of a topic, by the topic's name without namespace."""
+
+    topic: str
+    number: int
+
+    @property
+    def id(self) -> str:
+        """As positions name it: `goals:3`."""
+        return f"{self.topic}:{self.number}"
+
+
+@dataclass(slots=True)
+class Received:
+    """One record, and the work it means here; None when nobody listens to its type."""
+
+    partition: Partition
+    offset: int
+    key: str
+    headers: Headers
+    value: bytes | None
+    type: str = UNKNOWN
+    work: Work | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique among all records: `goals:3:1027`."""
+        return f"{self.partition.topic}:{self.partition.number}:{self.offset}"
+
+    @property
+    def lane(self) -> str:
+        """What has to stay in order: the key within its topic."""
+        return f"{self.partition.topic}:{self.key}"
+
+    @property
+    def fails(self) -> bool:
+        """Whether all it does is fail."""
+        return self.work is not None and isinstance(self.work.subject, Exception)
+
+    def failing(self, failure: Exception) -> "Received":
+        """The same record, doing nothing but fail: so it is parked in its turn like any that does."""
+        return replace(self, work=Work(self.id, failure, (On(Event, _fail, None),), _NOBODY, self.lane))
+
+
+async def _fail(failure: Exception, _tx: Tx) -> None:
+    raise failure
+
+
+class _Listed(NamedTuple):
+    type: str
+    rows: tuple[On, ...]
+
+
+class Listens:
+    """What a service listens to: the rows of its table, by topic and type."""
+
+    def __init__(self, rows: Iterable[On]) -> None:
+        """Take the table's rows of events."""
+        self._listed: dict[str, dict[bytes, _Listed]] = {}
+        for row in rows:
+            event = cast("type[Event]", row.subject)
+            listed = self._listed.setdefault(event.TOPIC, {})
+            before = listed.get(event.TYPE.encode(), _Listed(event.TYPE, ()))
+            listed[event.TYPE.encode()] = _Listed(event.TYPE, (*before.rows, row))
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics to subscribe to, without namespace."""
+        return frozenset(self._listed)
+
+    def read(self, partition: Partition, record: Record) -> Received:
+        """Read a record as it comes from Kafka. Never fails: what cannot be read becomes a record that does."""
+        key = record.key or b""
+        text = key.decode(errors="backslashreplace")
+        return self.understand(Received(partition, record.offset, text, record.headers, record.value), key)
+
+    def understand(self, received: Received, key: bytes) -> Received:
+        """Decide what `received` means to this service; `key` is the record's own."""
+        listed = self._listed.get(received.partition.topic, {})
+        type_ = next((value for name, value in received.headers if name == "ce_type"), None) or b""
+        try:
+            if type_ in listed:
+                received.type = listed[type_].type
+                received.work = _work(received, key, listed)
+            else:
+                received.type = _known(type_)
+                _refuse_unless_strange(received, type_, listed)
+        except (Undecodable, UnknownType, UnknownVersion) as failure:
+            return received.failing(failure)
+        except Exception as failure:  # noqa: BLE001 - whatever bytes can do to a decoder, the record is parked for it
+            return received.failing(Undecodable(repr(failure)))
+        return received
+
+
+def _work(received: Received, key: bytes, listed: dict[bytes, _Listed]) -> Work | None:
+    meta = meta_of(received.headers)
+    if meta.versions and meta.type != _highest(meta.versions, listed):
+        return None
+    event = event_of(meta, received.value, key)
+    cause = Cause(meta.time, meta.correlation_id, meta.id, meta.traceparent)
+    return Work(meta.id, event, listed[meta.type.encode()].rows, cause, received.lane)
+
+
+def _refuse_unless_strange(received: Received, type_: bytes, listed: dict[bytes, _Listed]) -> None:
+    """Let pass what nobody here listens to, but not a new version of what somebody does, nor what says nothing."""
+    if not type_:
+        raise Undecodable("ce_type is missing")
+    stem = type_.rpartition(b".v")[0]
+    if not any(known.rpartition(b".v")[0] == stem for known in listed):
+        return
+    versions = meta_of(received.headers).versions
+    if _highest(versions, listed) is None:
+        raise UnknownVersion(type_.decode(errors="replace"))
+
+
+def _highest(versions: tuple[str, ...], listed: dict[bytes, _Listed]) -> str | None:
+    """The highest of the versions published side by side that is listened to."""
+    known = [version for version in versions if version.encode() in listed]
+    return max(known, key=lambda version: int(version.rpartition(".v")[2]), default=None)
+
+
+def _known(type_: bytes) -> str:
+    name = type_.decode(errors="replace")
+    return name if name in REGISTRY else UNKNOWN
