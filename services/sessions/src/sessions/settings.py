@@ -1,0 +1,17 @@
+"""The sessions service's own variables (SPEC §11)."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SessionsSettings(BaseSettings):
+    """Durations, in seconds. A demo runs an evening with short ones."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    step_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
+    """Bought time is in whole steps; an agreement gives one more."""
+    session_max_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 43_200
+    """A session ends by itself."""
