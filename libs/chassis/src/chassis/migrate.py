@@ -13,6 +13,7 @@ import structlog
 
 from chassis.clock import Clock, instant
 from chassis.collection import Collection, Index
+from chassis.http.idempotency import ANSWERS
 from chassis.lease import LEASES
 from chassis.mongo import Database, IndexModel, OperationFailure, Raw
 from chassis.outbox import OUTBOX
@@ -36,7 +37,7 @@ class Migrated:
 
 MIGRATIONS = Collection("migrations", Migrated)
 
-OWN: tuple[Collection[Any], ...] = (OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, LEASES, MIGRATIONS)
+OWN: tuple[Collection[Any], ...] = (OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, ANSWERS, LEASES, MIGRATIONS)
 """The chassis' collections, which every service has beside its own."""
 
 

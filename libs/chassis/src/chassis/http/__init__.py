@@ -1,7 +1,7 @@
 """The HTTP edge: what a service's `api.py` writes its endpoints with (SPEC §2; ARCHITECTURE, the chassis, 2 and 3)."""
 
 from chassis.http.app import create_app
-from chassis.http.arguments import CallerDep, RawBody, TxDep
+from chassis.http.arguments import FORM, BodyBy, CallerDep, RawBody, TxDep
 from chassis.http.auth import Caller
 from chassis.http.bodies import Body, UnixTime
 from chassis.http.paging import Page, PageDep, Slice, paged
@@ -9,7 +9,9 @@ from chassis.http.problems import InvalidRequest, invalid
 from chassis.http.route import TxRouter
 
 __all__ = [
+    "FORM",
     "Body",
+    "BodyBy",
     "Caller",
     "CallerDep",
     "InvalidRequest",

@@ -1,12 +1,11 @@
 """The ASGI application of a service. It holds no resources: whoever made the runtime closes it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 
 from chassis.errors import Refusal
 from chassis.http import openapi
@@ -38,9 +37,8 @@ def create_app(
     settings: ChassisSettings,
     *,
     parked_among: Guard = none_parked,
-    routes: Sequence[BaseRoute] = (),
 ) -> FastAPI:
-    """The application of `service` on `runtime`, with further `routes`, such as health's, before its own."""
+    """The application of `service` on `runtime`, asking `parked_among` which keys are parked."""
     app = _App(
         title=service.name,
         version="1",
@@ -51,7 +49,6 @@ def create_app(
         exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception},
     )
     app.state.edge = Edge(runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked_among)
-    app.router.routes[:0] = routes
     app.router.routes.extend(service.router.routes)
     return app
 

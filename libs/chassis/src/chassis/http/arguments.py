@@ -4,14 +4,15 @@ FastAPI reads the endpoint's signature (and documents it); the values are taken 
 again in a new Tx, and because FastAPI's own run of dependencies ends after the answer was sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
+import fastapi
 from fastapi import Depends, params
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from starlette.datastructures import Headers as StarletteHeaders
 from starlette.datastructures import QueryParams
 from starlette.requests import cookie_parser
@@ -24,6 +25,8 @@ from chassis.http.problems import invalid, invalid_fields
 from chassis.tx import Tx
 
 Values = dict[str, Any]
+
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def _the_tx() -> Tx:
@@ -44,17 +47,19 @@ TxDep = Annotated[Tx, Depends(_the_tx)]
 CallerDep = Annotated[Caller, Depends(_the_caller)]
 """The user whose access token came with the request."""
 
+FORM: Any = fastapi.Body(media_type=FORM_TYPE)
+"""For callers that send forms: `body: Annotated[ChannelAuth, FORM]`. Its fields are strings."""
+
 RawBody = Annotated[bytes, Depends(_the_bytes)]
 """The body's bytes as they came, for signatures over them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Values of one request, and the names under which each attempt adds its own."""
+class BodyBy:
+    """A parameter chooses the body's class: `body: Annotated[A | B, BodyBy("kind", {"a": A, "b": B})]`."""
 
-    values: Values
-    tx_name: str | None
-    response_name: str | None
+    parameter: str
+    classes: Mapping[str, type[BaseModel]]
 
 
 class Arguments:
@@ -107,7 +112,7 @@ class Arguments:
         if errors:
             raise invalid_fields(errors)
         if self._read_body is not None:
-            name, value = self._read_body(headers, body)
+            name, value = self._read_body(headers, body, values)
             values[name] = value
         if _the_caller in self._names:
             values[self._names[_the_caller]] = caller
@@ -143,14 +148,25 @@ def _body_reader(dependant: Dependant) -> Any:
     if len(dependant.body_params) > 1:
         raise TypeError(f"{dependant.call} has two bodies: make them one class")
     field = dependant.body_params[0]
-    adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", field.field_info.annotation))
-    parse = parse_form if isinstance(field.field_info, params.Form) else parse_json
+    adapter_for = _adapter_chooser(field.field_info)
+    as_form = isinstance(field.field_info, params.Body) and field.field_info.media_type == FORM_TYPE
+    parse = parse_form if as_form else parse_json
 
-    def read(headers: Headers, body: bytes) -> tuple[str, Any]:
+    def read(headers: Headers, body: bytes, values: Values) -> tuple[str, Any]:
         if body:
-            return field.name, parse(adapter, headers.get(b"content-type", b""), body)
+            return field.name, parse(adapter_for(values), headers.get(b"content-type", b""), body)
         if field.field_info.is_required():
             raise invalid("body", "is missing")
         return field.name, field.get_default()
 
     return read
+
+
+def _adapter_chooser(body: Any) -> Callable[[Values], TypeAdapter[Any]]:
+    """A function of the parameters' values to the adapter of the body's class."""
+    by = next((mark for mark in body.metadata if isinstance(mark, BodyBy)), None)
+    if by is None:
+        adapter = TypeAdapter[Any](body.annotation)
+        return lambda _values: adapter
+    parameter, adapters = by.parameter, {value: TypeAdapter[Any](of) for value, of in by.classes.items()}
+    return lambda values: adapters[values[parameter]]

@@ -15,6 +15,7 @@ from chassis import tracing
 from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.errors import NotYet, Refusal
+from chassis.faults import fault_point
 from chassis.http import attempts, openapi
 from chassis.http.answer import JSON, Answer, Header, headers_of
 from chassis.http.arguments import Arguments, Values
@@ -144,6 +145,7 @@ class TxRoute(APIRoute):
         try:
             answer = await self._decide(request, values, tx)
             await tx.commit()
+            fault_point("edge.after_commit")
         finally:
             await attempts.give_back(tx)
         return answer
