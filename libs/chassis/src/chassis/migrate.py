@@ -17,7 +17,9 @@ from chassis.http.idempotency import ANSWERS
 from chassis.lease import LEASES
 from chassis.mongo import Database, IndexModel, OperationFailure, Raw
 from chassis.outbox import OUTBOX
+from chassis.parking import PARKED, PARKED_KEYS
 from chassis.pending import EFFECTS, TIMERS
+from chassis.positions import INBOX, POSITIONS
 from chassis.relay import OUTBOX_PARKED
 from chassis.service import Migration, Service
 
@@ -37,7 +39,10 @@ class Migrated:
 
 MIGRATIONS = Collection("migrations", Migrated)
 
-OWN: tuple[Collection[Any], ...] = (OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, ANSWERS, LEASES, MIGRATIONS)
+OWN: tuple[Collection[Any], ...] = (
+    *(ANSWERS, INBOX, POSITIONS, PARKED, PARKED_KEYS),
+    *(OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, LEASES, MIGRATIONS),
+)
 """The chassis' collections, which every service has beside its own."""
 
 

@@ -22,6 +22,13 @@ class StoredTimer:
     attempts: int = 0
     reason: str | None = None
     parked: bool = False
+    set_for: datetime | None = None
+    """The moment it was set for, once a failure or a parked message has pushed back `due`."""
+
+    @property
+    def at(self) -> datetime:
+        """The moment it was set for: what its handler takes for the time of what happened."""
+        return self.set_for or self.due
 
 
 @dataclass(frozen=True, slots=True)
