@@ -1,0 +1,146 @@
+"""What goals does when something happens: load, decide, save."""
+
+from chassis.decision import At
+from chassis.tx import Tx
+from contracts import (
+    EscrowHeldV1,
+    EscrowRejectedV1,
+    SessionEndedV1,
+    SessionStartedV1,
+    SessionUpdatedV1,
+    SessionViewerAuthorizedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
+)
+from goals import store
+from goals.domain import exclusive, hold, invitation, lifecycle
+from goals.domain.exclusive import ExtensionsDue
+from goals.domain.goal import OPEN, End, Goal, GoalDue, LapseDue, schedule
+from goals.domain.lifecycle import SessionGoalsDue
+from goals.domain.stage import follow_session
+from goals.domain.state import SLICE, Block, block_id, supporter_id
+from goals.settings import GoalsSettings
+
+# -- sessions ------------------------------------------------------------------------------------------------------
+
+
+async def remember_session(event: SessionStartedV1 | SessionUpdatedV1, tx: Tx) -> None:
+    """Keep what commands ask of a session: whose it is, the price of a 1-on-1, whether it is on."""
+    stage = await tx.get(store.STAGES, event.session_id)
+    followed = follow_session(stage, event)
+    if followed != stage:
+        tx.put(store.STAGES, followed)
+
+
+async def end_goals_of_session(event: SessionEndedV1, tx: Tx) -> None:
+    """Close the stage for good, end all goals of the session and lapse what is open."""
+    stage = await tx.get(store.STAGES, event.session_id)
+    tx.put(store.STAGES, follow_session(stage, event))
+    await _end_slice(event.session_id, tx)
+
+
+async def end_more_goals_of_session(timer: SessionGoalsDue, tx: Tx) -> None:
+    """Go on where the slice before has stopped."""
+    await _end_slice(timer.session_id, tx)
+
+
+async def block_viewer(event: ViewerBlockedV1, tx: Tx) -> None:
+    """No more invitations of this viewer."""
+    tx.put(store.BLOCKS, Block(id=block_id(event.streamer_id, event.viewer_id)))
+
+
+async def unblock_viewer(event: ViewerUnblockedV1, tx: Tx) -> None:
+    """Invitations again."""
+    tx.delete(store.BLOCKS, block_id(event.streamer_id, event.viewer_id))
+
+
+async def extend_paid_exclusive(event: SessionViewerAuthorizedV1, tx: Tx) -> None:
+    """A viewer has paid for more time alone: the exclusive lasts longer, or the payment came too late."""
+    payment = exclusive.payment_of(event, tx.cause.at)
+    if payment is None or await tx.get(store.EXTENSIONS, payment.id):
+        return
+    goal = await tx.get(store.GOALS, payment.goal_id)
+    store.save(tx, exclusive.extend_by_payment(payment, goal))
+
+
+# -- escrow --------------------------------------------------------------------------------------------------------
+
+
+async def answer_hold(event: EscrowHeldV1, tx: Tx) -> None:
+    """Count what escrow holds, or have it given back; once."""
+    if await tx.get(store.CONTRIBUTIONS, event.earning_id):
+        return
+    goal = await tx.get(store.GOALS, event.goal_id)
+    if goal is None:
+        store.save(tx, hold.reject(event, "goal_unknown"))
+        return
+    held = hold.Hold(
+        event=event,
+        goal=goal,
+        stage=await store.stage(tx, goal.session_id),
+        supporter=await tx.get(store.SUPPORTERS, supporter_id(goal.id, event.buyer_id)),
+        blocked=await tx.get(store.BLOCKS, block_id(goal.streamer_id, event.buyer_id)) is not None,
+        now=tx.now,
+        timing=tx.settings(GoalsSettings).timing,
+    )
+    store.save(tx, lifecycle.answer_hold(held))
+
+
+async def reject_proposal(event: EscrowRejectedV1, tx: Tx) -> None:
+    """No money, no invitation. A gift that was not paid concerns no goal."""
+    goal = await tx.get(store.GOALS, event.goal_id)
+    if goal is None or goal.state != "proposed":
+        return
+    stage = await store.stage(tx, goal.session_id)
+    store.save(tx, invitation.reject_proposal(goal, stage, event.reason, tx.cause.at))
+
+
+# -- timers --------------------------------------------------------------------------------------------------------
+
+
+async def deactivate_goal(timer: GoalDue, tx: Tx) -> None:
+    """A goal is over at its `exp`, unless that has moved (the seeds' task of this name)."""
+    goal = await tx.get(store.GOALS, timer.goal_id)
+    if goal is None or goal.state not in OPEN:
+        return
+    if goal.exp > tx.now:
+        tx.set_timer(schedule(goal))
+        return
+    await _end(goal, End(how="expired", at=goal.exp), tx)
+
+
+async def lapse_goal(timer: LapseDue, tx: Tx) -> None:
+    """What should have followed a goal did not come in time: from now on it cannot."""
+    goal = await tx.get(store.GOALS, timer.goal_id)
+    if goal is not None:
+        store.save(tx, lifecycle.lapse_goal(goal, await store.stage(tx, goal.session_id)))
+
+
+async def reject_more_extensions(timer: ExtensionsDue, tx: Tx) -> None:
+    """Go on where the slice before has stopped."""
+    goal = await tx.get(store.GOALS, timer.goal_id)
+    if goal is not None and goal.ended_at is not None:
+        unbegun = await store.unbegun_extensions(tx, goal, goal.ended_at)
+        store.save(tx, exclusive.reject_extensions(unbegun, tx.now))
+
+
+async def _end(goal: Goal, how: End, tx: Tx) -> None:
+    stage = await store.stage(tx, goal.session_id)
+    how = lifecycle.resolved(goal, stage, how)
+    unbegun = await store.unbegun_extensions(tx, goal, how.at)
+    store.save(tx, lifecycle.close_goal(goal, stage, how, unbegun, tx.settings(GoalsSettings).timing))
+
+
+async def _end_slice(session_id: str, tx: Tx) -> None:
+    stage = await store.stage(tx, session_id)
+    goals = await store.open_goals(tx, session_id)
+    for goal in goals:
+        await _end(goal, End(how="session_ended", at=stage.ended_at or tx.now), tx)
+    if len(goals) == SLICE:
+        again = SessionGoalsDue(session_id=session_id)
+        tx.set_timer(At(again, id=f"session-goals-due:{session_id}", due=tx.now, key=session_id))
+        return
+    stage = await store.stage(tx, session_id)
+    promise = await tx.get(store.GOALS, stage.holder_id) if stage.holder_id else None
+    if promise is not None:
+        store.save(tx, lifecycle.lapse_goal(promise, stage))

@@ -1,0 +1,133 @@
+"""What goals keeps in MongoDB, and how it is found."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from chassis.collection import Collection, Index, Ref
+from chassis.errors import NotYet
+from chassis.tx import Tx
+from contracts import EscrowHeldV1, EscrowRejectedV1, SessionEvent, SessionViewerAuthorizedV1
+from goals.domain.goal import OPEN, Goal, GoalDue, LapseDue
+from goals.domain.invitation import Viewer
+from goals.domain.stage import Stage
+from goals.domain.state import (
+    SLICE,
+    Block,
+    Change,
+    Contribution,
+    Extension,
+    Guest,
+    Supporter,
+    block_id,
+    guest_id,
+    supporter_id,
+)
+
+GOALS = Collection(
+    "goals",
+    Goal,
+    indexes=(
+        Index({"conditions.session_id": 1, "created_at": 1, "_id": 1}),
+        Index({"conditions.session_id": 1, "state": 1, "created_at": 1, "_id": 1}),
+    ),
+)
+STAGES = Collection("stages", Stage)
+GUESTS = Collection("guests", Guest)
+BLOCKS = Collection("blocks", Block)
+CONTRIBUTIONS = Collection("contributions", Contribution)
+SUPPORTERS = Collection("supporters", Supporter, indexes=(Index({"goal_id": 1, "place": 1, "_id": 1}),))
+EXTENSIONS = Collection("extensions", Extension, indexes=(Index({"goal_id": 1, "rejected": 1, "begins": 1}),))
+
+COLLECTIONS: Final[tuple[Collection[Any], ...]] = (
+    GOALS,
+    STAGES,
+    GUESTS,
+    BLOCKS,
+    CONTRIBUTIONS,
+    SUPPORTERS,
+    EXTENSIONS,
+)
+
+_OF_DOCUMENT: Final[dict[type[Any], Collection[Any]]] = {collection.document: collection for collection in COLLECTIONS}
+
+
+def save(tx: Tx, change: Change) -> None:
+    """Save all documents of a decision, and what follows from it."""
+    for document in change.state or ():
+        tx.put(_OF_DOCUMENT[type(document)], document)
+    tx.follow(change)
+
+
+async def stage(tx: Tx, session_id: str) -> Stage:
+    """The stage of a session.
+
+    Raises:
+        NotYet: sessions has not told of it yet.
+    """
+    found = await tx.get(STAGES, session_id)
+    if found is None:
+        raise NotYet("session")
+    return found
+
+
+async def viewer(tx: Tx, stage: Stage, viewer_id: str) -> Viewer:
+    """What an invitation depends on, beside the stage."""
+    blocked = await tx.get(BLOCKS, block_id(stage.streamer_id, viewer_id))
+    guest = await tx.get(GUESTS, guest_id(stage.id, viewer_id))
+    last = await tx.get(GOALS, guest.invitation_id) if guest else None
+    return Viewer(id=viewer_id, blocked=blocked is not None, last=last)
+
+
+async def open_goals(tx: Tx, session_id: str) -> list[Goal]:
+    """A slice of a session's goals that are proposed or active; fewer than `SLICE` are the last."""
+    where = {"conditions.session_id": session_id, "state": {"$in": list(OPEN)}}
+    return await tx.find(GOALS, where, limit=SLICE)
+
+
+async def unbegun_extensions(tx: Tx, goal: Goal, ended_at: datetime) -> list[Extension]:
+    """A slice of the payments for time of an exclusive that had not begun by `ended_at`."""
+    if goal.kind != "ExclusiveGoal":
+        return []
+    where = {"goal_id": goal.id, "rejected": False, "begins": {"$gte": ended_at}}
+    return await tx.find(EXTENSIONS, where, limit=SLICE)
+
+
+async def supporters_before(tx: Tx, supporter: Supporter) -> int:
+    """How many stand before a supporter on the leaderboard."""
+    where = {"goal_id": supporter.goal_id, "place": {"$lt": supporter.place}}
+    rows = await tx.aggregate(SUPPORTERS, [{"$match": where}, {"$count": "before"}])
+    return int(rows[0]["before"]) if rows else 0
+
+
+def of_session(event: SessionEvent) -> Iterable[Ref]:
+    """What news of a session changes."""
+    return (STAGES.ref(event.session_id),)
+
+
+def of_timer(timer: GoalDue | LapseDue) -> Iterable[Ref]:
+    """What a goal's timer looks at."""
+    return GOALS.ref(timer.goal_id), STAGES.ref(timer.session_id)
+
+
+def of_hold(event: EscrowHeldV1) -> Iterable[Ref]:
+    """What the answer to a hold depends on."""
+    return (
+        CONTRIBUTIONS.ref(event.earning_id),
+        GOALS.ref(event.goal_id),
+        STAGES.ref(event.session_id),
+        SUPPORTERS.ref(supporter_id(event.goal_id, event.buyer_id)),
+        BLOCKS.ref(block_id(event.streamer_id, event.buyer_id)),
+    )
+
+
+def of_rejected_hold(event: EscrowRejectedV1) -> Iterable[Ref]:
+    """What a hold that could not be made concerns."""
+    return GOALS.ref(event.goal_id), STAGES.ref(event.session_id)
+
+
+def of_payment(event: SessionViewerAuthorizedV1) -> Iterable[Ref]:
+    """What time that was paid for changes, if it was paid for an exclusive."""
+    if event.reason != "paid" or event.exclusive_goal_id is None or event.payment_id is None:
+        return ()
+    return GOALS.ref(event.exclusive_goal_id), EXTENSIONS.ref(event.payment_id)
