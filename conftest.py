@@ -93,4 +93,4 @@ async def solo_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterat
     for solo, key, name in used:
         await solo.clear()
         await solo.runtime.outside.http.aclose()
-        _databases[key].append(name)
+        _databases.setdefault(key, []).append(name)
