@@ -84,7 +84,8 @@ async def solo_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterat
 
     async def start(service: Service, *, clock: Clock | None = None, **env: Any) -> Solo:
         key = f"{service.name}-{id(service)}"
-        name = _databases.setdefault(key, []).pop() if _databases.get(key) else f"t-{service.package}-{ids.new_id()}"
+        free = _databases.setdefault(key, [])
+        name = free.pop() if free else f"t-{service.package}-{ids.new_id()}"
         solo = await Solo.start(service, mongo, mongo.database(name), clock=clock, env=env)
         used.append((solo, key, name))
         return solo
