@@ -1,0 +1,6 @@
+"""Run escrow."""
+
+from chassis.life import run
+from escrow.service import SERVICE
+
+run(SERVICE)

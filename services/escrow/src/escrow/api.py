@@ -1,0 +1,188 @@
+"""Wallets, escrows and the ledger over HTTP."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import Field
+
+from chassis import ids
+from chassis.errors import Forbidden, NotFound
+from chassis.http import Body, Caller, CallerDep, Page, PageDep, TxDep, TxRouter, UnixTime, paged
+from contracts import WalletCreditedV1
+from contracts.escrow import Verdict
+from contracts.values import EscrowId, ObjectIdStr
+from escrow import store
+from escrow.domain import ledger
+from escrow.domain.escrows import Escrow
+from escrow.domain.ledger import Balance, Entry
+
+router = TxRouter(tags=["money"])
+
+EscrowPath = Annotated[EscrowId, Path(description="`show_funding:…`, `trigger_exclusive:…` or `trigger_private:…`")]
+CREDIT_DIAMONDS_MAX = 1_000_000_000  # provisioned diamonds try features out; a typo must not make a billionaire
+
+
+class EscrowNotFound(NotFound, slug="escrow-not-found"):
+    """There is no such escrow."""
+
+
+class NotYourEscrow(Forbidden, slug="not-your-escrow"):
+    """Only the streamer of this escrow, or OPS, may look at it."""
+
+
+class Credit(Body):
+    """Diamonds to provision."""
+
+    amount_diamonds: Annotated[int, Field(ge=1, le=CREDIT_DIAMONDS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """The transfer that was made, and the wallet after it."""
+
+    transfer_id: str
+    balance_diamonds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """What a user may spend, and what a streamer has earned."""
+
+    user_id: str
+    balance_diamonds: int
+    earnings_diamonds: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """One movement of a wallet; `amount_diamonds` is signed."""
+
+    id: str
+    kind: ledger.Kind
+    amount_diamonds: int
+    escrow_id: str | None
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowView:
+    """Where the money of one promise is."""
+
+    escrow_id: str
+    streamer_id: str
+    verdict: Verdict | None
+    paid_diamonds: int
+    held_diamonds: int
+    released_diamonds: int
+    refunded_diamonds: int
+
+
+@dataclass(frozen=True, slots=True)
+class EscrowProof(EscrowView):
+    """The same, counted from the earnings and the ledger; `holds`: paid = held + released + refunded."""
+
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account of the ledger."""
+
+    account: str
+    balance_diamonds: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerProof:
+    """A page of accounts, and the sum over *all* of them: `holds` when it is zero."""
+
+    accounts: list[Account]
+    next: str | None
+    sum_diamonds: int
+    holds: bool
+
+
+@router.post("/wallets/{user_id}/credit", status_code=201, scope="OPS")
+async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: CallerDep) -> Credited:  # noqa: ARG001 - who may is in `scope`
+    """Provision diamonds, to try features out (seed 004)."""
+    cause = ids.new_id()
+    account = ledger.wallet(user_id)
+    await store.ensure_wallet(tx, user_id, cause)
+    minted = ledger.transfer(
+        "credit", cause, debit=ledger.MINT, credit=account, amount_diamonds=body.amount_diamonds, at=tx.now
+    )
+    await store.post(tx, (minted,))
+    tx.emit(WalletCreditedV1(user_id=user_id, amount_diamonds=body.amount_diamonds, cause_id=minted.id))
+    wallet = await store.wallet(tx, user_id)
+    return Credited(minted.id, wallet.balance_diamonds if wallet else 0)
+
+
+@router.get("/wallets/me")
+async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
+    """The caller's diamonds. Who has no wallet yet reads zeros."""
+    spendable, earned = ledger.wallet(caller.user_id), ledger.earnings(caller.user_id)
+    balances = await store.balances_diamonds(tx, [spendable, earned])
+    return Wallet(caller.user_id, balances[spendable], balances[earned])
+
+
+@router.get("/wallets/me/entries")
+async def my_entries(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[EntryView]:
+    """What went into and out of the caller's wallet, newest last."""
+    return await paged(tx, store.ENTRIES, {"account": ledger.wallet(caller.user_id)}, wanted, _entry, by="at")
+
+
+@router.get("/escrows/{escrow_id}", refuses=(EscrowNotFound, NotYourEscrow))
+async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowView:
+    """Where the money of one promise is. For its streamer and OPS."""
+    escrow = await _escrow_for(caller, escrow_id, tx)
+    return EscrowView(
+        escrow.id,
+        escrow.streamer_id,
+        escrow.verdict,
+        escrow.paid_diamonds,
+        escrow.held_diamonds,
+        escrow.released_diamonds,
+        escrow.refunded_diamonds,
+    )
+
+
+@router.get("/escrows/{escrow_id}/proof", refuses=(EscrowNotFound, NotYourEscrow))
+async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowProof:
+    """The same counted another way: earning by earning, and against the ledger's account."""
+    await tx.stand_still()
+    escrow = await _escrow_for(caller, escrow_id, tx)
+    by_status = await store.earnings_by_status(tx, escrow_id)
+    held = await store.balance_diamonds(tx, ledger.escrow(escrow_id))
+    released, refunded = by_status.get("released", 0), by_status.get("refunded", 0)
+    holds = escrow.paid_diamonds == held + released + refunded and held == by_status.get("held", 0)
+    return EscrowProof(
+        escrow.id, escrow.streamer_id, escrow.verdict, escrow.paid_diamonds, held, released, refunded, holds
+    )
+
+
+@router.get("/ledger/proof", scope="OPS")
+async def ledger_proof(wanted: PageDep, tx: TxDep, caller: CallerDep) -> LedgerProof:  # noqa: ARG001 - who may is in `scope`
+    """Every account, page by page, and the sum over all of them."""
+    await tx.stand_still()
+    page = await paged(tx, store.BALANCES, {}, wanted, _account_name)
+    balances = await store.balances_diamonds(tx, page.items)
+    total = await store.sum_diamonds(tx)
+    return LedgerProof([Account(name, balances[name]) for name in page.items], page.next, total, holds=total == 0)
+
+
+async def _escrow_for(caller: Caller, escrow_id: str, tx: TxDep) -> Escrow:
+    escrow = await tx.get(store.ESCROWS, escrow_id)
+    if escrow is None:
+        raise EscrowNotFound
+    if caller.user_id != escrow.streamer_id and "OPS" not in caller.scopes:
+        raise NotYourEscrow
+    return escrow
+
+
+def _entry(entry: Entry) -> EntryView:
+    return EntryView(entry.id, entry.kind, entry.amount_diamonds, entry.escrow_id, entry.at)
+
+
+def _account_name(balance: Balance) -> str:
+    return balance.id

@@ -1,0 +1,189 @@
+"""The double-entry ledger: append-only transfers between accounts (SPEC §5).
+
+A transfer's id follows from its kind and cause, so the same cause never moves money twice. Wallets and escrows have a
+floor of zero, and therefore an exact balance row that every transfer writes. `earnings:*` and `system:*` have no floor:
+each transfer adds a movement, and movements are folded into the balance row in the background, so that a popular
+streamer's row is not written by every sale.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from chassis.decision import At, Timer, derived_id
+
+MINT = "system:mint"
+REVENUE = "system:revenue"
+
+Kind = Literal["credit", "hold", "release", "refund", "fee", "payment", "reversal", "fee_reversal"]
+
+
+class LedgerBroken(Exception):
+    """The same cause asks for another transfer than before, or a floor would break: a bug, so nothing moves."""
+
+
+FOLD_TIMER = "fold"
+
+
+class FoldDue(Timer, name="fold-due"):
+    """Movements wait to be folded into their accounts' balance rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """`amount_diamonds` went from `debit` to `credit`. Never edited; a correction is an opposite transfer."""
+
+    id: str
+    kind: Kind
+    cause: str
+    debit: str
+    credit: str
+    amount_diamonds: int
+    at: datetime
+    escrow_id: str | None = None
+    earning_id: str | None = None
+
+    @property
+    def legs(self) -> tuple[tuple[str, int], ...]:
+        """What it does to each account."""
+        return ((self.debit, -self.amount_diamonds), (self.credit, self.amount_diamonds))
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account and what lies in it: exact with a floor, without one all movements that were folded so far."""
+
+    id: str
+    balance_diamonds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One leg of a transfer as its wallet sees it. `amount_diamonds` is signed."""
+
+    id: str
+    account: str
+    kind: Kind
+    amount_diamonds: int
+    at: datetime
+    escrow_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One leg of a transfer on an account without a floor, not folded yet."""
+
+    id: str
+    account: str
+    amount_diamonds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What posting transfers writes."""
+
+    transfers: tuple[Transfer, ...]
+    entries: tuple[Entry, ...]
+    balances: tuple[Balance, ...]
+    movements: tuple[Movement, ...]
+
+
+def wallet(user_id: str) -> str:
+    """The account of what a user may spend."""
+    return f"wallet:{user_id}"
+
+
+def escrow(escrow_id: str) -> str:
+    """The account of what an escrow holds."""
+    return f"escrow:{escrow_id}"
+
+
+def earnings(streamer_id: str) -> str:
+    """The account of what a streamer earned."""
+    return f"earnings:{streamer_id}"
+
+
+def has_floor(account: str) -> bool:
+    """Whether the account may never go below zero."""
+    return account.startswith(("wallet:", "escrow:"))
+
+
+def platform_fee(amount_diamonds: int, share: Decimal) -> int:
+    """The platform's share of an amount, rounded down (SPEC §5)."""
+    return int(amount_diamonds * share)
+
+
+def transfer_id(kind: Kind, cause: str) -> str:
+    """The id of the one transfer of this kind that `cause` can make."""
+    return derived_id("transfer", kind, cause)
+
+
+def transfer(  # noqa: PLR0913 - a transfer is these facts
+    kind: Kind,
+    cause: str,
+    *,
+    debit: str,
+    credit: str,
+    amount_diamonds: int,
+    at: datetime,
+    escrow_id: str | None = None,
+    earning_id: str | None = None,
+) -> Transfer:
+    """The transfer that `cause` makes."""
+    id_ = transfer_id(kind, cause)
+    return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id)
+
+
+def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances: Mapping[str, Balance]) -> Posting:
+    """Post `transfers` in order. One that is `known` already moves nothing; an account without a row is at zero.
+
+    Raises:
+        LedgerBroken: a known transfer has another content, or an account with a floor would go below zero.
+    """
+    fresh: list[Transfer] = []
+    entries: list[Entry] = []
+    movements: list[Movement] = []
+    changed: dict[str, Balance] = {}
+    for wanted in transfers:
+        before = known.get(wanted.id)
+        if before is not None:
+            if replace(wanted, at=before.at) != before:
+                raise LedgerBroken(f"{wanted.kind} of {wanted.cause} was {before}, not {wanted}")
+            continue
+        fresh.append(wanted)
+        for account, amount in wanted.legs:
+            balance = changed.get(account) or balances.get(account)
+            if has_floor(account):
+                changed[account] = _moved(balance or Balance(account), amount)
+                if account.startswith("wallet:"):
+                    id_ = derived_id("entry", wanted.id, account)
+                    entries.append(Entry(id_, account, wanted.kind, amount, wanted.at, wanted.escrow_id))
+            else:
+                movements.append(Movement(derived_id("movement", wanted.id, account), account, amount))
+                if balance is None:
+                    changed[account] = Balance(account)
+    return Posting(tuple(fresh), tuple(entries), tuple(changed.values()), tuple(movements))
+
+
+def _moved(balance: Balance, amount_diamonds: int) -> Balance:
+    after = balance.balance_diamonds + amount_diamonds
+    if after < 0:
+        raise LedgerBroken(f"{balance.id} would be at {after}")
+    return replace(balance, balance_diamonds=after)
+
+
+def fold(movements: Iterable[Movement], balances: Mapping[str, Balance]) -> tuple[Balance, ...]:
+    """The balance rows with `movements` in them."""
+    folded: dict[str, Balance] = {}
+    for movement in movements:
+        balance = folded.get(movement.account) or balances.get(movement.account) or Balance(movement.account)
+        after = balance.balance_diamonds + movement.amount_diamonds
+        folded[movement.account] = replace(balance, balance_diamonds=after)
+    return tuple(folded.values())
+
+
+def fold_due(now: datetime) -> At:
+    """Fold what waits, now; one timer for the whole ledger."""
+    return At(FoldDue(), FOLD_TIMER, now, "ledger")

@@ -1,0 +1,229 @@
+"""Where escrow keeps its money: the ledger, the escrows with their earnings, and the payments."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from chassis.collection import Collection, Index, Ref
+from chassis.pending import TIMERS
+from chassis.tx import Tx
+from contracts import (
+    GoalContributionRejectedV1,
+    GoalCreatedV1,
+    GoalEndedV1,
+    GoalLapsedV1,
+    GoalProgressedV1,
+    GoalProposedV1,
+    SessionGoalClosedV1,
+    SessionPaymentRequestedV1,
+    SessionPaymentReversedV1,
+    WalletCreatedV1,
+)
+from escrow.domain import escrows, ledger
+from escrow.domain.escrows import Earning, Escrow, HeldTooLong, HoldRequest, RefundCheckDue, SettlementDue
+from escrow.domain.ledger import Balance, Entry, Movement, Transfer
+from escrow.domain.payments import Payment
+
+LOG = structlog.get_logger()
+
+TRANSFERS = Collection("transfers", Transfer)
+ENTRIES = Collection("entries", Entry, indexes=(Index({"account": 1, "at": 1, "_id": 1}),))
+BALANCES = Collection("balances", Balance)
+MOVEMENTS = Collection("movements", Movement, indexes=(Index({"account": 1}),))
+ESCROWS = Collection("escrows", Escrow)
+EARNINGS = Collection(
+    "earnings", Earning, indexes=(Index({"escrow_id": 1, "status": 1, "accepted": 1, "amount_diamonds": 1}),)
+)
+PAYMENTS = Collection("payments", Payment)
+ALL = (TRANSFERS, ENTRIES, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, PAYMENTS)
+
+SLICE = 500  # earnings settled, or movements folded, in one transaction
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+async def post(tx: Tx, transfers: Sequence[Transfer]) -> None:
+    """Post transfers, each at most once; with movements to fold, see that they will be.
+
+    Raises:
+        LedgerBroken: see `ledger.post`.
+    """
+    known = await tx.get_many(TRANSFERS, (transfer.id for transfer in transfers))
+    balances = await tx.get_many(BALANCES, (account for transfer in transfers for account, _ in transfer.legs))
+    posting = ledger.post(transfers, known, balances)
+    for transfer in posting.transfers:
+        tx.put(TRANSFERS, transfer)
+    for entry in posting.entries:
+        tx.insert(ENTRIES, entry)
+    for balance in posting.balances:
+        tx.put(BALANCES, balance)
+    for movement in posting.movements:
+        tx.insert(MOVEMENTS, movement)
+    if posting.movements and await tx.get(TIMERS, ledger.FOLD_TIMER) is None:
+        tx.set_timer(ledger.fold_due(tx.now))
+
+
+async def fold(tx: Tx) -> bool:
+    """Fold one slice of movements into their accounts; returns whether there may be more."""
+    movements = await tx.find(MOVEMENTS, {}, limit=SLICE)
+    balances = await tx.get_many(BALANCES, (movement.account for movement in movements))
+    for balance in ledger.fold(movements, balances):
+        tx.put(BALANCES, balance)
+    for movement in movements:
+        tx.delete(MOVEMENTS, movement.id)
+    return len(movements) == SLICE
+
+
+async def balance_diamonds(tx: Tx, account: str) -> int:
+    """What lies in an account that may have movements waiting to be folded."""
+    return (await balances_diamonds(tx, [account]))[account]
+
+
+async def balances_diamonds(tx: Tx, accounts: Iterable[str]) -> dict[str, int]:
+    """What lies in each of `accounts`, movements that wait to be folded included."""
+    rows = await tx.get_many(BALANCES, accounts)
+    sums = {account: rows[account].balance_diamonds if account in rows else 0 for account in accounts}
+    open_ended = [account for account in sums if not ledger.has_floor(account)]
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"account": {"$in": open_ended}}},
+        {"$group": {"_id": "$account", "sum": {"$sum": "$amount_diamonds"}}},
+    ]
+    waiting = await tx.aggregate(MOVEMENTS, pipeline) if open_ended else []
+    return sums | {row["_id"]: sums[row["_id"]] + row["sum"] for row in waiting}
+
+
+async def sum_diamonds(tx: Tx) -> int:
+    """The sum over all accounts; zero when no diamond was created or destroyed."""
+    total = 0
+    for collection, field in ((BALANCES, "$balance_diamonds"), (MOVEMENTS, "$amount_diamonds")):
+        rows = await tx.aggregate(collection, [{"$group": {"_id": None, "sum": {"$sum": field}}}])
+        total += rows[0]["sum"] if rows else 0
+    return total
+
+
+async def wallet(tx: Tx, user_id: str) -> Balance | None:
+    """What a user may spend; None without a wallet."""
+    return await tx.get(BALANCES, ledger.wallet(user_id))
+
+
+async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:
+    """See that the user has a wallet."""
+    if await wallet(tx, user_id) is None:
+        tx.put(BALANCES, Balance(ledger.wallet(user_id)))
+        tx.emit(WalletCreatedV1(user_id=user_id, amount_diamonds=0, cause_id=cause_id))
+
+
+# -- escrows -----------------------------------------------------------------------------------------------------------
+
+
+async def escrow(tx: Tx, escrow_id: str, *, goal_id: str, session_id: str, streamer_id: str) -> Escrow:
+    """The escrow, which comes into being when it is first heard of."""
+    return await tx.get(ESCROWS, escrow_id) or Escrow(escrow_id, goal_id, session_id, streamer_id)
+
+
+async def settle_run(tx: Tx, escrow_id: str) -> tuple[Earning, ...]:
+    """The next slice of earnings for which both facts are known."""
+    where = {"escrow_id": escrow_id, "status": "held", "accepted": True}
+    return tuple(await tx.find(EARNINGS, where, limit=SLICE))
+
+
+def alert_held_too_long(escrow: Escrow) -> None:
+    """Tell ops that money waits for a verdict that should have come."""
+    LOG.error(
+        "escrow.held_too_long", escrow_id=escrow.id, held_diamonds=escrow.held_diamonds, session_id=escrow.session_id
+    )
+
+
+async def earnings_by_status(tx: Tx, escrow_id: str) -> dict[str, int]:
+    """Diamonds of an escrow's earnings by status: the other way to count what its counters say."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"escrow_id": escrow_id}},
+        {"$group": {"_id": "$status", "sum": {"$sum": "$amount_diamonds"}}},
+    ]
+    return {row["_id"]: row["sum"] for row in await tx.aggregate(EARNINGS, pipeline)}
+
+
+# -- what handlers need, for a whole batch at once ---------------------------------------------------------------------
+
+
+def of_request(request: HoldRequest) -> Iterable[Ref]:
+    """Everything that a hold reads."""
+    yield ESCROWS.ref(request.escrow_id)
+    yield EARNINGS.ref(request.earning_id)
+    yield TRANSFERS.ref(ledger.transfer_id("hold", request.earning_id))
+    yield BALANCES.ref(ledger.wallet(request.buyer_id))
+    yield BALANCES.ref(ledger.escrow(request.escrow_id))
+
+
+def request_of_proposal(event: GoalProposedV1) -> HoldRequest:
+    """An invitation asks to hold its price until it is answered."""
+    return HoldRequest(
+        escrow_id=f"trigger_exclusive:{event.goal_id}",
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        buyer_id=event.payer_id,
+        goal_id=event.goal_id,
+        cause_id=event.goal_id,
+        amount_diamonds=event.amount_diamonds,
+        count=1,
+        exp=event.exp,
+    )
+
+
+def of_created(event: GoalCreatedV1) -> Iterable[Ref]:
+    """The escrow of a new promise."""
+    escrow_id = escrows.escrow_of_created(event)
+    return (ESCROWS.ref(escrow_id),) if escrow_id else ()
+
+
+def of_proposal(event: GoalProposedV1) -> Iterable[Ref]:
+    """Everything that holding an invitation's price reads."""
+    return of_request(request_of_proposal(event))
+
+
+def of_answer(event: GoalProgressedV1 | GoalContributionRejectedV1) -> Iterable[Ref]:
+    """Everything that an answer to a hold reads."""
+    return _of_settlement(event.escrow_id, event.earning_id, event.user_id)
+
+
+def of_ended(event: GoalEndedV1) -> Iterable[Ref]:
+    """Everything that the end of a goal reads; an invitation's one earning is settled with it."""
+    escrow_id = escrows.escrow_of_ended(event)
+    if escrow_id is None:
+        return ()
+    invitation, buyer = escrows.only_cause(escrow_id), event.conditions.exclusive_to
+    if invitation is None or buyer is None:
+        return (ESCROWS.ref(escrow_id),)
+    return _of_settlement(escrow_id, escrows.earning_id(escrow_id, invitation), buyer)
+
+
+def of_lapsed(event: GoalLapsedV1) -> Iterable[Ref]:
+    """The escrow of a promise that lapsed."""
+    escrow_id = escrows.escrow_of_lapsed(event)
+    return (ESCROWS.ref(escrow_id),) if escrow_id else ()
+
+
+def of_closed(event: SessionGoalClosedV1) -> Iterable[Ref]:
+    """The escrow of a promise that was judged."""
+    escrow_id = escrows.escrow_of_closed(event)
+    return (ESCROWS.ref(escrow_id),) if escrow_id else ()
+
+
+def of_payment(event: SessionPaymentRequestedV1 | SessionPaymentReversedV1) -> Iterable[Ref]:
+    """The payment and its payer's wallet."""
+    return (PAYMENTS.ref(event.payment_id), BALANCES.ref(ledger.wallet(event.payer_id)))
+
+
+def of_timer(timer: RefundCheckDue | SettlementDue | HeldTooLong) -> Iterable[Ref]:
+    """The escrow that a timer is about."""
+    return (ESCROWS.ref(timer.escrow_id),)
+
+
+def _of_settlement(escrow_id: str, earning_id: str, buyer_id: str) -> Iterable[Ref]:
+    yield ESCROWS.ref(escrow_id)
+    yield EARNINGS.ref(earning_id)
+    yield TRANSFERS.ref(ledger.transfer_id("refund", earning_id))
+    yield BALANCES.ref(ledger.wallet(buyer_id))
+    yield BALANCES.ref(ledger.escrow(escrow_id))
