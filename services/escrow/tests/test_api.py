@@ -69,7 +69,7 @@ async def test_the_proof_lists_every_account_and_sums_to_zero(solo: Solo) -> Non
     for user in users:
         await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": 5})
 
-    accounts = {}
+    accounts: dict[str, int] = {}
     after = ""
     while after is not None:
         page = (await ops.get("/ledger/proof", params={"limit": 2} | ({"after": after} if after else {}))).json()
