@@ -192,7 +192,6 @@ def _kafka(settings: Settings) -> Part:
 
 
 def _soketi(settings: Settings) -> Part:
-    modules = tools.node_modules()
     file = settings.data / "soketi" / "config.json"
     port, metrics = settings.port("soketi"), settings.port("soketi-metrics")
     app = {
@@ -229,12 +228,12 @@ def _soketi(settings: Settings) -> Part:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(config, indent=2))
 
-    server = modules / "@soketi" / "soketi" / "bin" / "server.js"
     return Part(
         "soketi",
-        ("node", str(server), "start", f"--config={file}"),
+        ("node", str(tools.HERE / "node" / "soketi.cjs"), "start", f"--config={file}"),
         checks.http_answers(port, "/ready"),
         (port, metrics),
+        env={"NODE_PATH": str(tools.node_modules()), "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1"},
         prepare=prepare,
         stop_seconds=5,
     )

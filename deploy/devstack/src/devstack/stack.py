@@ -1,10 +1,7 @@
 """A stack from outside: what tests and the command line use."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +10,10 @@ from typing import Any, Self
 
 from devstack import control, parts, state, tools
 from devstack.errors import StackError
+from devstack.launch import STOP_SECONDS, Line
 from devstack.process import Identity, is_alive, listens, send, wait_gone
-from devstack.settings import CHECKOUT, INFRASTRUCTURE, Settings, data_directory, decide_port_base, service_variables
-from devstack.supervisor import EXIT_LOCKED
+from devstack.settings import INFRASTRUCTURE, Settings, data_directory, decide_port_base, service_variables
 
-STOP_SECONDS = 45  # the services may take 12, then the servers 15; then patience ends
 POLL_SECONDS = 0.05
 
 
@@ -40,7 +36,7 @@ class Stack:
         self._only = only
         self._wanted_base = port_base
         self._environ = dict(os.environ if environ is None else environ)
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._line: Line | None = None
 
     def __enter__(self) -> Self:
         self.start(tied=True)
@@ -68,17 +64,11 @@ class Stack:
 
     def stop(self) -> bool:
         """Stop the stack and return when it is gone. False if none was running; what a killed one left is removed."""
-        running = state.read(self.data)
-        if running and running.runs:
-            send(running.supervisor, signal.SIGTERM)
-            if not wait_gone(running.supervisor, STOP_SECONDS):
-                send(running.supervisor, signal.SIGKILL)
-                wait_gone(running.supervisor, state.KILL_SECONDS)
-        if self._supervisor:
-            self._hang_up(self._supervisor)
-        if running:
-            state.kill_leftovers(self.data)
-        return bool(running and running.runs)
+        stopped = state.kill_stack(self.data, grace_seconds=STOP_SECONDS)
+        if self._line:
+            self._line.let_go()
+            self._line = None
+        return stopped
 
     def state(self) -> state.StackState:
         """What is known now. Raises StackError if the stack does not run."""
@@ -209,28 +199,16 @@ class Stack:
         """Start a supervisor and follow it until the stack is up. False if another one was quicker."""
         self._prepare(say)
         base = decide_port_base(self.data, self._wanted_base)
-        settings = Settings(self.data, base, self._only, service_variables(self._environ), tied)
-        logs = self.data / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        with (logs / "supervisor.log").open("ab") as log:
-            supervisor = subprocess.Popen(  # its pipes stay open for as long as the stack is tied to us
-                (sys.executable, "-m", "devstack.supervisor"),
-                cwd=CHECKOUT,
-                env=self._environ,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # neither Ctrl-C nor the end of the terminal reaches it
-            )
+        line = Line(Settings(self.data, base, self._only, service_variables(self._environ), tied), self._environ)
         try:
-            came_up = self._follow(supervisor, settings, say)
+            came_up = line.follow(say)
         except BaseException:
-            self._hang_up(supervisor)
+            line.hang_up()
             raise
         if came_up and tied:
-            self._supervisor = supervisor
+            self._line = line
         else:
-            _close_pipes(supervisor)
+            line.let_go()
         return came_up
 
     def _prepare(self, say: Callable[[str], None]) -> None:
@@ -243,37 +221,3 @@ class Stack:
             tools.kafka_jars(say)
         if runs["soketi"]:
             tools.node_modules(say)
-
-    def _follow(self, supervisor: subprocess.Popen[bytes], settings: Settings, say: Callable[[str], None]) -> bool:
-        if supervisor.stdin is None or supervisor.stdout is None:
-            raise AssertionError("both are pipes")
-        failure = f"its supervisor ended: see {self.data / 'logs' / 'supervisor.log'}"
-        supervisor.stdin.write(settings.to_json().encode() + b"\n")
-        supervisor.stdin.flush()
-        for line in supervisor.stdout:
-            news = json.loads(line)
-            if "up" in news:
-                return True
-            if "say" in news:
-                say(news["say"])
-            failure = news.get("failed", failure)
-        if supervisor.wait() == EXIT_LOCKED:
-            return False
-        raise StackError(f"the stack did not come up: {failure}")
-
-    def _hang_up(self, supervisor: subprocess.Popen[bytes]) -> None:
-        """End a stack that is tied to us, or not up yet, and wait until nothing is left of it."""
-        _close_pipes(supervisor)
-        try:
-            supervisor.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            supervisor.kill()
-            supervisor.wait()
-            state.kill_leftovers(self.data)
-        self._supervisor = None
-
-
-def _close_pipes(supervisor: subprocess.Popen[bytes]) -> None:
-    for pipe in (supervisor.stdin, supervisor.stdout):
-        if pipe:
-            pipe.close()

@@ -85,20 +85,34 @@ def remove(data: Path) -> None:
         (data / name).unlink(missing_ok=True)
 
 
+def kill_stack(data: Path, grace_seconds: float = 0) -> bool:
+    """End the stack of this directory, by force after the grace, and what is left of it. False if none was running."""
+    running = read(data)
+    if not running:
+        return False
+    was_running = running.runs
+    if grace_seconds:
+        send(running.supervisor, signal.SIGTERM)
+    if not wait_gone(running.supervisor, grace_seconds):
+        send(running.supervisor, signal.SIGKILL)
+        wait_gone(running.supervisor, KILL_SECONDS)
+    kill_leftovers(data)
+    return was_running
+
+
 def kill_leftovers(data: Path) -> list[str]:
     """Kill what a killed supervisor left behind, by pid and start time; the names of those that were still there.
 
-    The caller holds the lock on the directory, or knows that nobody does. Raises StackError if one cannot be killed.
+    Nothing happens to a stack whose supervisor is alive. Raises StackError if a process cannot be killed.
     """
     state = read(data)
-    left = [part for part in state.parts if part.process and is_alive(part.process)] if state else []
-    for part in left:
-        if part.process:
-            send(part.process, signal.SIGKILL)
-    for part in left:
-        if part.process and not wait_gone(part.process, KILL_SECONDS):
-            raise StackError(
-                f"{part.name} (pid {part.process.pid}) is left over and cannot be killed by user {os.getuid()}"
-            )
+    if not state or state.runs:
+        return []
+    left = {part.name: part.process for part in state.parts if part.process and is_alive(part.process)}
+    for process in left.values():
+        send(process, signal.SIGKILL)
+    for name, process in left.items():
+        if not wait_gone(process, KILL_SECONDS):
+            raise StackError(f"{name} (pid {process.pid}) is left over, and user {os.getuid()} cannot kill it")
     remove(data)
-    return [part.name for part in left]
+    return list(left)

@@ -25,7 +25,6 @@ from devstack.settings import INFRASTRUCTURE, Settings
 log = logging.getLogger("devstack")
 
 EXIT_FAILED = 1
-EXIT_LOCKED = 75  # another supervisor has this data directory
 
 
 class Supervisor:
@@ -152,7 +151,7 @@ async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise failures.exceptions[0] from None
 
 
-def _tell(**news: str | bool) -> None:
+def _tell(**news: str | bool | list[int]) -> None:
     """Speak to whoever started the stack, if they still listen."""
     try:
         os.write(sys.stdout.fileno(), json.dumps(news).encode() + b"\n")
@@ -173,14 +172,18 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is not there yet is no error here
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         settings = Settings.from_json(stdin.readline().decode())  # unbuffered: what follows is for the event loop
+    if os.fork():
+        os._exit(0)  # whoever started us does not become our parent: nobody has to reap us
     me = identity_of(os.getpid())
+    if me is None:
+        raise AssertionError("a process that runs has an identity")
+    _tell(supervisor=[me.pid, me.started])
     directory = os.open(settings.data, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return EXIT_LOCKED
-    if me is None:
-        raise AssertionError("a process that runs has an identity")
+        _tell(locked=True)
+        return EXIT_FAILED
     return asyncio.run(Supervisor(settings, me, directory).run())
 
 

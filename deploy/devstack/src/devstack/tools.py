@@ -149,7 +149,7 @@ def kafka_jars(say: Say = _silent) -> Path:
             into,
         )
 
-    return _cached(_kafka_folder(), fetch)
+    return cached(_kafka_folder(), fetch)
 
 
 def node_modules(say: Say = _silent) -> Path:
@@ -168,7 +168,7 @@ def node_modules(say: Say = _silent) -> Path:
                 f"npm did not keep to {HERE / 'node' / 'package-lock.json'}: make the lock anew, see the README there"
             )
 
-    return _cached(_node_folder(), fetch) / "node_modules"
+    return cached(_node_folder(), fetch) / "node_modules"
 
 
 def _kafka_folder() -> Path:
@@ -200,7 +200,7 @@ def _run(command: list[str], cwd: Path) -> None:
         raise StackError(f"`{' '.join(command[:2])}` failed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
 
 
-def _cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
+def cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
     """The folder, filled by `fetch` if need be. It gets its name when complete: half a download is never used."""
     if folder.exists():
         return folder

@@ -1,0 +1,33 @@
+"""soketi keeps to Pusher's limits: what passes here must pass there."""
+
+import pusher
+import pytest
+from pusher.errors import PusherError
+
+from devstack import parts
+from devstack.stack import Stack
+
+
+@pytest.fixture
+def client(stack: Stack) -> pusher.Pusher:
+    told = parts.pusher(stack.settings)
+    return pusher.Pusher(told["app_id"], told["key"], told["secret"], ssl=False, host=told["host"], port=told["port"])
+
+
+def test_it_takes_what_the_app_signs(client: pusher.Pusher) -> None:
+    client.trigger("private-stream@0123456789abcdef01234567", "goal.added", {"seq": 1})
+
+
+def test_it_refuses_another_secret(stack: Stack) -> None:
+    told = parts.pusher(stack.settings)
+    stranger = pusher.Pusher(told["app_id"], told["key"], "another", ssl=False, host=told["host"], port=told["port"])
+
+    with pytest.raises(PusherError):
+        stranger.trigger("private-user@x", "goal.added", {"seq": 1})
+
+
+def test_it_refuses_more_than_10_kb_with_pushers_status(client: pusher.Pusher) -> None:
+    client.trigger("private-user@x", "goal.added", "x" * 10_000)
+
+    with pytest.raises(PusherError, match="413"):
+        client.trigger("private-user@x", "goal.added", "x" * 10_300)
