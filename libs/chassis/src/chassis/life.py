@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from chassis import logs, tracing
 from chassis.bell import Listener
 from chassis.clock import SystemClock
+from chassis.effects import Effects
 from chassis.health import Health, Readiness, mongo_answers, no_app
 from chassis.lease import Duty, Leader, Lease
 from chassis.migrate import NotMigrated, check_collections, create_collections, run_migrations
@@ -34,6 +35,7 @@ from chassis.runtime import Outside, Runtime
 from chassis.server import Server
 from chassis.service import Service
 from chassis.settings import ChassisSettings, load
+from chassis.timers import Timers
 from chassis.topics import check_topics, create_topics
 
 ROLES = ("api", "worker", "all")
@@ -204,6 +206,8 @@ class _Process:
         runtime = self._runtime
         return [
             Relay(runtime, self._settings),
+            Timers(runtime, self._service),
+            Effects(runtime, self._service),
             Listener(runtime.mongo, runtime.database, runtime.bells, [OUTBOX.name, EFFECTS.name]),
         ]
 

@@ -51,7 +51,7 @@ TIMERS = Collection("timers", StoredTimer, indexes=(Index({"parked": 1, "due": 1
 EFFECTS = Collection(
     "effects",
     StoredEffect,
-    indexes=(Index({"_stamp": 1, "n": 1}), Index({"key": 1, "_stamp": 1, "n": 1}), Index({"due": 1})),
+    indexes=(Index({"_stamp": 1, "n": 1, "key": 1}),),
 )
 
 

@@ -27,6 +27,7 @@ from chassis import metrics
 from chassis.backoff import back_off
 from chassis.clock import instant
 from chassis.collection import Collection
+from chassis.faults import fault_point
 from chassis.kafka import discard, open_producer
 from chassis.logs import reason
 from chassis.mongo import PyMongoError, Raw, ReadConcern
@@ -117,6 +118,7 @@ class Relay:
         if not rows:
             return False
         errors = await self._send(rows)
+        fault_point("relay.after_publish")
         await self._forget(_acknowledged(rows, errors))
         stuck = _first_stuck(rows, errors)
         refused = [row for row, error in stuck if isinstance(error, REFUSED)]

@@ -26,7 +26,7 @@ Needs = Callable[[Any], Iterable[Ref]]
 class On:
     """One row of the table: when `subject` (an event or a timer) comes, do `handler`, which loads what `needs` says."""
 
-    subject: type[Event] | type[Timer]
+    subject: type[Event] | type[Timer] | type[Effect]
     handler: Handler
     needs: Needs | None
 
