@@ -1,0 +1,56 @@
+"""What tests of running parts share: waiting for a state with a deadline, and a part that runs for a while."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
+
+import pytest
+
+
+class Part(Protocol):
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Eventually = Callable[..., Awaitable[None]]
+Doing = Callable[..., AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """`await eventually(lambda: condition, seconds=10)`: wait until it holds, or fail."""
+
+    async def wait(holds: Callable[[], Any], *, seconds: float = 10) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            held = holds()
+            if inspect.isawaitable(held):
+                held = await held
+            if held:
+                return
+            assert time.monotonic() < until, f"did not happen within {seconds} s"
+            await asyncio.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def doing() -> Doing:
+    """`async with doing(part, part): ...`: parts run meanwhile; then they are stopped and must end within 10 s."""
+
+    @asynccontextmanager
+    async def run(*parts: Part) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(part.run()) for part in parts]
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.stop()
+            async with asyncio.timeout(10):
+                await asyncio.gather(*tasks)
+
+    return run
