@@ -1,15 +1,12 @@
-"""The parts of the stack: for each its command line, its files, and how to see that it is ready."""
+"""The servers of the stack: for each its command line, its files, and how to see that it is ready."""
 
 import json
-import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from devstack import checks, tools
 from devstack.command import run
-from devstack.settings import CHECKOUT, SERVICES, Settings
-from devstack.tokens import DEMO_KEYS
+from devstack.settings import CHECKOUT, SERVICES, Settings, package
 
 REPLICA_SET = "footlights"
 KAFKA_CLUSTER_ID = "Zm9vdGxpZ2h0cy1kZXZzdA"  # base64 of "footlights-devst": 16 bytes, as Kafka wants them
@@ -71,28 +68,6 @@ def infrastructure(settings: Settings) -> list[Part]:
     """mongod, Kafka and soketi, as far as they were asked for."""
     makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi}
     return [make(settings) for name, make in makers.items() if settings.runs(name)]
-
-
-def services(settings: Settings) -> list[Part]:
-    """The api and the worker of every service that is in the checkout and was asked for."""
-    return [
-        _service(settings, name, role)
-        for name in present_services()
-        for role in ("api", "worker")
-        if settings.runs(f"{name}-{role}")
-    ]
-
-
-def present_services() -> list[str]:
-    """The services that this checkout can run."""
-    return [
-        name for name in SERVICES if (CHECKOUT / "services" / name / "src" / package(name) / "__main__.py").exists()
-    ]
-
-
-def package(service: str) -> str:
-    """The import package of a service."""
-    return service.replace("-", "_")
 
 
 def _mongod(settings: Settings) -> Part:
@@ -279,36 +254,3 @@ http {
     include routes.conf;
 }
 """
-
-
-def _service(settings: Settings, name: str, role: str) -> Part:
-    port = settings.port(f"{name}-{role}")
-    return Part(
-        f"{name}-{role}",
-        (sys.executable, "-m", package(name), role),
-        checks.http_answers(port, "/readyz"),
-        (port,),
-        env={**service_environment(settings), "HTTP_PORT": str(port)},
-        stop_seconds=12,  # it takes 6 s for what is in hand and 3 s for closes
-    )
-
-
-def service_environment(settings: Settings) -> dict[str, str]:
-    """What the stack tells every service, over the environment of whoever ran `up`."""
-    return {
-        "DEVSTACK": "true",
-        "HTTP_HOST": "127.0.0.1",
-        "MONGO_URL": mongo_url(settings),
-        "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
-        "PUSHER_HOST": "127.0.0.1",
-        "PUSHER_PORT": str(settings.port("soketi")),
-        "PUSHER_APP_ID": PUSHER_APP_ID,
-        "PUSHER_KEYS": json.dumps({PUSHER_KEY: PUSHER_SECRET}),
-        "JWT_KEYS": settings.variables.get("JWT_KEYS", DEMO_KEYS),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-async def migrate(settings: Settings, name: str) -> None:
-    """Run `python -m <service> migrate`. Raises StackError with what it said when it fails."""
-    await run((sys.executable, "-m", package(name), "migrate"), env={**os.environ, **service_environment(settings)})

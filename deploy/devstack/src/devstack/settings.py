@@ -108,6 +108,11 @@ def _shown(name: str, value: str | None) -> str:
     return "(another secret)" if name == "JWT_KEYS" else repr(value)
 
 
+def package(service: str) -> str:
+    """The import package of a service."""
+    return service.replace("-", "_")
+
+
 def data_directory(given: str | Path | None) -> Path:
     """The directory of the stack that is meant: as given, else `DEVSTACK_DATA`, else `.devstack` in the checkout."""
     return Path(given or os.environ.get("DEVSTACK_DATA") or DEFAULT_DATA).resolve()

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devstack import control, parts, state, tools
+from devstack import control, parts, services, state, tools
 from devstack.errors import StackError
 from devstack.launch import STOP_SECONDS, Line
 from devstack.process import Identity, is_alive, listens, send, wait_gone
@@ -100,7 +100,7 @@ class Stack:
     @property
     def service_environment(self) -> dict[str, str]:
         """What a service needs in its environment to run against this stack, HTTP_PORT apart."""
-        return parts.service_environment(self.settings)
+        return services.environment(self.settings)
 
     @property
     def node_modules(self) -> Path:

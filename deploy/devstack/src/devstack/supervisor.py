@@ -16,7 +16,7 @@ import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any, Literal
 
-from devstack import control, parts, state
+from devstack import control, parts, services, state
 from devstack.child import Child
 from devstack.errors import StackError
 from devstack.process import Identity, identity_of
@@ -66,15 +66,14 @@ class Supervisor:
 
     async def _start(self) -> None:
         settings = self._settings
-        infrastructure, services = parts.infrastructure(settings), parts.services(settings)
+        infrastructure, ours = parts.infrastructure(settings), services.services(settings)
         gateway = [parts.nginx(settings)] if settings.runs("nginx") else []
-        for part in (*infrastructure, *services, *gateway):
+        for part in (*infrastructure, *ours, *gateway):
             log_file = settings.data / "logs" / f"{part.name}.log"
             self._children[part.name] = Child(part, log_file, self._write_state, self._say)
         await _all(self._children[part.name].start() for part in infrastructure)
-        if services:
-            await _all(self._migrate(name) for name in parts.present_services())
-        await _all(self._children[part.name].start() for part in services)
+        await _all(self._migrate(name) for name in services.chosen(settings))
+        await _all(self._children[part.name].start() for part in ours)
         await _all(self._children[part.name].start() for part in gateway)
         self._become("up")
         _tell(up=True)
@@ -84,7 +83,7 @@ class Supervisor:
             _let_go(sys.stdin.fileno())
 
     async def _migrate(self, name: str) -> None:
-        await parts.migrate(self._settings, name)
+        await services.migrate(self._settings, name)
         self._say(f"{name} is migrated")
 
     async def _stop(self) -> None:
