@@ -365,6 +365,8 @@ async def test_movements_are_folded_and_change_no_balance(story: Story) -> None:
     await story.solo.hear(payment(story), payment(story))
     before = await story.money()
 
+    async with story.solo.tx() as tx:
+        tx.set_timer(ledger.fold_due(story.solo.now))
     await story.solo.run_timers()
 
     assert await story.money() == before == {"wallet": 100, "earnings": 400}

@@ -108,11 +108,12 @@ async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: C
     """Provision diamonds, to try features out (seed 004)."""
     cause = ids.new_id()
     account = ledger.wallet(user_id)
+    await tx.get_many(store.BALANCES, (account, ledger.MINT))
     await store.ensure_wallet(tx, user_id, cause)
     minted = ledger.transfer(
         "credit", cause, debit=ledger.MINT, credit=account, amount_diamonds=body.amount_diamonds, at=tx.now
     )
-    await store.post(tx, (minted,))
+    await store.post(tx, (minted,), new=True)
     tx.emit(WalletCreditedV1(user_id=user_id, amount_diamonds=body.amount_diamonds, cause_id=minted.id))
     wallet = await store.wallet(tx, user_id)
     return Credited(minted.id, wallet.balance_diamonds if wallet else 0)

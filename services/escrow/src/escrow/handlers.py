@@ -197,9 +197,9 @@ async def reverse_payment(event: SessionPaymentReversedV1, tx: Tx) -> None:
 
 
 async def fold_movements(_: ledger.FoldDue, tx: Tx) -> None:
-    """Fold a slice of movements into their accounts' balances, and go on while there are more."""
-    if await store.fold(tx):
-        tx.set_timer(ledger.fold_due(tx.now))
+    """Fold a slice of movements into their accounts' balances: the next slice at once, or look again soon."""
+    more = await store.fold(tx)
+    tx.set_timer(ledger.fold_due(tx.now if more else tx.now + ledger.FOLD_EVERY))
 
 
 async def _escrow(tx: Tx, escrow_id: str, goal_id: str, event: SessionEvent) -> Escrow:

@@ -1,6 +1,6 @@
 """Escrow on one page: what it listens to, and what it does then."""
 
-from chassis.service import Service, on, when
+from chassis.service import Migration, Service, on, when
 from contracts import (
     GoalContributionRejectedV1,
     GoalCreatedV1,
@@ -39,4 +39,5 @@ SERVICE = Service(
     ),
     collections=store.ALL,
     settings=(Settings,),
+    migrations=(Migration(1, "fold movements for ever", store.begin_folding),),
 )

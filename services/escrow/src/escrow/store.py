@@ -5,8 +5,11 @@ from typing import Any
 
 import structlog
 
+from chassis.cause import Cause
+from chassis.clock import instant
 from chassis.collection import Collection, Index, Ref
-from chassis.pending import TIMERS
+from chassis.mongo import Database
+from chassis.pending import TIMERS, stored_timer
 from chassis.tx import Tx
 from contracts import (
     GoalContributionRejectedV1,
@@ -44,25 +47,29 @@ SLICE = 500  # earnings settled, or movements folded, in one transaction
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-async def post(tx: Tx, transfers: Sequence[Transfer]) -> None:
-    """Post transfers, each at most once; with movements to fold, see that they will be.
+async def post(tx: Tx, transfers: Sequence[Transfer], *, new: bool = False) -> None:
+    """Post transfers, each at most once. `new` says that their cause was just made, so that nobody need look.
 
     Raises:
         LedgerBroken: see `ledger.post`.
     """
-    known = await tx.get_many(TRANSFERS, (transfer.id for transfer in transfers))
+    known = {} if new else await tx.get_many(TRANSFERS, (transfer.id for transfer in transfers))
     balances = await tx.get_many(BALANCES, (account for transfer in transfers for account, _ in transfer.legs))
     posting = ledger.post(transfers, known, balances)
     for transfer in posting.transfers:
-        tx.put(TRANSFERS, transfer)
+        tx.insert(TRANSFERS, transfer)
     for entry in posting.entries:
         tx.insert(ENTRIES, entry)
     for balance in posting.balances:
         tx.put(BALANCES, balance)
     for movement in posting.movements:
         tx.insert(MOVEMENTS, movement)
-    if posting.movements and await tx.get(TIMERS, ledger.FOLD_TIMER) is None:
-        tx.set_timer(ledger.fold_due(tx.now))
+
+
+async def begin_folding(database: Database) -> None:
+    """Set the timer that folds movements for ever."""
+    first = stored_timer(ledger.fold_due(instant(0)), Cause(at=instant(0), correlation_id="migration"))
+    await database[TIMERS.name].replace_one({"_id": first.id}, TIMERS.to_raw(first, 0), upsert=True)
 
 
 async def fold(tx: Tx) -> bool:

@@ -8,7 +8,7 @@ streamer's row is not written by every sale.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -25,6 +25,7 @@ class LedgerBroken(Exception):
 
 
 FOLD_TIMER = "fold"
+FOLD_EVERY = timedelta(seconds=5)  # only bounds how many movements a reader adds up
 
 
 class FoldDue(Timer, name="fold-due"):
@@ -185,5 +186,5 @@ def fold(movements: Iterable[Movement], balances: Mapping[str, Balance]) -> tupl
 
 
 def fold_due(now: datetime) -> At:
-    """Fold what waits, now; one timer for the whole ledger."""
+    """Fold what waits at `now`; one timer for the whole ledger, which sets itself anew for ever."""
     return At(FoldDue(), FOLD_TIMER, now, "ledger")

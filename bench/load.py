@@ -1,0 +1,45 @@
+"""A small HTTP/1.1 load: a few kept connections that post as fast as they are answered, at little cost of their own."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class Slice:
+    """What one stretch of load measured."""
+
+    requests: int
+    seconds: float
+    latencies_ms: list[float]
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+async def post(port: int, paths: Callable[[], str], body: bytes, token: str, *, connections: int, seconds: float) -> Slice:
+    """Post `body` to a new path again and again for `seconds` on each of `connections`; every answer must be a 201."""
+    until = time.perf_counter() + seconds
+    latencies: list[float] = []
+
+    async def one() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = (
+            f" HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        ).encode()
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            writer.write(b"POST " + paths().encode() + head + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 201"), answer
+            length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+            latencies.append((time.perf_counter() - began) * 1_000)
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(connections)))
+    return Slice(len(latencies), time.perf_counter() - began, latencies)
