@@ -1,0 +1,353 @@
+"""Vendor calls: in order per key, together across keys, again until answered, never after their time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+
+from chassis import ids
+from chassis.clock import SystemClock
+from chassis.collection import Collection
+from chassis.decision import Call, Effect
+from chassis.effects import Effects
+from chassis.faults import FaultError, plan_faults
+from chassis.pending import EFFECTS
+from chassis.runtime import Outside
+from chassis.service import Answer, Pending, Service, call
+from chassis.testing import Solo
+from chassis.tx import Tx
+
+SoloOf = Callable[..., Awaitable[Solo]]
+
+
+class Push(Effect, name="push"):
+    number: int
+
+
+class Slow(Effect, name="slow"):
+    pass
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a handler has stored of an answer, or of the end of a call's time."""
+
+    id: str
+    number: int
+    result: str
+
+
+TOLD = Collection("told", Told)
+
+
+@dataclass
+class Vendor:
+    """The outside world: remembers who called, and does as it is told."""
+
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    at_once: Counter[str] = field(default_factory=Counter)
+    overlaps: int = 0
+    refuses: Callable[[Pending[Push]], str | None] = lambda _call: None
+    silent: Callable[[Pending[Push]], bool] = lambda _call: False
+    takes_seconds: float = 0.0
+
+    async def perform(self, calls: Sequence[Pending[Push]], _outside: Outside) -> Sequence[Answer[Push]]:
+        self.batches.append(len(calls))
+        answers = []
+        for one in calls:
+            self.at_once[one.key] += 1
+            self.overlaps += self.at_once[one.key] > 1
+        await asyncio.sleep(self.takes_seconds)
+        for one in calls:
+            self.calls.append((one.key, one.effect.number))
+            self.ids.append(one.id)
+            self.at_once[one.key] -= 1
+            if not self.silent(one):
+                answers.append(Answer(one.effect, one.id, one.key, result="taken", retry=self.refuses(one)))
+        return answers
+
+    def of(self, key: str) -> list[int]:
+        return [number for called, number in self.calls if called == key]
+
+
+async def tell(answer: Answer[Push], tx: Tx) -> None:
+    tx.put(TOLD, Told(f"{answer.key}-{answer.effect.number}", answer.effect.number, answer.result))
+
+
+async def tell_late(push: Push, tx: Tx) -> None:
+    tx.put(TOLD, Told(f"late-{push.number}", push.number, "late"))
+
+
+def service_of(vendor: Vendor, *more: Any, done: Any = tell, deadline_seconds: float = 5.0) -> Service:
+    push = call(Push, vendor.perform, done=done, expired=tell_late, deadline_seconds=deadline_seconds, batch=50)
+    return Service(name="notifier", router=APIRouter(), effects=(push, *more), collections=(TOLD,))
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+async def decide(solo: Solo, *pushes: tuple[str, int], not_after: datetime | None = None) -> None:
+    async with solo.tx() as tx:
+        for key, number in pushes:
+            tx.call_vendor(Call(Push(number=number), ids.derived_id(key, str(number)), key, not_after))
+
+
+async def told(solo: Solo) -> dict[str, str]:
+    rows = await solo.runtime.database[TOLD.name].find().to_list(None)
+    return {row["_id"]: row["result"] for row in rows}
+
+
+async def is_empty(solo: Solo) -> bool:
+    return await solo.runtime.database[EFFECTS.name].count_documents({}) == 0
+
+
+async def test_calls_of_a_key_are_made_one_at_a_time_and_in_order(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    keys = ["a", "b", "c"]
+    vendor.takes_seconds = 0.002
+
+    async with doing(Effects(solo.runtime, service)):
+        for number in range(20):
+            await decide(solo, *((key, number) for key in keys))
+        await eventually(lambda: is_empty(solo))
+
+    assert [vendor.of(key) for key in keys] == [list(range(20))] * 3
+    assert vendor.overlaps == 0
+    assert len(await told(solo)) == 60
+
+
+async def test_many_keys_are_one_call_of_the_vendor(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, *((f"key-{n}", n) for n in range(120)))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert vendor.batches == [50, 50, 20]
+
+
+async def test_a_call_without_an_answer_is_made_again_with_the_same_id_before_those_behind_it(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    vendor.silent = lambda one: one.key == "a" and one.effect.number == 1 and one.attempt < 3
+    await decide(solo, ("a", 1), ("a", 2), ("b", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert vendor.of("a") == [1, 1, 1, 2]
+    assert vendor.of("b") == [1]
+    assert vendor.ids.count(ids.derived_id("a", "1")) == 3
+
+
+async def test_a_blocked_key_with_many_calls_behind_it_holds_up_nobody(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    vendor.refuses = lambda one: "busy" if one.key == "blocked" else None
+    await decide(solo, *(("blocked", number) for number in range(1_200)))
+    await decide(solo, ("free", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: vendor.of("free") == [1], seconds=3)
+
+    assert set(vendor.of("blocked")) == {0}
+
+
+async def test_a_slow_vendor_holds_up_no_other_kind(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    release = asyncio.Event()
+
+    async def wait(calls: Sequence[Pending[Slow]], _outside: Outside) -> Sequence[Answer[Slow]]:
+        await release.wait()
+        return [Answer(one.effect, one.id, one.key) for one in calls]
+
+    service = service_of(vendor, call(Slow, wait, batch=1))
+    solo = await solo_of(service, clock=SystemClock())
+    async with solo.tx() as tx:
+        for n in range(700):  # more than are read at once
+            tx.call_vendor(Call(Slow(), f"slow-{n}", f"slow-{n}"))
+    await decide(solo, ("a", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: vendor.of("a") == [1], seconds=3)
+        release.set()
+
+
+async def test_a_vendor_that_asks_for_patience_is_given_it(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    async def perform(calls: Sequence[Pending[Push]], outside: Outside) -> Sequence[Answer[Push]]:
+        answers = await vendor.perform(calls, outside)
+        return [Answer(a.effect, a.id, a.key, retry="too many", retry_after_seconds=60) for a in answers]
+
+    service = Service("notifier", APIRouter(), effects=(call(Push, perform),), collections=(TOLD,))
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, ("a", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: vendor.calls)
+        effects = solo.runtime.database[EFFECTS.name]
+        await eventually(lambda: effects.count_documents({"attempts": 1}))
+
+    row = await effects.find_one({})
+    assert row is not None
+    assert row["reason"] == "too many"
+    assert timedelta(seconds=55) < row["due"] - solo.now < timedelta(seconds=61)
+
+
+async def test_a_vendor_that_does_not_answer_in_time_or_throws_is_called_again(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    tries: list[str] = []
+
+    async def perform(calls: Sequence[Pending[Push]], outside: Outside) -> Sequence[Answer[Push]]:
+        tries.append(calls[0].id)
+        if len(tries) == 1:
+            await asyncio.sleep(60)
+        if len(tries) == 2:
+            raise ConnectionError("the vendor hung up")
+        return await vendor.perform(calls, outside)
+
+    service = Service("notifier", APIRouter(), effects=(call(Push, perform, deadline_seconds=0.05),))
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, ("a", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert tries == [ids.derived_id("a", "1")] * 3
+
+
+async def test_a_call_whose_time_is_over_is_not_made_and_the_service_hears_of_it(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    vendor.refuses = lambda one: "busy" if one.effect.number < 3 else None
+    soon = solo.now + timedelta(milliseconds=300)
+    await decide(solo, ("a", 1), ("a", 2), not_after=soon)
+    await decide(solo, ("a", 3))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert set(vendor.of("a")) == {1, 3}
+    assert vendor.of("a")[-1] == 3
+    assert await told(solo) == {"late-1": "late", "late-2": "late", "a-3": "taken"}
+
+
+async def test_a_handler_that_fails_leaves_the_call_to_be_made_again_and_the_others_recorded(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    failures = [1, 2]
+
+    async def fail_first(answer: Answer[Push], tx: Tx) -> None:
+        await tell(answer, tx)
+        if answer.key == "a" and failures:
+            failures.pop()
+            raise ValueError("a bug")
+
+    service = service_of(vendor, done=fail_first)
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, ("a", 1), ("b", 1), ("a", 2))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert vendor.of("a") == [1, 1, 1, 2]
+    assert vendor.of("b") == [1]
+    assert await told(solo) == {"a-1": "taken", "a-2": "taken", "b-1": "taken"}
+
+
+async def test_a_death_between_answer_and_record_repeats_the_call_with_the_same_id(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, ("a", 1), ("a", 2))
+    plan_faults('{"effects.after_vendor": {"action": "raise"}}')
+    try:
+        with pytest.raises(ExceptionGroup) as crash:
+            await Effects(solo.runtime, service).run()
+    finally:
+        plan_faults(None)
+    assert crash.group_contains(FaultError)
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert vendor.of("a") == [1, 1, 2]
+    assert vendor.ids[0] == vendor.ids[1]
+    assert len(await told(solo)) == 2
+
+
+async def test_two_leaders_at_once_may_repeat_a_call_but_record_it_once(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    async def count(answer: Answer[Push], tx: Tx) -> None:
+        before = await tx.get(TOLD, answer.id)
+        tx.put(TOLD, Told(answer.id, answer.effect.number, "once" if before is None else "twice"))
+
+    service = service_of(vendor, done=count)
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, *(("a" if n % 2 else "b", n) for n in range(20)))
+
+    async with doing(Effects(solo.runtime, service), Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert set((await told(solo)).values()) == {"once"}
+
+
+async def test_a_call_decided_anew_while_it_is_made_is_made_anew(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    vendor.takes_seconds = 0.2
+    await decide(solo, ("a", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: vendor.batches)
+        async with solo.tx() as tx:
+            tx.call_vendor(Call(Push(number=2), ids.derived_id("a", "1"), "a"))
+        await eventually(lambda: is_empty(solo))
+
+    assert vendor.of("a") == [1, 2]
+    assert await told(solo) == {"a-2": "taken"}
+
+
+async def test_a_lonely_call_reaches_the_vendor_within_milliseconds(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor)
+    solo = await solo_of(service, clock=SystemClock())
+    waits = []
+
+    async with doing(Effects(solo.runtime, service)):
+        for n in range(10):
+            await decide(solo, ("a", n))
+            start = asyncio.get_running_loop().time()
+            await eventually(lambda n=n: len(vendor.calls) > n)
+            waits.append(asyncio.get_running_loop().time() - start)
+
+    assert sorted(waits)[5] < 0.05
