@@ -1,7 +1,7 @@
 """From the bytes of a Kafka record to something that can be handled: once, for however many attempts."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, cast
 
@@ -13,7 +13,8 @@ from contracts import REGISTRY, Event, Undecodable, UnknownType, UnknownVersion,
 
 UNKNOWN = "unknown"  # what metrics call a type that no contract names, so that nobody can make up labels
 
-_NOBODY = Cause(at=datetime(1970, 1, 1, tzinfo=UTC), correlation_id="")
+NOBODY = Cause(at=datetime(1970, 1, 1, tzinfo=UTC), correlation_id="")
+"""The cause of what nobody asked for."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -27,16 +28,17 @@ class Record(Protocol):
     headers: Headers
 
 
-class Partition(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Partition:
     """One partition of a topic, by the topic's name without namespace."""
 
     topic: str
     number: int
+    id: str = field(init=False)
+    """As positions name it: `goals:3`."""
 
-    @property
-    def id(self) -> str:
-        """As positions name it: `goals:3`."""
-        return f"{self.topic}:{self.number}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", f"{self.topic}:{self.number}")
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Received:
     @property
     def id(self) -> str:
         """Unique among all records: `goals:3:1027`."""
-        return f"{self.partition.topic}:{self.partition.number}:{self.offset}"
+        return f"{self.partition.id}:{self.offset}"
 
     @property
     def lane(self) -> str:
@@ -68,11 +70,17 @@ class Received:
 
     def failing(self, failure: Exception) -> "Received":
         """The same record, doing nothing but fail: so it is parked in its turn like any that does."""
-        return replace(self, work=Work(self.id, failure, (On(Event, _fail, None),), _NOBODY, self.lane))
+        return replace(self, work=Work(self.id, failure, (On(Event, _fail, None),), NOBODY, self.lane))
 
 
 async def _fail(failure: Exception, _tx: Tx) -> None:
     raise failure
+
+
+def unread(partition: Partition, record: Record) -> Received:
+    """A record whose meaning nobody has looked at."""
+    key = (record.key or b"").decode(errors="backslashreplace")
+    return Received(partition, record.offset, key, record.headers, record.value)
 
 
 class _Listed(NamedTuple):
@@ -99,9 +107,7 @@ class Listens:
 
     def read(self, partition: Partition, record: Record) -> Received:
         """Read a record as it comes from Kafka. Never fails: what cannot be read becomes a record that does."""
-        key = record.key or b""
-        text = key.decode(errors="backslashreplace")
-        return self.understand(Received(partition, record.offset, text, record.headers, record.value), key)
+        return self.understand(unread(partition, record), record.key or b"")
 
     def understand(self, received: Received, key: bytes) -> Received:
         """Decide what `received` means to this service; `key` is the record's own."""

@@ -1,0 +1,528 @@
+"""Delivery: what a poll has brought becomes transactions. There is no Kafka in here.
+
+One transaction holds the next offset of each partition, the ids for the inbox, what the handlers do, what is parked.
+A partition belongs to the process that its position names: whoever has lost it changes nothing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from chassis import metrics
+from chassis.backoff import back_off
+from chassis.batch import BATCH_MAX, Behind, Lane, Work, run_each
+from chassis.clock import instant, unix
+from chassis.errors import NotYet
+from chassis.faults import fault_point
+from chassis.mongo import STORAGE_ERRORS, PyMongoError, Raw, is_transient
+from chassis.parking import (
+    CRASHES_MAX,
+    PARKED,
+    PARKED_KEYS,
+    WAIT_FIRST_SECONDS,
+    CrashedError,
+    Parked,
+    ParkedKey,
+    fail,
+    park,
+)
+from chassis.positions import INBOX, POSITIONS, Position, Seen, Trying
+from chassis.received import NOBODY, UNKNOWN, Listens, Partition, Received, Record, unread
+from chassis.runtime import Runtime
+from chassis.service import Service
+from chassis.tx import Tx
+
+T = TypeVar("T")
+
+STORM = 100  # failures in a row of one type: that is not the messages' fault
+CAREFUL_DEATHS = 2  # one process may die of anything; a second one at the very same place makes us careful
+CAREFUL_RECORDS = BATCH_MAX  # what may have been in hand when it died
+RETRY_KEYS_MAX = 100
+RETRY_SECONDS = 1.0  # how often to look for parked keys that an operator wants to be tried
+COUNTED_WAIT = timedelta(seconds=1)  # before a try is repeated that was counted and never made
+
+_log = structlog.get_logger(__name__)
+
+
+class LostError(Exception):
+    """Some partitions are not this process's any more, or somebody has moved their position."""
+
+    def __init__(self, ids: Collection[str]) -> None:
+        """Name the positions."""
+        super().__init__(f"not ours any more: {', '.join(sorted(ids))}")
+        self.ids = ids
+
+
+class HaltError(Exception):
+    """Nothing more should be handled, and nothing of the batch was kept."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A partition in this process's hands."""
+
+    partition: Partition
+    stored: int
+    """Its position in the database."""
+    next: int
+    """The next record to handle; ahead of `stored` only by records that nobody here listens to."""
+    parked: int
+    deaths: int
+    careful_until: int | None = None
+    """Records below this offset are handled one by one: processes have died here."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the last attempt came to; counts only once it is committed."""
+
+    ends: dict[str, int] = field(default_factory=dict)
+    parked: dict[str, int] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failing: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[Received, ParkedKey]] = field(default_factory=list)
+
+
+class Delivery:
+    """The single writer of one worker."""
+
+    def __init__(self, service: Service, runtime: Runtime, owner: str) -> None:
+        """Deliver to the handlers of `service` in the name of `owner`, a name that no other process has."""
+        self.owner = owner
+        self.held: dict[str, Held] = {}
+        self.lost: list[Held] = []
+        self.alive_at = runtime.clock.monotonic()
+        self.retry_at = 0.0
+        self.stopping = False
+        self.listens = Listens(service.handlers)
+        self._dlq = f"{service.name}.dlq"
+        self._runtime = runtime
+        self._lane: Lane[Any] = Lane(lambda: runtime.begin(NOBODY))
+        self._known = self.held
+        self._failing: Counter[str] = Counter()
+        self._outcome = _Outcome()
+
+    # -- partitions ------------------------------------------------------------------------------------------------
+
+    async def claim(self, partitions: Sequence[Partition]) -> list[Held]:
+        """Mark `partitions` as ours and say where each one is; they are in our hands once they stand in `held`."""
+        claimed: dict[str, Position] = {}
+
+        async def attempt(tx: Tx, part: Sequence[Partition]) -> None:
+            ids = [partition.id for partition in part]
+            positions = await tx.get_many(POSITIONS, ids)
+            of_these: list[Raw] = [
+                {"$match": {"position": {"$in": ids}}},
+                {"$group": {"_id": "$position", "n": {"$sum": 1}}},
+            ]
+            parked = {row["_id"]: row["n"] for row in await tx.aggregate(PARKED_KEYS, of_these)}
+            for id_ in ids:
+                claimed[id_] = positions.get(id_, Position(id_)).claimed_by(self.owner, parked.get(id_, 0))
+                tx.put(POSITIONS, claimed[id_])
+
+        await self._all(partitions, attempt)
+        fault_point("consumer.after_claim")
+        found = [(partition, claimed[partition.id]) for partition in partitions]
+        return [Held(partition, at.offset, at.offset, at.parked, at.deaths) for partition, at in found]
+
+    def let_go(self) -> list[Held]:
+        """Begin nothing new with what is held; what is in hand may still be ended."""
+        held, self.held = self.held, {}
+        return list(held.values())
+
+    async def release(self, held: Iterable[Held]) -> None:
+        """Tell everybody that nothing of `held` is in hand any more. One try: without it the next owner is careful.
+
+        Raises:
+            PyMongoError: the database is away.
+        """
+        nexts = {one.partition.id: one.next for one in held}
+        tx = self._runtime.begin(NOBODY)
+        try:
+            for id_, position in (await tx.get_many(POSITIONS, nexts)).items():
+                if position.owner == self.owner:
+                    offset = max(position.offset, nexts[id_])
+                    tx.put(POSITIONS, replace(position, owner=None, deaths=0, trying=None, offset=offset))
+            await tx.commit()
+        finally:
+            await tx.abort()
+
+    async def store_skipped(self) -> None:
+        """Store the positions of partitions that brought nothing but what nobody here listens to."""
+        self._known = self.held
+        behind = [one for one in self.held.values() if one.next > one.stored]
+
+        async def attempt(tx: Tx, part: Sequence[Held]) -> None:
+            positions = await self._owned(tx, {one.partition.id for one in part})
+            for one in part:
+                position = positions[one.partition.id]
+                tx.put(POSITIONS, replace(position, offset=max(position.offset, one.next)))
+
+        try:
+            await self._all(behind, attempt)
+        except LostError as lost:
+            self._lose(lost.ids)
+        else:
+            for one in behind:
+                one.stored = one.next
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    async def deliver(self, brought: Mapping[Partition, Sequence[Record]]) -> None:
+        """Handle what a poll has brought, as far as it is of partitions that are held.
+
+        Raises:
+            HaltError: too many in a row have failed.
+        """
+        self._known = self.held
+        todo: list[Received] = []
+        for partition, records in brought.items():
+            held = self.held.get(partition.id)
+            if held is not None:
+                if records[0].offset < held.next:
+                    raise HaltError(
+                        f"{partition.id} ends before {held.next}, where it was left: was the topic made anew?"
+                    )
+                rest = await self._carefully(held, records)
+                todo += self._skip([self.listens.read(partition, record) for record in rest], held)
+        await self._run(todo, self._attempt)
+
+    async def retry(self) -> None:
+        """Try the parked keys that are due, and decide when to look again."""
+        self._known = self.held
+        now = instant(self._runtime.clock.micros())
+        keys = await self._waiting()
+        due = [key for key in keys if key.next_try_at <= now]
+        together = [key for key in due if not (key.alone or key.trying)]
+        for group in ([together] if together else []) + [[key] for key in due if key.alone or key.trying]:
+            if not self.stopping:
+                await self._retry(group)
+        seconds = RETRY_SECONDS
+        if len(due) < len(keys):
+            seconds = min(seconds, (keys[len(due)].next_try_at - now).total_seconds())
+        elif len(keys) == RETRY_KEYS_MAX:
+            seconds = 0.0
+        self.retry_at = self._runtime.clock.monotonic() + seconds
+
+    @property
+    def storming(self) -> bool:
+        """Whether messages of some type keep failing."""
+        return any(times >= STORM for times in self._failing.values())
+
+    async def _waiting(self) -> list[ParkedKey]:
+        """The parked keys of our partitions that try again by themselves, the first due first."""
+        ids = [id_ for id_, held in self.held.items() if held.parked]
+        if not ids:
+            return []
+        where = {"position": {"$in": ids}, "state": "retrying"}
+        order = {"next_try_at": 1}
+        return await self._look(lambda tx: tx.find(PARKED_KEYS, where, sort=order, limit=RETRY_KEYS_MAX))
+
+    # -- inside: one by one ----------------------------------------------------------------------------------------
+
+    async def _carefully(self, held: Held, records: Sequence[Record]) -> Sequence[Record]:
+        """Handle alone what processes may have died of, counting before each try; returns the rest."""
+        if held.careful_until is None:
+            return records
+        alone = [record for record in records if record.offset < held.careful_until]
+        for record in alone:
+            if self.stopping or held.partition.id not in self.held:
+                return []
+            times = await self._count_try(held, record.offset)
+            if times > CRASHES_MAX:
+                received = unread(held.partition, record).failing(CrashedError(times - 1))
+            else:
+                received = self.listens.read(held.partition, record)
+            await self._run([received], self._attempt)
+        if len(alone) < len(records) or records[-1].offset + 1 >= held.careful_until:
+            held.careful_until = None
+        return records[len(alone) :]
+
+    async def _count_try(self, held: Held, offset: int) -> int:
+        """Count that the record at `offset` is about to be tried; returns how often that is with this time."""
+        count = 0
+
+        async def attempt(tx: Tx, part: Sequence[Held]) -> None:
+            nonlocal count
+            positions = await self._owned(tx, {one.partition.id for one in part})
+            position = positions[held.partition.id]
+            count = 1 + (position.trying.count if position.trying and position.trying.offset == offset else 0)
+            tx.put(POSITIONS, replace(position, trying=Trying(offset, count)))
+
+        try:
+            await self._all([held], attempt)
+        except LostError as lost:
+            self._lose(lost.ids)
+        return count
+
+    # -- inside: batches -------------------------------------------------------------------------------------------
+
+    def _skip(self, messages: list[Received], held: Held) -> list[Received]:
+        """Pass over a whole partition's part when nobody listens to any of it; its position is stored later."""
+        if not messages or any(message.work is not None for message in messages):
+            return messages
+        held.next = messages[-1].offset + 1
+        self._alive()
+        for type_, times in Counter(message.type for message in messages).items():
+            metrics.EVENTS.labels(type_, "skipped").inc(times)
+        return []
+
+    async def _run(self, todo: list[Received], attempt: Callable[[Tx, Sequence[Received]], Awaitable[None]]) -> None:
+        """Make `attempt`s until all of `todo` is done, lost or, at the end of this process, left for the next."""
+        while todo and not self.stopping:
+            began = self._runtime.clock.monotonic()
+            try:
+                done = await self._lane.run(todo, attempt)
+            except STORAGE_ERRORS as refusal:
+                if todo[0].fails:
+                    raise
+                todo[0] = todo[0].failing(refusal)
+            except LostError as lost:
+                self._lose(lost.ids)
+                todo = [message for message in todo if message.partition.id not in lost.ids]
+            else:
+                fault_point("consumer.after_commit")
+                self._committed(todo[:done], self._runtime.clock.monotonic() - began)
+                del todo[:done]
+            if self.held is not self._known:  # let go meanwhile
+                return
+
+    async def _attempt(self, tx: Tx, part: Sequence[Received]) -> None:
+        """One transaction of what a poll has brought."""
+        outcome = self._outcome = _Outcome(failing=self._failing.copy())
+        positions = await self._owned(tx, {message.partition.id for message in part})
+        fresh = [message for message in part if message.offset >= positions[message.partition.id].offset]
+        blocked: Collection[str] = ()
+        if any(position.parked for position in positions.values()):
+            blocked = await tx.get_many(PARKED_KEYS, {message.lane for message in fresh})
+        failures = await self._take(tx, fresh, blocked)
+        parked: Counter[str] = Counter()
+        for message, failure in zip(fresh, failures, strict=True):
+            if isinstance(failure, Behind):
+                park(tx, message)
+            elif failure is not None:
+                outcome.failed.append((message, fail(tx, message, failure, None, self._dlq)))
+                parked[message.partition.id] += 1
+        for message in part:
+            outcome.ends[message.partition.id] = message.offset + 1
+        for id_, position in positions.items():
+            offset = max(position.offset, outcome.ends[id_])
+            outcome.parked[id_] = position.parked + parked[id_]
+            tx.put(POSITIONS, replace(position, offset=offset, parked=outcome.parked[id_], trying=None))
+        self._judge(outcome, fresh, failures)
+        fault_point("consumer.in_transaction")
+
+    async def _take(self, tx: Tx, messages: Sequence[Received], blocked: Collection[str]) -> list[Exception | None]:
+        """Let the handlers have what has not taken effect yet; returns, for each message, what went wrong."""
+        counts = self._outcome.counts
+        works: dict[str, Work] = {}
+        for message in messages:
+            if message.work is not None:
+                works.setdefault(message.work.id, message.work)
+        seen = await tx.get_many(INBOX, works)
+        fresh = [work for id_, work in works.items() if id_ not in seen] if seen else list(works.values())
+        failures = dict(zip((work.id for work in fresh), await run_each(tx, fresh, blocked), strict=True))
+        results: list[Exception | None] = []
+        for message in messages:
+            id_ = message.work.id if message.work is not None else ""
+            failure = failures.get(id_)
+            if id_ not in works:
+                counts[message.type, "repeated" if id_ else "skipped"] += 1
+                results.append(failure and Behind())
+                continue
+            del works[id_]  # the same event again, within this batch, is a repetition
+            results.append(failure)
+            if failure is not None:
+                counts[message.type, "waiting" if isinstance(failure, Behind) else "parked"] += 1
+            elif id_ in seen:
+                counts[message.type, "repeated"] += 1
+            else:
+                tx.insert(INBOX, Seen(id_, tx.now))
+                counts[message.type, "handled"] += 1
+        return results
+
+    def _judge(self, outcome: _Outcome, messages: Sequence[Received], failures: Sequence[Exception | None]) -> None:
+        """Count failures in a row, by type: a success of the type ends them.
+
+        Raises:
+            HaltError: there are too many.
+        """
+        if not (outcome.failed or outcome.failing):
+            return
+        failing = outcome.failing
+        for message, failure in zip(messages, failures, strict=True):
+            if failure is None and message.work is not None:
+                failing.pop(message.type, None)
+                failing.pop(UNKNOWN, None)
+            elif not isinstance(failure, NotYet | Behind | None):
+                failing[message.type] += 1
+        for message, key in outcome.failed:
+            if failing[message.type] >= STORM:
+                self._failing = failing
+                raise HaltError(f"{failing[message.type]} messages of type {message.type} in a row: {key.reason}")
+
+    # -- inside: parked messages -----------------------------------------------------------------------------------
+
+    async def _retry(self, keys: Sequence[ParkedKey]) -> None:
+        """Try the parked messages of `keys`, in order; those after one that fails wait on."""
+        limit = 1 if keys[0].alone or keys[0].trying else BATCH_MAX
+        lanes = [key.id for key in keys]
+        order = {"partition": 1, "offset": 1}
+        rows = await self._look(lambda tx: tx.find(PARKED, {"lane": {"$in": lanes}}, sort=order, limit=limit))
+        present = {row.lane for row in rows}
+        empty = set() if len(rows) == limit else set(lanes) - present
+        try:
+            await self._count_tries([key for key in keys if key.id in present | empty], empty)
+        except LostError as lost:
+            self._lose(lost.ids)
+            return
+        fault_point("parking.after_count")
+        await self._run([self._again(row, keys) for row in rows], self._attempt_again)
+
+    def _again(self, row: Parked, keys: Sequence[ParkedKey]) -> Received:
+        """What a parked message means now; the service may have learned to read it since."""
+        received = row.received()
+        crashes = next(key.trying for key in keys if key.id == row.lane)
+        if crashes >= CRASHES_MAX:
+            return received.failing(CrashedError(crashes))
+        return self.listens.understand(received, row.key.encode())
+
+    async def _count_tries(self, keys: Sequence[ParkedKey], empty: Collection[str]) -> None:
+        """Count tries before they are made; forget keys of which every message was taken away by hand."""
+
+        async def attempt(tx: Tx, part: Sequence[ParkedKey]) -> None:
+            await self._owned(tx, {key.position for key in part})
+            for key in (await tx.get_many(PARKED_KEYS, [key.id for key in part])).values():
+                if key.id in empty:
+                    tx.delete(PARKED_KEYS, key.id)
+                else:
+                    alone = key.alone or key.trying > 0
+                    next_try_at = tx.now + COUNTED_WAIT
+                    counted = replace(key, trying=key.trying + 1, alone=alone, next_try_at=next_try_at)
+                    tx.put(PARKED_KEYS, counted)
+
+        await self._all(keys, attempt)
+
+    async def _attempt_again(self, tx: Tx, part: Sequence[Received]) -> None:
+        """One transaction of parked messages."""
+        outcome = self._outcome = _Outcome(failing=self._failing)
+        positions = await self._owned(tx, {message.partition.id for message in part})
+        keys = await tx.get_many(PARKED_KEYS, {message.lane for message in part})
+        rows = await tx.get_many(PARKED, [message.id for message in part])
+        there = [message for message in part if message.id in rows and message.lane in keys]
+        stuck: set[str] = set()
+        for message, failure in zip(there, await self._take(tx, there, ()), strict=True):
+            if failure is None:
+                tx.delete(PARKED, message.id)
+                continue
+            stuck.add(message.lane)
+            if not isinstance(failure, Behind):
+                key = fail(tx, message, failure, keys[message.lane], self._dlq)
+                outcome.failed += [(message, key)] if key.state == "parked" else []
+        freed = await self._free(tx, [keys[lane] for lane in {message.lane for message in there} - stuck])
+        for id_, position in positions.items():
+            outcome.parked[id_] = position.parked - freed[id_]
+            tx.put(POSITIONS, replace(position, parked=outcome.parked[id_]))
+
+    async def _free(self, tx: Tx, keys: Sequence[ParkedKey]) -> Counter[str]:
+        """Free those of `keys` that have nothing left; returns how many of each position."""
+        freed: Counter[str] = Counter()
+        if not keys:
+            return freed
+        of_these: list[Raw] = [{"$match": {"lane": {"$in": [key.id for key in keys]}}}, {"$group": {"_id": "$lane"}}]
+        left = {row["_id"] for row in await tx.aggregate(PARKED, of_these)}
+        for key in keys:
+            if key.id in left:
+                tx.put(PARKED_KEYS, replace(key, trying=0, attempts=0, next_try_at=tx.now))
+            else:
+                tx.delete(PARKED_KEYS, key.id)
+                freed[key.position] += 1
+        return freed
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    async def _all(self, works: Sequence[T], attempt: Callable[[Tx, Sequence[T]], Awaitable[None]]) -> None:
+        done = 0
+        while done < len(works):
+            done += await self._lane.run(works[done:], attempt)
+
+    async def _look(self, query: Callable[[Tx], Awaitable[T]]) -> T:
+        """Read outside of transactions, for as long as it takes."""
+        failures = 0
+        while True:
+            try:
+                return await query(self._runtime.begin(NOBODY, read_only=True))
+            except PyMongoError as error:
+                if not is_transient(error):
+                    raise
+                self._alive()
+                failures += 1
+                await back_off(failures)
+
+    async def _owned(self, tx: Tx, ids: Collection[str]) -> dict[str, Position]:
+        """The positions `ids`, which are ours.
+
+        Raises:
+            LostError: they are not, or one was set back.
+        """
+        self._alive()
+        positions = await tx.get_many(POSITIONS, ids)
+        lost = {id_ for id_ in ids if not self._is_ours(positions.get(id_), self._known.get(id_))}
+        if lost:
+            raise LostError(lost)
+        return positions
+
+    def _is_ours(self, position: Position | None, known: Held | None) -> bool:
+        if position is None or known is None:
+            return False
+        return position.owner == self.owner and position.offset >= known.stored
+
+    def _lose(self, ids: Collection[str]) -> None:
+        _log.warning("partitions lost", positions=sorted(ids))
+        for id_ in ids:
+            self.held.pop(id_, None)
+            if held := self._known.pop(id_, None):
+                self.lost.append(held)
+
+    def _alive(self) -> None:
+        self.alive_at = self._runtime.clock.monotonic()
+
+    def _committed(self, messages: Sequence[Received], seconds: float) -> None:
+        """Remember and tell what the last attempt came to."""
+        outcome, self._outcome = self._outcome, _Outcome()
+        self._failing = outcome.failing
+        self._alive()
+        for id_, held in self._known.items():
+            end = outcome.ends.get(id_)
+            if end is not None:
+                held.stored = held.next = max(end, held.next)
+            held.parked = outcome.parked.get(id_, held.parked)
+        if outcome.failed:
+            self.retry_at = min(self.retry_at, self._runtime.clock.monotonic() + WAIT_FIRST_SECONDS)
+        for message, key in outcome.failed:
+            metrics.MESSAGES_PARKED.labels(key.reason.partition(":")[0]).inc()
+            tell = _log.error if key.state == "parked" else _log.info
+            tell("message parked", message=message.id, type=message.type, key=key.key, state=key.state,
+                 reason=key.reason, attempts=key.attempts)  # fmt: skip
+        self._measure(messages, outcome, seconds)
+
+    def _measure(self, messages: Sequence[Received], outcome: _Outcome, seconds: float) -> None:
+        for (type_, what), times in outcome.counts.items():
+            metrics.EVENTS.labels(type_, what).inc(times)
+        metrics.EVENT_BATCH_SIZE.observe(len(messages))
+        metrics.EVENT_BATCH_SECONDS.observe(seconds)
+        first: dict[str, Work] = {}
+        for message in messages:
+            if message.work is not None and not message.fails:
+                first.setdefault(message.type, message.work)
+        now = unix(instant(self._runtime.clock.micros()))
+        for type_, work in first.items():  # the one that has waited longest
+            metrics.EVENT_AGE_SECONDS.labels(type_).observe(max(0.0, now - unix(work.cause.at)))
+        outcomes: dict[str, int] = defaultdict(int)
+        for (_, what), times in outcome.counts.items():
+            outcomes[what] += times
+        _log.info("batch", messages=len(messages), milliseconds=round(seconds * 1_000, 1), **outcomes)
