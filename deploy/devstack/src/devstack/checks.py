@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 Check = Callable[[], Awaitable[bool]]
 
-ATTEMPT_SECONDS = 2.0  # one question to a server; a busy machine may need a while to answer
+ATTEMPT_SECONDS = 5.0  # one question to a server; a busy machine may need a while to answer
 NOT_YET_INITIALIZED = 94
 
 

@@ -33,7 +33,7 @@ class Part:
     """Put over the environment of whoever ran `up`."""
     prepare: Callable[[], Awaitable[None]] = _nothing
     """Run before each start: files, formatting."""
-    ready_seconds: float = 60
+    ready_seconds: float = 120  # for a machine that does much else besides
     stop_seconds: float = 15
     """From SIGTERM to SIGKILL."""
 
