@@ -1,0 +1,46 @@
+// A real Pusher client that prints what it hears: one JSON object a line, until it is killed or its stdin ends.
+//
+//   NODE_PATH=…/node_modules node demo/listen.mjs HOST PORT KEY AUTH_URL TOKEN CHANNEL…
+//
+//   {"heard": "connected"}                                        the socket is open
+//   {"heard": "subscribed", "channel": …}                         Pusher lets us listen
+//   {"heard": "refused", "channel": …, "status": 403}             the auth endpoint, or Pusher, does not
+//   {"heard": "push", "channel": …, "name": …, "data": …, "at_ms": …}    at_ms: Unix milliseconds of its arrival
+//   {"heard": "lost"}                                             the socket broke; it reconnects by itself
+import { createRequire } from "node:module";
+
+const require = createRequire(import.meta.url); // NODE_PATH counts for require, not for import
+const Pusher = require("pusher-js");
+
+const [host, port, key, authUrl, token, ...channels] = process.argv.slice(2);
+const tell = (heard, more = {}) => process.stdout.write(`${JSON.stringify({ heard, ...more })}\n`);
+
+const pusher = new Pusher(key, {
+  cluster: "", // there is one server
+  wsHost: host,
+  wsPort: Number(port),
+  forceTLS: false,
+  enabledTransports: ["ws"],
+  disableStats: true,
+  activityTimeout: 10_000,
+  pongTimeout: 5_000,
+  channelAuthorization: { endpoint: authUrl, transport: "ajax", headers: { Authorization: `Bearer ${token}` } },
+});
+
+let connected = false;
+pusher.connection.bind("state_change", ({ current }) => {
+  if (current === "connected") tell("connected");
+  else if (connected) tell("lost");
+  connected = current === "connected";
+});
+
+for (const channel of channels) {
+  const subscription = pusher.subscribe(channel);
+  subscription.bind("pusher:subscription_succeeded", () => tell("subscribed", { channel }));
+  subscription.bind("pusher:subscription_error", ({ status }) => tell("refused", { channel, status }));
+  subscription.bind_global((name, data) => {
+    if (!name.startsWith("pusher:")) tell("push", { channel, name, data, at_ms: Date.now() });
+  });
+}
+
+process.stdin.on("end", () => process.exit(0)).resume(); // whoever started us is gone

@@ -1,0 +1,6 @@
+"""Run the notifier."""
+
+from chassis.life import run
+from notifier.service import SERVICE
+
+run(SERVICE)

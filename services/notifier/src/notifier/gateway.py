@@ -1,0 +1,163 @@
+"""Pusher: pushes over its HTTP API, as few calls as its limits allow, and the signatures that let clients listen."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import structlog
+from pusher.http import POST, Request
+from pusher.signature import sign
+from pydantic_core import to_json
+
+from chassis.runtime import Outside
+from chassis.service import Answer, Pending
+from notifier.domain.channels import Channel
+from notifier.domain.pushes import Push
+from notifier.settings import Settings
+
+CHANNELS_MAX = 100  # Pusher's limit for one event
+BATCH_MAX = 10  # Pusher's limit of events in one batch
+CALLS_AT_ONCE = 16  # enough to fill the way there; more would only wait there instead of here
+CALL_SECONDS = 2.0  # an answer takes milliseconds
+BATCH_SECONDS = 4.0  # below the chassis' deadline, so that whatever was answered by then is recorded
+AGAIN_SECONDS = 1.0  # while Pusher is away or ill: a push a second late is still news, one half a minute late is not
+REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})  # asking again cannot help
+
+LOG = structlog.get_logger()
+
+Pushes = Sequence[Pending[Push]]
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The signature that lets one client listen to one channel."""
+
+    auth: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAuthorization:
+    """The same for a presence channel; `channel_data` (JSON) says who it is, and is signed too."""
+
+    auth: str
+    channel_data: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """What the library signs a request with."""
+
+    key: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Trigger:
+    """One call of the API, which makes `pushes`."""
+
+    resource: str
+    body: dict[str, Any]
+    pushes: Pushes
+
+
+async def push(pending: Pushes, outside: Outside) -> list[Answer[Push]]:
+    """Make pushes, each the next one of its channel.
+
+    What Pusher refuses for good is logged and dropped. Everything else that goes wrong (keys, quotas, errors, silence)
+    is tried again, when Pusher says so if it does: nothing overtakes it on its channel.
+    """
+    slots = asyncio.Semaphore(CALLS_AT_ONCE)
+    deadline = asyncio.get_running_loop().time() + BATCH_SECONDS
+
+    async def make(trigger: _Trigger) -> list[Answer[Push]]:
+        try:
+            async with asyncio.timeout_at(deadline), slots:
+                return await _make(trigger, outside)
+        except TimeoutError:
+            return _again(trigger, "too slow", AGAIN_SECONDS)
+
+    answers = await asyncio.gather(*(make(trigger) for trigger in _triggers(pending)))
+    return [answer for part in answers for answer in part]
+
+
+def authorize(
+    settings: Settings, socket_id: str, channel: Channel, user_id: str
+) -> Authorization | MemberAuthorization:
+    """What the client `socket_id` of `user_id` shows to Pusher in order to listen to `channel`."""
+    key, secret = settings.signing_key
+    if not channel.has_members:
+        return Authorization(f"{key}:{sign(secret, f'{socket_id}:{channel.name}')}")
+    member = to_json({"user_id": user_id}).decode()
+    return MemberAuthorization(f"{key}:{sign(secret, f'{socket_id}:{channel.name}:{member}')}", member)
+
+
+def _triggers(pending: Pushes) -> Iterator[_Trigger]:
+    """Copies of one push share a call, by up to 100 channels; pushes that go to one channel only, by up to 10."""
+    copies: dict[str, list[Pending[Push]]] = defaultdict(list)
+    for one in pending:
+        copies[one.effect.push_id].append(one)
+    alone = [same[0] for same in copies.values() if len(same) == 1]
+    for same in copies.values():
+        if len(same) > 1:
+            yield from (_event(same[i : i + CHANNELS_MAX]) for i in range(0, len(same), CHANNELS_MAX))
+    yield from (_batch(alone[i : i + BATCH_MAX]) for i in range(0, len(alone), BATCH_MAX))
+
+
+def _event(copies: Pushes) -> _Trigger:
+    first = copies[0].effect
+    body = {"name": first.name, "data": first.data, "channels": [copy.effect.channel for copy in copies]}
+    return _Trigger("events", body, copies)
+
+
+def _batch(pushes: Pushes) -> _Trigger:
+    batch = [{"name": one.effect.name, "data": one.effect.data, "channel": one.effect.channel} for one in pushes]
+    return _Trigger("batch_events", {"batch": batch}, pushes)
+
+
+async def _make(trigger: _Trigger, outside: Outside) -> list[Answer[Push]]:
+    try:
+        response = await _post(trigger, outside)
+    except httpx.TransportError as error:
+        return _again(trigger, type(error).__name__, AGAIN_SECONDS)
+    if response.is_success:
+        return [Answer(one.effect, one.id, one.key) for one in trigger.pushes]
+    if response.status_code not in REFUSED:
+        LOG.warning("pusher failed", status=response.status_code, pushes=len(trigger.pushes))
+        return _again(trigger, f"status {response.status_code}", _retry_after_seconds(response))
+    if trigger.resource == "batch_events" and len(trigger.pushes) > 1:  # one wrong event fails all ten: find it
+        return [answer for one in trigger.pushes for answer in await _make(_batch([one]), outside)]
+    return _dropped(trigger, response)
+
+
+async def _post(trigger: _Trigger, outside: Outside) -> httpx.Response:
+    """Signed by the library, sent by our pooled client: the library's own would block, or connect anew each time."""
+    settings = outside.settings(Settings)
+    path = f"/apps/{settings.pusher_app_id}/{trigger.resource}"
+    request = Request(_Signer(*settings.signing_key), POST, path, trigger.body)
+    url = f"{settings.pusher_scheme}://{settings.pusher_host}:{settings.pusher_port}{request.signed_path}"
+    return await outside.http.post(url, content=request.body, headers=request.headers, timeout=CALL_SECONDS)
+
+
+def _again(trigger: _Trigger, reason: str, after_seconds: float | None) -> list[Answer[Push]]:
+    return [
+        Answer(one.effect, one.id, one.key, retry=reason, retry_after_seconds=after_seconds) for one in trigger.pushes
+    ]
+
+
+def _dropped(trigger: _Trigger, response: httpx.Response) -> list[Answer[Push]]:
+    refused = f"status {response.status_code}"
+    for one in trigger.pushes:
+        LOG.error("push dropped", reason=refused, push=one.effect.name, channel=one.effect.channel, effect_id=one.id)
+    return [Answer(one.effect, one.id, one.key, result=refused) for one in trigger.pushes]
+
+
+def _retry_after_seconds(response: httpx.Response) -> float | None:
+    """As Pusher says, in seconds. Else soon if the fault is Pusher's; if it is ours, the chassis backs off."""
+    given = response.headers.get("retry-after", "")
+    if given.isdecimal():
+        return float(given)
+    return AGAIN_SECONDS if response.is_server_error else None

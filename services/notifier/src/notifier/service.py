@@ -1,0 +1,35 @@
+"""The notifier on one page: what it listens to, and what it does then."""
+
+from chassis.service import Service, call, on
+from contracts import (
+    GoalEndedV1,
+    SessionEndedV1,
+    SessionStartedV1,
+    SessionUpdatedV1,
+    SessionViewerAuthorizedV1,
+    SessionViewerRevokedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
+)
+from notifier import api, gateway, handlers, store
+from notifier.domain.pushes import TABLE, Push
+from notifier.settings import Settings
+
+SERVICE = Service(
+    name="notifier",
+    router=api.router,
+    handlers=(
+        on(SessionStartedV1, handlers.project_session, needs=store.broadcast_of),
+        on(SessionUpdatedV1, handlers.project_session, needs=store.broadcast_of),
+        on(SessionEndedV1, handlers.project_session, needs=store.broadcast_of),
+        on(SessionViewerAuthorizedV1, handlers.project_viewer_authorized, needs=store.permit_of),
+        on(SessionViewerRevokedV1, handlers.project_viewer_revoked),
+        on(ViewerBlockedV1, handlers.project_viewer_blocked),
+        on(ViewerUnblockedV1, handlers.project_viewer_unblocked),
+        on(GoalEndedV1, handlers.remember_goal_ended),
+        *(on(row.event, handlers.pushing(row), needs=store.needed_by(row)) for row in TABLE),  # SPEC §6
+    ),
+    effects=(call(Push, gateway.push),),
+    collections=store.COLLECTIONS,
+    settings=(Settings,),
+)

@@ -1,0 +1,103 @@
+"""Where the notifier keeps the numbers of its pushes, what users can catch up with, and who may listen."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from chassis.collection import Collection, Index, Ref
+from chassis.tx import Tx
+from contracts import Event, SessionViewerAuthorizedV1, ViewerBlockedV1, ViewerUnblockedV1
+from notifier.domain import entitlement
+from notifier.domain.channels import Channel
+from notifier.domain.entitlement import Block, Broadcast, Permit, SessionState, pair_id
+from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Occasion, Pushed, Row
+
+
+def _seconds(age: timedelta) -> int:
+    return int(age.total_seconds())
+
+
+AUDIENCES = Collection("audiences", Audience)
+NOTIFICATIONS = Collection(
+    "notifications",
+    Notification,
+    indexes=(
+        Index({"user_id": 1, "seq": 1}, unique=True),
+        Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),
+    ),
+)
+ENDED_GOALS = Collection(
+    "ended_goals", EndedGoal, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),)
+)  # a goal lives a day at most; sessions may be away for a while before it tells of it
+BLOCKS = Collection("blocks", Block)
+BROADCASTS = Collection("broadcasts", Broadcast)
+PERMITS = Collection(
+    "permits", Permit, indexes=(Index({"told": 1}, expire_after_seconds=_seconds(KEPT)),)
+)  # a session lasts half a day at most
+COLLECTIONS = (AUDIENCES, NOTIFICATIONS, ENDED_GOALS, BLOCKS, BROADCASTS, PERMITS)
+
+
+# -- pushes ------------------------------------------------------------------------------------------------------------
+
+
+def needed_by(row: Row[Any]) -> Callable[[Event], Iterable[Ref]]:
+    """What pushing by this row reads, for a whole batch at once."""
+
+    def needs(event: Event) -> Iterable[Ref]:
+        if row.until_ended:
+            yield ENDED_GOALS.ref(event.subject)
+        for channel in row.to(event):
+            yield AUDIENCES.ref(channel.owner_id)
+
+    return needs
+
+
+async def not_kept_yet(tx: Tx, push: str, channels: tuple[Channel, ...], occasion: Occasion) -> tuple[Channel, ...]:
+    """Those of the channels on which this push is not kept yet."""
+    kept = await tx.get_many(NOTIFICATIONS, (occasion.copy_id(push, channel) for channel in channels))
+    return tuple(channel for channel in channels if occasion.copy_id(push, channel) not in kept)
+
+
+async def audiences(tx: Tx, channels: Iterable[Channel]) -> dict[str, Audience]:
+    """The audiences of the channels' owners, as far as they ever heard anything."""
+    return await tx.get_many(AUDIENCES, (channel.owner_id for channel in channels))
+
+
+def save(tx: Tx, pushed: Pushed) -> None:
+    """Save a push and have it made."""
+    for audience in pushed.audiences:
+        tx.put(AUDIENCES, audience)
+    for notification in pushed.notifications:
+        tx.insert(NOTIFICATIONS, notification)
+    for call in pushed.calls:
+        tx.call_vendor(call)
+
+
+# -- who may listen ----------------------------------------------------------------------------------------------------
+
+
+def broadcast_of(event: SessionState) -> Iterable[Ref]:
+    """The streamer's latest session."""
+    return (BROADCASTS.ref(event.streamer_id),)
+
+
+def permit_of(event: SessionViewerAuthorizedV1) -> Iterable[Ref]:
+    """What the viewer had so far."""
+    return (PERMITS.ref(pair_id(event.session_id, event.viewer_id)),)
+
+
+def block_id(event: ViewerBlockedV1 | ViewerUnblockedV1) -> str:
+    """The id of the block that an event is about."""
+    return pair_id(event.streamer_id, event.viewer_id)
+
+
+async def is_blocked(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
+    """Whether the streamer blocks the viewer."""
+    return await tx.get(BLOCKS, pair_id(streamer_id, viewer_id)) is not None
+
+
+async def may_watch_paid(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
+    """Whether the viewer is entitled to the streamer's paid streaming now."""
+    broadcast = await tx.get(BROADCASTS, streamer_id)
+    permit = await tx.get(PERMITS, pair_id(broadcast.session_id, viewer_id)) if broadcast else None
+    return entitlement.may_watch_paid(broadcast, permit, viewer_id, tx.now)

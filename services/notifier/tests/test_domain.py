@@ -1,0 +1,391 @@
+"""SPEC §6, row by row and both ways; what a push is made of; channel names; who is entitled."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contracts import (
+    REGISTRY,
+    EscrowCompletedV1,
+    EscrowFailedV1,
+    Event,
+    GiftSentV1,
+    GoalEndedV1,
+    GoalProgressedV1,
+    GoalRejectedV1,
+    OrderPaidV1,
+    PassActivatedV1,
+    PaymentFailedV1,
+    PaymentReversedV1,
+    PaymentSucceededV1,
+    SessionEndedV1,
+    SessionGoalAddedV1,
+    SessionStartedV1,
+    SessionUpdatedV1,
+    SessionViewerAuthorizedV1,
+    SessionViewerRevokedV1,
+    WalletCreditedV1,
+)
+from contracts.goals import Conditions, Level
+from contracts.sessions import Remaining, Statuses
+from notifier.domain import entitlement, pushes
+from notifier.domain.channels import Channel, channel_of, user, viewer, watching
+from notifier.domain.pushes import DATA_BYTES_MAX, KEPT, STALE, TABLE, Audience, Occasion, Push
+
+An = Callable[..., Event]
+
+NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+S, V, G = "5" * 24, "7" * 24, "9" * 24  # a streamer, a viewer, a session
+STAGE = {f"presence-stream@{S}", f"private-stream@{S}", f"private-user@{S}"}
+PREVIEW, SD = f"presence-stream-viewer@{S}.preview.{V}", f"presence-stream-viewer@{S}.sd.{V}"
+
+GOAL_KINDS = (
+    "ShowFundingGoal", "ShowGoal", "TriggerExclusiveGoal", "ExclusiveGoal", "TriggerPrivateGoal", "KaraokeGoal",
+)  # fmt: skip
+EXCLUSIVE = Conditions(session_id=G, exclusive_to=V)
+ANYBODY = Conditions(session_id=G)
+
+
+def told(event: Event) -> dict[str, set[str]]:
+    """What the table says of `event`: the channels by push."""
+    rows = [row for row in TABLE if isinstance(event, row.event)]
+    return {row.push: {channel.name for channel in row.to(event)} for row in rows if row.to(event)}
+
+
+# -- SPEC §6 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", GOAL_KINDS)
+def test_every_kind_of_goal_that_is_added_is_told_to_the_stage(an: An, kind: str) -> None:
+    event = an(SessionGoalAddedV1, streamer_id=S, kind=kind, conditions=EXCLUSIVE)
+
+    assert told(event)["goal.added"] == STAGE
+
+
+@pytest.mark.parametrize("kind", GOAL_KINDS)
+def test_only_an_exclusive_that_is_added_authorizes_and_its_viewer_alone(an: An, kind: str) -> None:
+    event = an(SessionGoalAddedV1, streamer_id=S, kind=kind, conditions=EXCLUSIVE)
+
+    assert told(event).get("stream.authorized") == ({PREVIEW, SD} if kind == "ExclusiveGoal" else None)
+
+
+def test_progress_is_told_to_the_stage(an: An) -> None:
+    assert told(an(GoalProgressedV1, streamer_id=S)) == {"goal.progress.updated": STAGE}
+
+
+@pytest.mark.parametrize("kind", GOAL_KINDS)
+def test_every_goal_that_ended_is_told_to_the_stage_and_an_exclusive_to_both_its_people(an: An, kind: str) -> None:
+    conditions = EXCLUSIVE if "Exclusive" in kind else ANYBODY
+    event = an(GoalEndedV1, streamer_id=S, kind=kind, conditions=conditions)
+
+    closed = {f"private-user@{S}", f"private-user@{V}"} if kind == "ExclusiveGoal" else None
+
+    assert told(event)["goal.ended"] == STAGE
+    assert told(event).get("exclusive.closed") == closed
+
+
+@pytest.mark.parametrize(
+    ("reason", "channels"),
+    [
+        ("agreed", {PREVIEW}),
+        ("exclusive_ended", {PREVIEW}),
+        ("extended", {SD}),
+        ("paid", {PREVIEW, SD}),
+        ("ticket", {PREVIEW, SD}),
+        ("private", {PREVIEW, SD}),
+    ],
+)
+def test_who_is_authorized_is_told_where_that_viewer_listens(an: An, reason: str, channels: set[str]) -> None:
+    event = an(SessionViewerAuthorizedV1, streamer_id=S, viewer_id=V, reason=reason)
+
+    assert told(event) == {"stream.authorized": channels}
+
+
+def test_who_is_revoked_is_told_on_both(an: An) -> None:
+    assert told(an(SessionViewerRevokedV1, streamer_id=S, viewer_id=V)) == {"stream.revoked": {PREVIEW, SD}}
+
+
+@pytest.mark.parametrize(
+    ("of", "whose", "push"),
+    [
+        (GoalRejectedV1, "user_id", "goal.rejected"),
+        (PaymentFailedV1, "payer_id", "payment.failed"),
+        (PaymentReversedV1, "payer_id", "payment.reversed"),
+        (EscrowFailedV1, "buyer_id", "escrow.failed"),
+        (EscrowCompletedV1, "buyer_id", "escrow.completed"),
+        (OrderPaidV1, "user_id", "order.paid"),
+        (PassActivatedV1, "user_id", "pass.activated"),
+    ],
+)
+def test_what_concerns_one_user_is_told_to_that_user_alone(an: An, of: type[Event], whose: str, push: str) -> None:
+    assert told(an(of, **{whose: V})) == {push: {f"private-user@{V}"}}
+
+
+def test_a_gift_is_told_to_the_stream_and_to_its_sender(an: An) -> None:
+    event = an(GiftSentV1, streamer_id=S, sender_id=V)
+
+    assert told(event) == {"gift.sent": {f"private-stream@{S}", f"private-user@{V}"}}
+
+
+@pytest.mark.parametrize("of", [PaymentSucceededV1, WalletCreditedV1, SessionStartedV1, SessionEndedV1])
+def test_what_the_table_does_not_name_is_told_to_nobody(an: An, of: type[Event]) -> None:
+    assert told(an(of)) == {}
+
+
+def test_only_news_of_a_running_goal_ends_with_it() -> None:
+    assert {row.push for row in TABLE if row.until_ended} == {"goal.added", "goal.progress.updated"}
+
+
+def test_every_deed_has_its_own_name() -> None:
+    assert len({row.deed for row in TABLE}) == len(TABLE)
+
+
+# -- what a push is made of --------------------------------------------------------------------------------------------
+
+
+def pushed(event: Event, *channels: Channel, at: datetime = NOW, **seq: int) -> pushes.Pushed:
+    audiences = {id_: Audience(id_, last) for id_, last in {S: seq.get("s"), V: seq.get("v")}.items() if last}
+    return pushes.push("name", event, channels, audiences, Occasion("e1", at, NOW))
+
+
+def data_of(result: pushes.Pushed) -> dict[str, Any]:
+    [data] = {call.effect.data for call in result.calls if isinstance(call.effect, Push)}
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+def test_a_push_has_one_number_above_the_last_of_every_owner_it_goes_to(an: An) -> None:
+    result = pushed(an(GoalEndedV1), *user(S, V), s=4, v=9)
+
+    assert data_of(result)["seq"] == 10
+    assert result.audiences == (Audience(S, 10), Audience(V, 10))
+
+
+def test_the_first_push_to_anybody_has_number_one(an: An) -> None:
+    assert data_of(pushed(an(GoalEndedV1), *watching(S)))["seq"] == 1
+
+
+def test_the_copies_of_a_push_differ_in_their_channel_only_and_keep_its_order(an: An) -> None:
+    result = pushed(an(GoalEndedV1), *watching(S))
+
+    assert [call.key for call in result.calls] == [channel.name for channel in watching(S)]
+    assert len({call.id for call in result.calls}) == 3
+    assert len({call.effect.model_copy(update={"channel": ""}).model_dump_json() for call in result.calls}) == 1
+
+
+def test_the_same_event_makes_the_same_push(an: An) -> None:
+    assert pushed(an(GoalEndedV1), *watching(S)) == pushed(an(GoalEndedV1), *watching(S))
+
+
+def test_two_pushes_of_one_event_on_one_channel_are_two() -> None:
+    occasion = Occasion("e1", NOW, NOW)
+
+    assert occasion.copy_id("goal.ended", user(S)[0]) != occasion.copy_id("exclusive.closed", user(S)[0])
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.deed)
+def test_data_is_that_of_the_event_with_unix_times_and_its_id_time_and_number(an: An, row: pushes.Row[Any]) -> None:
+    event = an(row.event)
+    at = datetime(2026, 11, 21, 20, 1, 2, 123_000, tzinfo=UTC)
+
+    data = data_of(pushed(event, *user(V), at=at))
+
+    assert {name: data.pop(name) for name in ("event_id", "at", "seq")} == {
+        "event_id": "e1", "at": 1_795_291_262.123, "seq": 1,
+    }  # fmt: skip
+    assert data == _unix(event.model_dump(mode="json", exclude_defaults=True))
+
+
+def _unix(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _unix(one) for name, one in value.items()}
+        case list():
+            return [_unix(one) for one in value]
+        case str() if value.endswith("Z") and value[10:11] == "T":
+            return datetime.fromisoformat(value).timestamp()
+    return value
+
+
+def test_no_event_has_a_field_that_a_push_adds() -> None:
+    added = {"event_id", "at", "seq", "fetch"}
+
+    assert not [of.TYPE for of in REGISTRY.values() if added & of.model_fields.keys()]
+
+
+def test_what_is_too_long_for_pusher_is_replaced_by_where_to_fetch_it(an: An) -> None:
+    paid = an(OrderPaidV1)
+    assert isinstance(paid, OrderPaidV1)
+    event = paid.model_copy(update={"items": paid.items * 40})
+
+    result = pushed(event, *user(V), v=6)
+
+    assert data_of(result) == {
+        "event_id": "e1", "at": NOW.timestamp(), "seq": 7, "fetch": "/notifications?after=6&limit=1",
+    }  # fmt: skip
+    assert len(json.loads(result.notifications[0].data)["items"]) == 80
+
+
+def test_a_goal_that_is_too_long_is_fetched_as_a_goal(an: An) -> None:
+    event = an(GoalEndedV1, goal_id=G, levels=tuple(Level(title="é" * 100, target=1) for _ in range(60)))
+
+    assert data_of(pushed(event, *watching(S)))["fetch"] == f"/goals/{G}"
+
+
+def test_length_is_that_of_the_bytes_and_not_of_the_characters(an: An) -> None:
+    def made(titles: list[str]) -> dict[str, Any]:
+        return data_of(pushed(an(GoalEndedV1, levels=tuple(Level(title=t, target=1) for t in titles)), *watching(S)))
+
+    plain = made(["a" * 100] * 60)
+    assert len(json.dumps(plain)) < DATA_BYTES_MAX
+    assert "fetch" not in plain
+    assert "fetch" in made(["界" * 100] * 60)  # as many characters, thrice the bytes
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.until_ended or "stream" in row.push], ids=lambda r: r.deed)
+def test_what_goes_to_a_stream_is_never_longer_than_pusher_takes(an: An, row: pushes.Row[Any]) -> None:
+    ten = tuple(Level(title="\x01" * 100, target=10**12) for _ in range(10))  # the longest that JSON can make of it
+    event = an(row.event, **({"levels": ten} if "levels" in row.event.model_fields else {}))
+
+    assert "fetch" not in data_of(pushed(event, *watching(S)))
+
+
+def test_only_a_users_own_channel_keeps_a_push(an: An) -> None:
+    result = pushed(an(GoalEndedV1), *watching(S))
+
+    [kept] = result.notifications
+    assert (kept.user_id, kept.seq, kept.name) == (S, 1, "name")
+    assert json.loads(kept.data) == data_of(result)
+
+
+def test_a_push_to_a_stream_is_stale_after_a_minute_and_one_to_a_user_when_it_is_kept_no_longer(an: An) -> None:
+    at = NOW - timedelta(seconds=5)
+
+    result = pushed(an(GoalEndedV1), *watching(S), at=at)
+
+    assert [call.not_after for call in result.calls] == [NOW + STALE, NOW + STALE, at + KEPT]
+
+
+def test_of_history_only_users_are_told_and_only_as_long_as_it_is_kept() -> None:
+    def heard(age: timedelta) -> set[str]:
+        return {c.kind for c in pushes.still_news(watching(S), Occasion("e1", NOW - age, NOW))}
+
+    assert heard(timedelta(hours=23)) == {"presence-stream", "private-stream", "private-user"}
+    assert heard(timedelta(hours=24)) == {"private-user"}
+    assert heard(timedelta(days=7)) == set()
+
+
+# -- channel names -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channel", [*watching(S), *viewer(S, V, "preview", "sd")], ids=lambda channel: channel.name)
+def test_a_channels_name_reads_back(channel: Channel) -> None:
+    assert channel_of(channel.name) == channel
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "private-user@",
+        f"private-user@{S[1:]}",
+        f"private-user@{S}5",
+        f"private-user@{S}\n",
+        f"private-user@{'A' * 24}",
+        f" private-user@{S}",
+        f"private-user@{S}.preview.{V}",
+        f"presence-user@{S}",
+        f"presence-cache-stream@{S}",
+        f"private-encrypted-user@{S}",
+        f"presence-stream-viewer@{S}",
+        f"presence-stream-viewer@{S}.preview",
+        f"presence-stream-viewer@{S}.hd.{V}",
+        f"private-stream-viewer@{S}.preview.{V}",
+        f"presence-enc-stream-viewer@{S}.sd.{V}",
+        f"#server-to-user-{S}",
+        f"stream@{S}",
+    ],
+)
+def test_what_is_not_exactly_a_name_of_ours_is_no_channel(name: str) -> None:
+    assert channel_of(name) is None
+
+
+def test_names_fit_pusher() -> None:
+    longest = max((c.name for c in (*watching(S), *viewer(S, V, "preview", "sd"))), key=len)
+
+    assert len(longest) <= 164
+
+
+# -- who is entitled ---------------------------------------------------------------------------------------------------
+
+
+def broadcast(an: An, of: type[Event] = SessionStartedV1, known: Any = None, **changes: Any) -> entitlement.Broadcast:
+    event: Any = an(of, streamer_id=S, **({"session_id": G} | changes))
+    return entitlement.broadcast(known, event)
+
+
+def authorized(an: An, known: Any = None, **changes: Any) -> entitlement.Permit:
+    event: Any = an(SessionViewerAuthorizedV1, session_id=G, viewer_id=V, **changes)
+    return entitlement.authorized(known, event, NOW)
+
+
+def test_who_paid_is_entitled_from_nbf_until_before_exp(an: An) -> None:
+    permit = authorized(an, reason="paid", nbf=NOW, exp=NOW + timedelta(seconds=60))
+
+    def may(after_seconds: float) -> bool:
+        return entitlement.may_watch_paid(broadcast(an), permit, V, NOW + timedelta(seconds=after_seconds))
+
+    assert [may(-0.001), may(0), may(59.999), may(60)] == [False, True, True, False]
+
+
+def test_nobody_is_entitled_without_a_permit_but_the_streamer(an: An) -> None:
+    assert not entitlement.may_watch_paid(broadcast(an), None, V, NOW)
+    assert entitlement.may_watch_paid(broadcast(an), None, S, NOW)
+
+
+def test_nobody_is_entitled_off_air(an: An) -> None:
+    permit = authorized(an, reason="private")
+
+    assert not entitlement.may_watch_paid(None, None, V, NOW)
+    assert not entitlement.may_watch_paid(broadcast(an, SessionEndedV1, active=False), permit, V, NOW)
+    assert not entitlement.may_watch_paid(broadcast(an, SessionEndedV1, active=False), None, S, NOW)
+
+
+def test_an_exclusive_session_is_its_viewers_alone(an: An) -> None:
+    permit = authorized(an, reason="private")
+
+    assert entitlement.may_watch_paid(broadcast(an, SessionUpdatedV1, exclusive_to=(V,)), permit, V, NOW)
+    assert not entitlement.may_watch_paid(broadcast(an, SessionUpdatedV1, exclusive_to=("8" * 24,)), permit, V, NOW)
+
+
+def test_a_kept_private_goal_entitles_without_time_and_what_gives_no_time_changes_none(an: An) -> None:
+    paid = authorized(an, reason="paid", nbf=NOW, exp=NOW + timedelta(seconds=60))
+
+    private = authorized(an, paid, reason="private", nbf=None, exp=None)
+    closed = authorized(an, private, reason="exclusive_ended", nbf=None, exp=None)
+
+    assert private.private
+    assert (closed.nbf, closed.exp, closed.private) == (paid.nbf, paid.exp, True)
+
+
+def test_a_revocation_leaves_what_remains_and_nothing_else(an: An) -> None:
+    event: Any = an(
+        SessionViewerRevokedV1,
+        session_id=G,
+        viewer_id=V,
+        remaining=Remaining(nbf=None, exp=None, ticket=True, private=False),
+    )
+
+    permit = entitlement.revoked(event, NOW)
+
+    assert not entitlement.may_watch_paid(broadcast(an), permit, V, NOW)
+
+
+def test_an_older_session_never_replaces_a_newer_one(an: An) -> None:
+    newer = broadcast(an, session_id="a" * 24, statuses=Statuses(created=NOW, ended=None))
+    end = Statuses(created=NOW - timedelta(hours=1), ended=NOW)
+
+    assert broadcast(an, SessionEndedV1, newer, active=False, statuses=end) == newer
