@@ -11,10 +11,11 @@ from chassis.errors import Refusal
 from chassis.http import openapi
 from chassis.http.answer import Answer
 from chassis.http.auth import Tokens
-from chassis.http.edge import Edge, Guard, none_parked
+from chassis.http.edge import Edge
 from chassis.http.origin import origin_of
 from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, answer_of
 from chassis.metrics import HTTP_REQUESTS
+from chassis.parking import ParkedKeys
 from chassis.runtime import Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings
@@ -31,14 +32,8 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(
-    service: Service,
-    runtime: Runtime,
-    settings: ChassisSettings,
-    *,
-    parked_among: Guard = none_parked,
-) -> FastAPI:
-    """The application of `service` on `runtime`, asking `parked_among` which keys are parked."""
+def create_app(service: Service, runtime: Runtime, settings: ChassisSettings) -> FastAPI:
+    """The application of `service` on `runtime`."""
     app = _App(
         title=service.name,
         version="1",
@@ -48,7 +43,8 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception},
     )
-    app.state.edge = Edge(runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked_among)
+    parked = ParkedKeys(runtime.database, runtime.clock)
+    app.state.edge = Edge(runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked)
     app.router.routes.extend(service.router.routes)
     return app
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from jwt.algorithms import get_default_algorithms
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,6 +63,11 @@ class _Verified:
     expires: float
 
 
+def _public(key: Any) -> Any:
+    """What verifies: a service that signs as well is given the private key."""
+    return key.public_key() if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey) else key
+
+
 class Tokens:
     """Verifies access tokens. A verified one is remembered until it expires: its signature cannot become wrong."""
 
@@ -71,7 +78,7 @@ class Tokens:
         self._jws = jwt.PyJWS()
         algorithms = get_default_algorithms()
         self._keys: dict[str, tuple[str, Any]] = {
-            kid: (key.alg, algorithms[key.alg].prepare_key(key.key.get_secret_value()))
+            kid: (key.alg, _public(algorithms[key.alg].prepare_key(key.key.get_secret_value())))
             for kid, key in settings.jwt_keys.items()
         }
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()

@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -12,7 +15,7 @@ from starlette.types import Receive
 
 from chassis.clock import from_unix, unix
 from chassis.http.origin import Headers
-from chassis.http.problems import BodyTooLarge, invalid, invalid_fields
+from chassis.http.problems import FIELD_LENGTH_MAX, BodyTooLarge, invalid, invalid_fields
 
 BODY_BYTES_MAX = 64 * 1024  # SPEC §2
 FORM_FIELDS_MAX = 100  # far more than any form of ours has
@@ -85,15 +88,9 @@ def parse_json(adapter: TypeAdapter[Any], content_type: bytes, body: bytes) -> A
         raise invalid("content-type", "must be application/json")
     if _ESCAPED_NUL.search(body):
         raise invalid("body", "must not contain NUL")
-    try:
+    with _telling("must be JSON"):
         value = adapter.validate_json(body)
         json.loads(body, object_pairs_hook=_without_duplicates)
-    except ValidationError as error:
-        raise invalid_fields(
-            {**wrong, "loc": ("body", *wrong["loc"])} for wrong in error.errors(include_url=False, include_input=False)
-        ) from None
-    except _Duplicate as duplicate:
-        raise invalid(str(duplicate), "must not be given twice") from None
     return value
 
 
@@ -105,17 +102,23 @@ def parse_form(adapter: TypeAdapter[Any], content_type: bytes, body: bytes) -> A
     """
     if _media_type(content_type) != b"application/x-www-form-urlencoded":
         raise invalid("content-type", "must be application/x-www-form-urlencoded")
-    try:
+    with _telling("must be a urlencoded form"):
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX)
         return adapter.validate_python(_without_duplicates(pairs))
+
+
+@contextmanager
+def _telling(rule: str) -> Iterator[None]:
+    """Say which field of a body is wrong, or, if it cannot even be read, which rule it breaks."""
+    try:
+        yield
     except ValidationError as error:
-        raise invalid_fields(
-            {**wrong, "loc": ("body", *wrong["loc"])} for wrong in error.errors(include_url=False, include_input=False)
-        ) from None
+        wrongs = error.errors(include_url=False, include_input=False)
+        raise invalid_fields({**wrong, "loc": ("body", *wrong["loc"])} for wrong in wrongs) from None
     except _Duplicate as duplicate:
-        raise invalid(str(duplicate), "must not be given twice") from None
-    except ValueError:
-        raise invalid("body", "must be a urlencoded form") from None
+        raise invalid(str(duplicate)[:FIELD_LENGTH_MAX], "must not be given twice") from None
+    except (ValueError, RecursionError):
+        raise invalid("body", rule) from None
 
 
 class _Duplicate(Exception):
@@ -125,7 +128,8 @@ class _Duplicate(Exception):
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) < len(pairs):
-        raise _Duplicate(next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i])))
+        counted = Counter(name for name, _ in pairs)
+        raise _Duplicate(counted.most_common(1)[0][0])
     return unique
 
 

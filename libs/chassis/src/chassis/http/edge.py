@@ -1,18 +1,10 @@
 """What one process's HTTP edge holds, for all of its endpoints."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from chassis.http.auth import Tokens
+from chassis.parking import ParkedKeys
 from chassis.runtime import Runtime
-from chassis.tx import Tx
-
-Guard = Callable[[Tx, set[str]], Awaitable[set[str]]]
-
-
-async def none_parked(_tx: Tx, _keys: set[str]) -> set[str]:
-    """The guard of a service whose keys are never parked."""
-    return set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +14,5 @@ class Edge:
     runtime: Runtime
     tokens: Tokens
     unknown_wait_seconds: float
-    parked_among: Guard
-    """Which of these keys are parked: what would be published behind them must not overtake."""
+    parked: ParkedKeys
+    """Keys of which events wait for an operator: a command must not publish behind them."""

@@ -166,7 +166,7 @@ class TxRoute(APIRoute):
             tx.rollback(start)
             answer = self._refuse(refusal, request)
         keys = tx.published_keys()
-        if keys and await request.edge.parked_among(tx, keys):
+        if keys and await request.edge.parked.among(keys):
             raise KeyParked
         if key is not None:
             keep(tx, key, answer)

@@ -1,0 +1,501 @@
+"""The edge on one small service: what is looked at first, what comes back, and that nothing comes before the commit."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import httpx
+import pytest
+from fastapi import Query, Response
+from prometheus_client import REGISTRY
+from starlette.responses import RedirectResponse
+
+from chassis.collection import Collection, Index
+from chassis.errors import Conflict, Forbidden, NotFound, NotYet, TooSoon
+from chassis.http import FORM, Body, CallerDep, RawBody, TxDep, TxRouter, attempts, create_app
+from chassis.mongo import Mongo
+from chassis.parking import PARKED_KEYS, ParkedKey
+from chassis.service import Service
+from chassis.testing import Solo
+from contracts import ViewerBlockedV1, meta_of
+from contracts.values import ObjectIdStr
+
+USER, OTHER = "a" * 24, "c" * 24
+JAR, LABEL = "b" * 24, "d" * 24
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    id: str
+    owner: str
+    label: str
+    beans: int = 0
+
+
+JARS = Collection("jars", Jar, indexes=(Index({"label": 1}, unique=True),))
+
+
+class JarNotFound(NotFound, slug="jar-not-found"):
+    """There is no such jar."""
+
+
+class JarTaken(Conflict, slug="jar-taken"):
+    """There is such a jar already."""
+
+
+class Foreign(Forbidden, slug="foreign"):
+    """The jar belongs to somebody else."""
+
+
+class Full(TooSoon, slug="full"):
+    """Not so soon after the last bean."""
+
+
+class NewJar(Body):
+    id: ObjectIdStr
+    label: str
+
+
+class Beans(Body):
+    beans: Annotated[int, Query(ge=1, le=1_000)]
+
+
+class JarView(Body):
+    id: str
+    beans: int
+
+
+class Letter(Body):
+    channel: str
+
+
+class Gate:
+    """Where an endpoint waits for its test."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+        self.runs = 0
+
+    async def __call__(self) -> None:
+        self.runs += 1
+        self.reached.set()
+        await self.open.wait()
+
+
+gate = Gate()
+router = TxRouter(tags=["jars"])
+
+
+@router.post("/jars", status_code=201, refuses=(JarTaken,))
+async def make_jar(body: NewJar, caller: CallerDep, tx: TxDep) -> JarView:
+    if await tx.find_one(JARS, {"label": body.label}) is not None:
+        raise JarTaken(label=body.label)
+    tx.put(JARS, Jar(body.id, caller.user_id, body.label))
+    return JarView(id=body.id, beans=0)
+
+
+@router.post("/slow-jars", status_code=201, refuses=(JarTaken,))
+async def make_jar_slowly(body: NewJar, caller: CallerDep, tx: TxDep) -> JarView:
+    if await tx.find_one(JARS, {"label": body.label}) is not None:
+        raise JarTaken
+    await gate()
+    tx.put(JARS, Jar(body.id, caller.user_id, body.label))
+    return JarView(id=body.id, beans=0)
+
+
+@router.post("/blind-jars", status_code=201)
+async def make_jar_blindly(body: NewJar, caller: CallerDep, tx: TxDep) -> JarView:
+    gate.runs += 1
+    tx.put(JARS, Jar(body.id, caller.user_id, body.label))
+    return JarView(id=body.id, beans=0)
+
+
+@router.get("/jars/{jar_id}", refuses=(JarNotFound,))
+async def get_jar(jar_id: ObjectIdStr, tx: TxDep) -> JarView:
+    jar = await tx.get(JARS, jar_id)
+    if jar is None:
+        raise NotYet("jar")
+    return JarView(id=jar.id, beans=jar.beans)
+
+
+@router.put("/jars/{jar_id}/beans", refuses=(JarNotFound, Foreign, JarTaken, Full), scope="CREATOR")
+async def add_beans(
+    jar_id: ObjectIdStr,
+    kind: Annotated[Literal["red", "blue", "hot"], Query()],
+    body: Beans,
+    caller: CallerDep,
+    tx: TxDep,
+) -> None:
+    jar = await tx.get(JARS, jar_id)
+    if jar is None:
+        raise JarNotFound
+    if jar.owner != caller.user_id:
+        raise Foreign
+    if kind == "blue":
+        raise JarTaken
+    if kind == "hot":
+        raise Full(retry_after_seconds=2.2)
+    tx.put(JARS, replace(jar, beans=jar.beans + body.beans))
+
+
+@router.delete("/jars/{jar_id}", refuses=())
+async def break_jar(jar_id: ObjectIdStr, tx: TxDep) -> None:
+    tx.delete(JARS, jar_id)
+    tx.emit(ViewerBlockedV1(streamer_id=jar_id, viewer_id=OTHER))
+
+
+@router.post("/jars/{jar_id}/lids", status_code=201, responses={202: {"model": JarView}})
+async def order_lid(jar_id: ObjectIdStr, response: Response) -> JarView:
+    response.status_code = 202
+    response.headers["location"] = f"/jars/{jar_id}"
+    return JarView(id=jar_id, beans=0)
+
+
+@router.post("/letters", public=True)
+async def send_letter(body: Annotated[Letter, FORM], raw: RawBody) -> dict[str, str]:
+    return {"channel": body.channel, "raw": raw.decode()}
+
+
+@router.get("/elsewhere", public=True)
+async def elsewhere() -> RedirectResponse:
+    return RedirectResponse("https://example.org/", 303)
+
+
+@router.get("/broken")
+async def broken() -> None:
+    raise LookupError("the secret 4711")
+
+
+@router.get("/undeclared")
+async def undeclared() -> None:
+    raise JarTaken
+
+
+SERVICE = Service(name="jars", router=router, collections=(JARS,))
+
+
+@pytest.fixture
+async def solo(solo_of: Callable[..., Awaitable[Solo]]) -> Solo:
+    gate.__init__()  # type: ignore[misc] # a gate of this test's own, at the place the endpoint knows
+    return await solo_of(SERVICE)
+
+
+@pytest.fixture
+async def client(solo: Solo) -> AsyncIterator[httpx.AsyncClient]:
+    async with solo.client(USER, "CREATOR") as client:
+        yield client
+
+
+async def jars(solo: Solo) -> list[Jar]:
+    async with solo.tx() as tx:
+        return await tx.find(JARS, {})
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """Status and slug; every refusal has this form."""
+    document = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert document["status"] == response.status_code
+    assert document["instance"] == response.headers["x-request-id"]
+    assert document["title"]
+    return response.status_code, document["type"].removeprefix("/problems/")
+
+
+# -- the order of things -----------------------------------------------------------------------------------------------
+
+
+async def test_401_comes_before_413_before_422_before_403_before_404_before_409_before_429(solo: Solo) -> None:
+    stranger, viewer, owner = solo.client(), solo.client(USER), solo.client(USER, "CREATOR")
+    huge = b"x" * 70_000
+    missing, bad = f"/jars/{JAR}/beans?kind=blue", "/jars/nothing/beans?kind=pink"
+
+    assert problem(await stranger.put(bad, content=huge)) == (401, "token-missing")
+    assert problem(await viewer.put(bad, content=huge)) == (413, "body-too-large")
+    assert problem(await viewer.put(bad, json={"beans": 0})) == (422, "invalid-request")
+    assert problem(await viewer.put(missing, json={"beans": 0})) == (422, "invalid-request")
+    assert problem(await viewer.put(missing, json={"beans": 1})) == (403, "scope-missing")
+    assert problem(await owner.put(missing, json={"beans": 1})) == (404, "jar-not-found")
+    await owner.post("/jars", json={"id": JAR, "label": "x"})
+    assert problem(await owner.put(missing, json={"beans": 1})) == (409, "jar-taken")
+    full = await owner.put(f"/jars/{JAR}/beans?kind=hot", json={"beans": 1})
+    assert (problem(full), full.headers["retry-after"]) == ((429, "full"), "3")
+    assert problem(await solo.client(OTHER, "CREATOR").put(missing, json={"beans": 1})) == (403, "foreign")
+
+
+async def test_a_command_without_a_body_to_parse_refuses_a_huge_one_too(client: httpx.AsyncClient) -> None:
+    response = await client.request("DELETE", f"/jars/{JAR}", content=b"x" * 70_000)
+
+    assert problem(response) == (413, "body-too-large")
+
+
+async def test_a_wrong_field_is_named_and_never_repeated(client: httpx.AsyncClient) -> None:
+    response = await client.put("/jars/J4R/beans?kind=p1nk", json={"beans": 1})
+
+    assert [error["field"] for error in response.json()["errors"]] == ["jar_id", "kind"]
+    assert "J4R" not in response.text
+    assert "p1nk" not in response.text
+
+
+async def test_paths_and_methods_that_do_not_exist_are_problems_too(client: httpx.AsyncClient) -> None:
+    other_method = await client.patch(f"/jars/{JAR}")
+
+    assert problem(await client.get("/nothing")) == (404, "no-such-route")
+    assert problem(await client.get("/jars/")) == (404, "no-such-route")
+    assert problem(other_method) == (405, "method-not-allowed")
+    assert other_method.headers["allow"] == "DELETE, GET"
+
+
+# -- what is answered --------------------------------------------------------------------------------------------------
+
+
+async def test_put_and_delete_answer_204_with_nothing_in_it(client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+
+    put = await client.put(f"/jars/{JAR}/beans?kind=red", json={"beans": 3})
+    deleted = await client.delete(f"/jars/{JAR}")
+
+    assert (put.status_code, put.content, deleted.status_code, deleted.content) == (204, b"", 204, b"")
+    assert "content-length" not in put.headers
+    assert "content-type" not in put.headers
+
+
+async def test_members_of_a_refusal_stand_in_the_problem(client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+
+    refused = await client.post("/jars", json={"id": USER, "label": "x"})
+
+    assert problem(refused) == (409, "jar-taken")
+    assert refused.json()["label"] == "x"
+
+
+async def test_an_endpoint_may_choose_another_of_its_statuses(client: httpx.AsyncClient) -> None:
+    response = await client.post(f"/jars/{JAR}/lids")
+
+    assert (response.status_code, response.headers["location"]) == (202, f"/jars/{JAR}")
+    assert response.json() == {"id": JAR, "beans": 0}
+
+
+async def test_a_public_endpoint_takes_forms_and_sees_the_bytes_as_they_came(solo: Solo) -> None:
+    response = await solo.client().post("/letters", data={"channel": "a b"})
+
+    assert response.json() == {"channel": "a b", "raw": "channel=a+b"}
+
+
+async def test_a_response_made_by_the_endpoint_is_sent_as_it_is(solo: Solo) -> None:
+    response = await solo.client().get("/elsewhere")
+
+    assert (response.status_code, response.headers["location"]) == (303, "https://example.org/")
+
+
+async def test_what_is_broken_is_a_500_that_tells_nothing(client: httpx.AsyncClient) -> None:
+    response = await client.get("/broken")
+
+    assert problem(response) == (500, "internal-error")
+    assert "4711" not in response.text
+
+
+async def test_an_undeclared_refusal_is_answered_and_counted_as_a_bug(client: httpx.AsyncClient) -> None:
+    labels = {"method": "GET", "route": "/undeclared", "slug": "jar-taken"}
+    before = REGISTRY.get_sample_value("http_undeclared_refusals_total", labels) or 0
+
+    assert problem(await client.get("/undeclared")) == (409, "jar-taken")
+    assert REGISTRY.get_sample_value("http_undeclared_refusals_total", labels) == before + 1
+
+
+async def test_requests_are_counted_by_route_and_not_by_path(client: httpx.AsyncClient) -> None:
+    labels = {"method": "GET", "route": "/jars/{jar_id}", "status": "404"}
+    before = REGISTRY.get_sample_value("http_requests_total", labels) or 0
+
+    await client.get(f"/jars/{JAR}")
+
+    assert REGISTRY.get_sample_value("http_requests_total", labels) == before + 1
+
+
+# -- who asked ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_ids_of_a_request_go_into_what_follows_from_it(solo: Solo, client: httpx.AsyncClient) -> None:
+    trace = f"00-{'1' * 32}-{'2' * 16}-01"
+    ids = {"x-request-id": "request-1", "x-client-id": "client-1", "traceparent": trace}
+
+    response = await client.delete(f"/jars/{JAR}", headers=ids)
+    row = await solo.runtime.database["outbox"].find_one({})
+
+    assert response.headers["x-request-id"] == "request-1"
+    assert row is not None
+    meta = meta_of(list(row["headers"].items()))
+    assert (meta.correlation_id, meta.traceparent, meta.causation_id) == ("request-1", trace, None)
+
+
+@pytest.mark.parametrize("malformed", ["", "a b", "x" * 65, "ü", "a\x00", "../etc", "a,b"])
+async def test_a_malformed_request_id_is_replaced(client: httpx.AsyncClient, malformed: str) -> None:
+    response = await client.get(f"/jars/{JAR}", headers=[(b"x-request-id", malformed.encode())])
+
+    assert len(response.headers["x-request-id"]) == 24
+
+
+# -- commit, then answer -----------------------------------------------------------------------------------------------
+
+
+async def test_a_commit_that_fails_is_never_answered_with_success(solo: Solo, client: httpx.AsyncClient) -> None:
+    assert (await client.post("/blind-jars", json={"id": JAR, "label": "x"})).status_code == 201
+    gate.runs = 0
+
+    response = await client.post("/blind-jars", json={"id": OTHER, "label": "x"})
+
+    assert problem(response) == (500, "internal-error")
+    assert gate.runs == 1 + attempts.DUPLICATES_MAX
+    assert [jar.id for jar in await jars(solo)] == [JAR]
+
+
+async def test_who_loses_a_race_for_a_unique_value_is_refused_properly(solo: Solo, client: httpx.AsyncClient) -> None:
+    slow = asyncio.create_task(client.post("/slow-jars", json={"id": JAR, "label": "x"}))
+    await gate.reached.wait()
+    fast = await client.post("/jars", json={"id": OTHER, "label": "x"})
+    gate.open.set()
+
+    assert fast.status_code == 201
+    assert problem(await slow) == (409, "jar-taken")
+    assert gate.runs == 1
+    assert [jar.id for jar in await jars(solo)] == [OTHER]
+
+
+async def test_commands_on_one_document_wait_for_each_other(solo: Solo, client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+
+    path = f"/jars/{JAR}/beans?kind=red"
+    answers = await asyncio.gather(*(client.put(path, json={"beans": 1}) for _ in range(20)))
+
+    assert {answer.status_code for answer in answers} == {204}
+    assert [jar.beans for jar in await jars(solo)] == [20]
+
+
+async def test_a_query_writes_nothing_and_opens_no_transaction(solo: Solo, client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+    before = await transactions(solo.runtime.mongo, "totalStarted")
+
+    assert (await client.get(f"/jars/{JAR}")).status_code == 200
+    assert await transactions(solo.runtime.mongo, "totalStarted") == before
+
+
+async def test_a_client_that_leaves_does_not_disturb_its_command(solo: Solo, client: httpx.AsyncClient) -> None:
+    request = asyncio.create_task(client.post("/slow-jars", json={"id": JAR, "label": "x"}))
+    await gate.reached.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+    gate.open.set()
+    await attempts.all_done()
+
+    assert [jar.id for jar in await jars(solo)] == [JAR]
+    assert await transactions(solo.runtime.mongo, "currentOpen") == 0
+
+
+async def test_a_client_that_leaves_within_its_body_changes_nothing(solo: Solo) -> None:
+    token = solo.client(USER).headers["authorization"]
+    parts = iter([{"type": "http.request", "body": b'{"id":', "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(parts)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = create_app(SERVICE, solo.runtime, solo.settings)
+    await app(asgi_scope("POST", "/jars", token), receive, send)
+
+    assert sent == []
+    assert await jars(solo) == []
+
+
+def asgi_scope(method: str, path: str, token: str) -> dict[str, Any]:
+    headers = {"authorization": token, "content-type": "application/json", "transfer-encoding": "chunked"}
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+
+
+async def transactions(mongo: Mongo, name: str) -> int:
+    status = await mongo.client.admin.command("serverStatus")
+    return int(status["transactions"][name])
+
+
+# -- waiting for another service ---------------------------------------------------------------------------------------
+
+
+async def test_what_is_not_known_yet_is_waited_for(solo_of: Callable[..., Awaitable[Solo]]) -> None:
+    solo = await solo_of(SERVICE, UNKNOWN_WAIT_SECONDS=5)
+    client = solo.client(USER)
+    asking = asyncio.create_task(client.get(f"/jars/{JAR}"))
+    await asyncio.sleep(0.12)  # two looks or more, and nothing there
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+
+    answer = await asking
+
+    assert (answer.status_code, answer.json()["id"]) == (200, JAR)
+
+
+async def test_what_stays_unknown_is_a_404_with_the_declared_title(client: httpx.AsyncClient) -> None:
+    response = await client.get(f"/jars/{JAR}")
+
+    assert problem(response) == (404, "jar-not-found")
+    assert response.json()["title"] == "There is no such jar."
+
+
+async def test_a_command_does_not_publish_behind_a_parked_key(solo: Solo, client: httpx.AsyncClient) -> None:
+    parked = ParkedKey("p", "goals/0", "goals", JAR, "m", "goal.ended.v1", "broken", solo.now, solo.now, state="parked")
+    async with solo.tx() as tx:
+        tx.put(PARKED_KEYS, parked)
+
+    refused = await client.delete(f"/jars/{JAR}")
+    assert problem(refused) == (503, "key-parked")
+    assert refused.headers["retry-after"] == "1"
+    assert await solo.take() == []
+    assert (await client.delete(f"/jars/{OTHER}")).status_code == 204
+
+    async with solo.tx() as tx:
+        tx.delete(PARKED_KEYS, "p")
+    solo.clock.advance(1.1)
+    assert (await client.delete(f"/jars/{JAR}")).status_code == 204
+
+
+# -- what an endpoint may ask for --------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_cannot_be_run_again_is_refused_when_it_is_declared() -> None:
+    fresh = TxRouter()
+
+    def not_async() -> None: ...
+    async def two_bodies(one: NewJar, two: Beans) -> None: ...
+    async def nobody(caller: CallerDep) -> None: ...
+
+    for declare in (
+        lambda: fresh.post("/a")(not_async),
+        lambda: fresh.post("/b")(two_bodies),
+        lambda: fresh.post("/c", public=True)(nobody),
+    ):
+        with pytest.raises(TypeError):
+            declare()
+
+
+def test_a_part_of_a_service_is_included_whole() -> None:
+    whole, part = TxRouter(), TxRouter(tags=["part"])
+    part.get("/part")(elsewhere)
+
+    whole.include_router(part)
+
+    assert [route.path for route in whole.routes] == ["/part"]  # type: ignore[attr-defined] # every route of ours has one
+    with pytest.raises(TypeError):
+        whole.include_router(part, prefix="/x")
+    assert json.dumps(part.tags) == '["part"]'
