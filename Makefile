@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
-MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/devstack/pyproject.toml))
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/devstack/pyproject.toml demo/pyproject.toml))
 
 help: ## what can be done here
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -42,8 +42,8 @@ test: setup lint ## everything: lint, generated files fresh, all tests on a loca
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas
 
-demo: up ## the invitation night, told by the running stack
-	$(BIN)/python demo/story.py
+demo: setup ## the invitation night, told by the running stack, with short times
+	$(BIN)/python -m demo
 
 up: setup ## start the local stack in the background
 	$(BIN)/devstack up

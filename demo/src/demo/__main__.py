@@ -1,0 +1,133 @@
+"""`make demo`: the stack with short times, the proof of each part, the stories, the proof of the ledger."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from demo.evening import Told, play
+from demo.parts import proofs
+from demo.settings import SETTINGS
+from demo.stories import STORIES
+from demo.world import World, open_world
+
+DEVSTACK = (sys.executable, "-m", "devstack")
+
+
+def main() -> int:
+    """Tell the whole evening. The exit status is 0 if everything was as expected."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # what is piped into a file is a story, too
+    if not stack_is_up():
+        return 1
+    shown = subprocess.run((*DEVSTACK, "status", "--json"), stdout=subprocess.PIPE, check=True, text=True)
+    return asyncio.run(evening(json.loads(shown.stdout)))
+
+
+def stack_is_up() -> bool:
+    """Start the stack with the demo's times; or find it running with them."""
+    heading("The stack")
+    print(f"  with short times: {' '.join(f'{name}={value}' for name, value in SETTINGS.items())}")
+    if subprocess.run((*DEVSTACK, "up"), env={**os.environ, **SETTINGS}, check=False).returncode == 0:
+        return True
+    print("\nThe demo needs a stack that runs with its times. If one is up with others: `make down`, then `make demo`.")
+    print(
+        "Its data are kept. To have both at once, give this one a place of its own: DEVSTACK_DATA=/tmp/demo make demo"
+    )
+    return False
+
+
+async def evening(status: Mapping[str, Any]) -> int:
+    """Prove the parts, play the stories, prove the ledger, and say where to look."""
+    async with open_world(status, {**os.environ, **SETTINGS}) as world:
+        failures = await prove_parts(world)
+        if failures == 0:
+            failures += await play_stories(world)
+        failures += await prove_ledger(world)
+    where_to_look(status)
+    if failures:
+        print(f"\n✗ {failures} things were not as expected: look for ✗ above.")
+    else:
+        print("\n✓ Everything was as expected.")
+    return 1 if failures else 0
+
+
+async def prove_parts(world: World) -> int:
+    """The number of parts that do not do what they are for."""
+    heading("The proof of each part")
+    failures = 0
+    async for part in proofs(world):
+        failures += not part.works
+        print(f"  {'✓' if part.works else '✗'} {part.name:16} {part.shown}")
+    return failures
+
+
+async def play_stories(world: World) -> int:
+    """The number of stories that came out differently, and of messages that no service could handle."""
+    heading("The stories")
+    print(f"  {len(STORIES)} at once, each with a streamer and a viewer of its own; this takes half a minute …")
+    began = time.monotonic()
+    told = await play(world, STORIES)
+    for number, one in enumerate(told, start=1):
+        print_story(number, one)
+    print(f"\n  played in {time.monotonic() - began:.1f} s")
+    for line in world.tap.parked:
+        print(f"  ✗ a service parked a message: {line}")
+    return sum(one.failure is not None for one in told) + len(world.tap.parked)
+
+
+def print_story(number: int, told: Told) -> None:
+    """Its timeline, and whether it came out as it must."""
+    heading(f"{number}. {told.story.title}")
+    print(f"  {told.story.play.__doc__}")
+    print("  seconds  source  what                                 (+ milliseconds since the last command over HTTP)")
+    for line in told.scene.timeline():
+        print(line)
+    if told.failure:
+        print("\n".join(f"  ✗ {line}" for line in told.failure.splitlines()))
+        return
+    events = sum(len(seen) for seen in told.scene.events().values())
+    pushes = sum(len(told.scene.pushes_to(person)) for person in told.scene.clients)
+    print(f"  ✓ {events} events and {pushes} pushes, each once, in order; wallets and escrows as they must be")
+
+
+async def prove_ledger(world: World) -> int:
+    """Every account, and whether all of them together are zero; 1 if they are not."""
+    heading("The proof: every account, sum zero")
+    proof = await world.proof()
+    tonight = {world.plain(account): balance for account, balance in proof.accounts.items()}
+    known = {name: balance for name, balance in tonight.items() if name not in proof.accounts or "system" in name}
+    for account, balance in sorted(known.items()):
+        print(f"  {account:44} {balance:>8}")
+    if others := {name: balance for name, balance in tonight.items() if name not in known}:
+        print(f"  {f'{len(others)} accounts of other evenings':44} {sum(others.values()):>8}")
+    total = sum(proof.accounts.values())
+    good = proof.holds and total == proof.sum_diamonds == 0
+    mark, says = "✓" if good else "✗", f"the service says {proof.sum_diamonds}, holds: {proof.holds}"
+    print(f"  {mark} {len(proof.accounts)} accounts, their sum is {total}; {says}")
+    return 0 if good else 1
+
+
+def where_to_look(status: Mapping[str, Any]) -> None:
+    """The stack stays up: how to go on, and how to stop it."""
+    heading("The stack is still running")
+    ops = f"$(.venv/bin/devstack token --user {'0' * 24} --scope OPS)"
+    print(f"""\
+  what runs and where      .venv/bin/devstack status
+  what the parts say       .venv/bin/devstack logs -f goals-worker
+  the streams on air       curl -H "Authorization: Bearer {ops}" "{status["gateway"]}/sessions?active=true"
+  the ledger's proof       curl -H "Authorization: Bearer {ops}" "{status["gateway"]}/ledger/proof"
+  the README goes on from here
+  stop it                  make down""")
+
+
+def heading(text: str) -> None:
+    """A line that parts what follows from what was before."""
+    print(f"\n── {text} {'─' * (116 - len(text))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

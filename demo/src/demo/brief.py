@@ -1,0 +1,32 @@
+"""Events and pushes in a few words: what a story expects, and what its timeline prints."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+KINDS: Final[Mapping[str, str]] = {"TriggerExclusiveGoal": "invitation", "ExclusiveGoal": "exclusive"}
+
+PARTICULAR: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "session.updated": lambda data: "exclusive" if data["exclusive_to"] else "open",
+    "session.goal_closed": lambda data: "kept" if data["kept"] else "not kept",
+    "goal.extended": lambda data: "by a payment" if data.get("payment_id") else "by the streamer",
+    "escrow.settled": lambda data: f"released {data['released']} refunded {data['refunded']}",
+}
+
+
+def brief(name: str, data: Mapping[str, Any]) -> str:
+    """`goal.ended invitation agreed`: the name without its version, and what tells it from others of that name."""
+    words = [name]
+    if kind := data.get("kind"):
+        words.append(KINDS.get(kind, kind))
+    words += [data[field] for field in ("outcome", "reason") if data.get(field)]
+    if name in PARTICULAR:
+        words.append(PARTICULAR[name](data))
+    return " ".join(words)
+
+
+def figures(data: Mapping[str, Any]) -> str:
+    """The money and the time in it, for the timeline."""
+    amount, duration = data.get("amount_diamonds"), data.get("duration") or data.get("prepaid_duration")
+    return "  ".join(
+        text for text, there in ((f"{amount} diamonds", amount), (f"{duration} s", duration)) if there is not None
+    )

@@ -1,0 +1,118 @@
+"""What a story must have led to, exactly, and in what the world differs from it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+from demo.listener import Pushed
+from demo.tap import Carried
+from demo.world import Person
+
+if TYPE_CHECKING:
+    from demo.scene import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """Events by their topic and pushes by their channel, in few words (`demo.brief`), and where the diamonds are."""
+
+    goals: Sequence[str]
+    sessions: Sequence[str]
+    escrow: Sequence[str]
+    stream: Sequence[str] = ()
+    """Pushed to everyone at the stream: `presence-stream@`, `private-stream@`, and the streamer's own channel."""
+    alone: Sequence[str] = ()
+    """Pushed to the viewer of this stream: `presence-stream-viewer@….preview.…`."""
+    viewer: Sequence[str] = ()
+    """Pushed to the viewer's own channel."""
+    streamer: Sequence[str] = ()
+    """Pushed to the streamer's own channel, besides `stream`."""
+    wallet: int
+    """The viewer's diamonds in the end."""
+    earned: int = 0
+    """What the streamer has earned."""
+    escrows: Sequence[Literal["release", "refund"]] = ()
+    """How each invitation's escrow was settled, in the order of the invitations."""
+
+
+async def differences(scene: "Scene", expected: Expected) -> list[str]:
+    """A line for each thing that is not as expected; none if all is."""
+    carried = list(scene.world.tap.of(session_id=scene.session_id))
+    topics = {"goals": expected.goals, "sessions": expected.sessions, "escrow": expected.escrow}
+    lines = [line for topic, briefs in topics.items() for line in _event_differences(topic, briefs, carried)]
+    lines += [f"events on the topic {found.topic}: {found.brief}" for found in carried if found.topic not in topics]
+    for person, channel, briefs in _channels(scene, expected):
+        received = [push for push in scene.pushes_to(person) if push.channel == channel]
+        name = f"pushes on {scene.world.plain(channel)} at {person}'s client"
+        lines += [f"{name}: {line}" for line in _push_differences(briefs, received)]
+    lines += _numbering(push for person in scene.clients for push in scene.pushes_to(person))
+    return [*lines, *await _ledger_differences(scene, expected)]
+
+
+def _event_differences(topic: str, expected: Sequence[str], carried: Sequence[Carried]) -> Iterator[str]:
+    """All of them once; in order as far as they follow from one owner's events: between owners there is none (§9)."""
+    owner_of = {event.meta.id: event.topic for event in carried}
+    seen = [event for event in carried if event.topic == topic]
+    yield from (f"events on the topic {topic}: {line}" for line in _missing_and_more(expected, [e.brief for e in seen]))
+    chains: dict[str | None, list[str]] = {}
+    for event in seen:
+        owner = owner_of.get(event.meta.causation_id or "")
+        chains.setdefault(owner, []).append(event.brief)
+    for owner, chain in chains.items():
+        if not _is_in_order(chain, expected):
+            yield f"events on the topic {topic} that follow from {owner or 'people and time'} are out of order: {chain}"
+
+
+def _push_differences(expected: Sequence[str], received: Sequence[Pushed]) -> Iterator[str]:
+    yield from _missing_and_more(expected, [push.brief for push in received])
+    if any(later.seq <= earlier.seq for earlier, later in pairwise(received)):
+        yield f"seq does not increase: {[(push.seq, push.brief) for push in received]}"
+    repeated = Counter((push.name, push.event_id) for push in received)
+    yield from (f"{name} of event {event_id} came {n} times" for (name, event_id), n in repeated.items() if n > 1)
+
+
+def _numbering(pushes: Iterable[Pushed]) -> Iterator[str]:
+    """One push has one number, on whatever channel."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for push in pushes:
+        numbers.setdefault((push.name, push.event_id), set()).add(push.seq)
+    yield from (f"{name} has several numbers: {sorted(seqs)}" for (name, _), seqs in numbers.items() if len(seqs) > 1)
+
+
+def _channels(scene: "Scene", expected: Expected) -> Iterator[tuple[Person, str, Sequence[str]]]:
+    streamer, viewer = scene.streamer, scene.viewer
+    for person in (streamer, viewer):
+        yield person, f"presence-stream@{streamer.id}", expected.stream
+        yield person, f"private-stream@{streamer.id}", expected.stream
+    yield streamer, f"private-user@{streamer.id}", (*expected.stream, *expected.streamer)
+    yield viewer, f"private-user@{viewer.id}", expected.viewer
+    yield viewer, f"presence-stream-viewer@{streamer.id}.preview.{viewer.id}", expected.alone
+
+
+async def _ledger_differences(scene: "Scene", expected: Expected) -> list[str]:
+    wallet = await scene.world.get(scene.viewer, "/wallets/me")
+    earned = await scene.world.get(scene.streamer, "/wallets/me")
+    pairs: list[tuple[str, object, object]] = [
+        (f"{scene.viewer}'s diamonds", expected.wallet, wallet["balance_diamonds"]),
+        (f"{scene.streamer}'s earnings", expected.earned, earned["earnings_diamonds"]),
+    ]
+    for invitation, verdict in zip(scene.invitations, expected.escrows, strict=False):
+        escrow = await scene.world.get(scene.streamer, f"/escrows/trigger_exclusive:{invitation}/proof")
+        paid, held = escrow["paid_diamonds"], escrow["held_diamonds"]
+        where = {"release": escrow["released_diamonds"], "refund": escrow["refunded_diamonds"]}
+        settled = (escrow["verdict"], held, where[verdict] == paid > 0, escrow["holds"])
+        pairs.append(("the invitation's escrow (verdict, held, all of it, proof)", (verdict, 0, True, True), settled))
+    return [f"{what}: {wanted} expected, {seen} seen" for what, wanted, seen in pairs if wanted != seen]
+
+
+def _missing_and_more(expected: Iterable[str], seen: Iterable[str]) -> Iterator[str]:
+    wanted, there = Counter(expected), Counter(seen)
+    yield from (f"missing {brief}" for brief in (wanted - there).elements())
+    yield from (f"not expected {brief}" for brief in (there - wanted).elements())
+
+
+def _is_in_order(chain: Iterable[str], expected: Iterable[str]) -> bool:
+    rest = iter(expected)
+    return all(any(brief == wanted for wanted in rest) for brief in chain)

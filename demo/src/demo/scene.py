@@ -1,0 +1,202 @@
+"""One streamer, one viewer, one session: what they do in a story, and what becomes visible of it from outside."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from demo import timeline
+from demo.expected import Expected, differences
+from demo.listener import Listener, Pushed
+from demo.settings import STEP_SECONDS
+from demo.timeline import Line
+from demo.waiting import WAIT_SECONDS, Unmet, until
+from demo.world import Person, World
+
+EXCLUSIVE_PRICE: Final = 30  # diamonds per step
+SD_PRICE: Final = 10
+
+
+@dataclass(slots=True)
+class Scene:
+    """A story's stage: it `opens`, people act, and `comes_out` says what all of it must have led to."""
+
+    world: World
+    streamer: Person
+    viewer: Person
+    session_id: str = ""
+    invitations: list[str] = field(default_factory=list)
+    """The goal ids, in order."""
+    clients: dict[Person, Listener] = field(default_factory=dict)
+    expected: Expected | None = None
+    _lines: list[Line] = field(default_factory=list)
+
+    # -- what people do ------------------------------------------------------------------------------------------------
+
+    async def opens(self, diamonds: int) -> None:
+        """The viewer gets diamonds, the streamer goes on air, and both listen with pusher-js."""
+        await self.world.credit(self.viewer, diamonds)
+        for person, channels in self._channels().items():
+            self.clients[person] = await self.world.listen(person, *channels)
+        prices = {"exclusive": EXCLUSIVE_PRICE, "sd": SD_PRICE}
+        answer = await self.does(self.streamer, "POST", "/sessions", {"prices": prices, "title": "tonight"}, 201)
+        self.session_id = answer["session_id"]
+        self.world.names[self.session_id] = "session"
+        await self.sees_on_kafka("session.started")
+
+    async def invites(self) -> str:
+        """The viewer asks for a step alone with the streamer; the goal's id."""
+        context = {"session_id": self.session_id, "duration": STEP_SECONDS}
+        answer = await self.does(self.viewer, "POST", "/goals?type=trigger-exclusive", {"context": context}, 202)
+        self.invitations.append(answer["goal_id"])
+        self.world.names[answer["goal_id"]] = "invitation"
+        return self.invitations[-1]
+
+    async def invites_and_is_seen(self) -> str:
+        """The viewer asks, and the streamer's client shows it: now she can answer."""
+        seen = len(self.pushes_to(self.streamer))
+        invitation = await self.invites()
+        for push in ("goal.progress.updated invitation", "goal.added invitation"):
+            for person in self.clients:
+                await self.sees(person, push, after=seen)
+        return invitation
+
+    async def agrees(self, invitation: str) -> None:
+        """The streamer says yes, and the viewer's client hears that it may watch alone."""
+        await self.does(self.streamer, "DELETE", f"/goals/{invitation}", {"agree": True}, 204)
+        await self.sees(self.viewer, "stream.authorized agreed")
+
+    async def refuses(self, invitation: str) -> None:
+        """The streamer says no."""
+        await self.does(self.streamer, "DELETE", f"/goals/{invitation}", {"agree": False}, 204)
+
+    async def starts_exclusive(self, invitation: str) -> str:
+        """The streamer begins the 1-on-1, and both clients show it; the goal's id."""
+        context = {"session_id": self.session_id, "trigger_exclusive_goal_id": invitation}
+        answer = await self.does(self.streamer, "POST", "/goals?type=exclusive", {"context": context}, 201)
+        self.world.names[answer["goal_id"]] = "exclusive"
+        for person in self.clients:
+            await self.sees(person, "goal.added exclusive")
+        goal_id: str = answer["goal_id"]
+        return goal_id
+
+    async def ends_session(self) -> None:
+        """The streamer goes off air."""
+        await self.does(self.streamer, "DELETE", f"/sessions/{self.session_id}", None, 204)
+
+    async def does(
+        self, who: Person, method: str, path: str, body: Mapping[str, Any] | None = None, status: int = 200
+    ) -> Any:
+        """One command over HTTP, noted in the timeline; what it answers.
+
+        Raises:
+            Unmet: it answers with another status.
+        """
+        at = time.time()
+        answer = await self.world.request(who, method, path, body)
+        took = (time.time() - at) * 1_000
+        problem = answer.json().get("type", "") if answer.is_error and answer.content else ""
+        note = f"{who}: {method} {self.world.plain(path)}  → {answer.status_code} {problem} in {took:.0f} ms"
+        self._lines.append(Line(at, "HTTP", note, click=True))
+        if answer.status_code != status:
+            raise Unmet(f"{note}, expected {status}: {answer.text}")
+        return answer.json() if answer.content else None
+
+    # -- what is seen of it --------------------------------------------------------------------------------------------
+
+    def events(self) -> Mapping[str, Sequence[str]]:
+        """What Kafka has carried of this session so far: by topic, in few words."""
+        by_topic: dict[str, list[str]] = {}
+        for carried in self.world.tap.of(session_id=self.session_id):
+            by_topic.setdefault(carried.topic, []).append(carried.brief)
+        return by_topic
+
+    def pushes_to(self, who: Person) -> Sequence[Pushed]:
+        """What this person's client has received so far."""
+        return self.clients[who].pushes
+
+    async def sees_on_kafka(self, brief: str, seconds: float = WAIT_SECONDS) -> None:
+        """Wait until Kafka has carried this event of the session."""
+
+        async def carried() -> Mapping[str, Sequence[str]]:
+            return self.events()
+
+        await until(
+            f"{brief} on Kafka", carried, lambda topics: any(brief in seen for seen in topics.values()), seconds
+        )
+
+    async def sees(self, who: Person, brief: str, *, after: int = 0, seconds: float = WAIT_SECONDS) -> None:
+        """Wait until this person's client has received such a push, not counting the first `after`."""
+
+        async def received() -> list[str]:
+            return [push.brief for push in self.pushes_to(who)[after:]]
+
+        await until(f"{brief} at {who}'s client", received, lambda seen: brief in seen, seconds)
+
+    async def is_open_to_everyone(self) -> None:
+        """Wait until the session belongs to nobody alone."""
+        session = f"/sessions/{self.session_id}"
+        await until(
+            "the session to be exclusive to nobody",
+            lambda: self.world.get(self.viewer, session),
+            lambda seen: seen["status"]["exclusive_to"] == [],
+        )
+
+    async def comes_out(self, expected: Expected, seconds: float = WAIT_SECONDS) -> None:
+        """Wait for the outcome: events, pushes, wallets and escrows, each of them exactly.
+
+        Raises:
+            Unmet: names everything that differs.
+        """
+        self.expected = expected
+        await until("the outcome", self.differences, lambda lines: not lines, seconds)
+        await self._tell_ledger()
+
+    async def differences(self) -> list[str]:
+        """In what the world differs from what was expected; to be asked again at the end of the evening."""
+        if self.expected is None:
+            return ["the story did not come to its end"]
+        return await differences(self, self.expected)
+
+    def timeline(self) -> list[str]:
+        """Everything that happened, by time, as lines to print."""
+        return timeline.rendered([*self._lines, *self._kafka_lines(), *self._push_lines()])
+
+    async def _tell_ledger(self) -> None:
+        """Put into the timeline what the ledger says."""
+        wallet = await self.world.get(self.viewer, "/wallets/me")
+        earned = await self.world.get(self.streamer, "/wallets/me")
+        self._note(
+            f"{self.viewer} has {wallet['balance_diamonds']}, {self.streamer} earned {earned['earnings_diamonds']}"
+        )
+        for entry in (await self.world.get(self.viewer, "/wallets/me/entries"))["items"]:
+            self._note(f"{self.viewer}'s wallet: {entry['kind']} {entry['amount_diamonds']:+}")
+
+    def _note(self, text: str) -> None:
+        self._lines.append(Line(time.time(), "LEDGER", text))
+
+    def _channels(self) -> Mapping[Person, Sequence[str]]:
+        """What each client subscribes to (SPEC §6)."""
+        streamer, viewer = self.streamer.id, self.viewer.id
+        shared = (f"presence-stream@{streamer}", f"private-stream@{streamer}")
+        return {
+            self.streamer: (*shared, f"private-user@{streamer}"),
+            self.viewer: (*shared, f"private-user@{viewer}", f"presence-stream-viewer@{streamer}.preview.{viewer}"),
+        }
+
+    def _kafka_lines(self) -> Iterator[Line]:
+        for carried in self.world.tap.of(session_id=self.session_id):
+            yield Line(carried.at, "KAFKA", f"{carried.topic}: {carried.brief} {carried.figures}".rstrip())
+
+    def _push_lines(self) -> Iterator[Line]:
+        """A line for each push, however many clients and channels it came to; at the time of the first."""
+        together: dict[tuple[str, int], list[tuple[Person, Pushed]]] = {}
+        for person, client in self.clients.items():
+            for push in client.pushes:
+                together.setdefault((push.brief, push.seq), []).append((person, push))
+        for (brief, seq), received in together.items():
+            channels = Counter(self.world.plain(push.channel) for _, push in received)
+            people = " and ".join(dict.fromkeys(person.name for person, _ in received))
+            text = f"{people} {'get' if ' and ' in people else 'gets'} {brief} (seq {seq}) on {', '.join(channels)}"
+            yield Line(min(push.at for _, push in received), "PUSH", text)

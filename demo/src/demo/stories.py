@@ -1,0 +1,277 @@
+"""The endings of an invitation, each played by a streamer and a viewer of its own, so that all can run at once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from demo.expected import Expected
+from demo.scene import EXCLUSIVE_PRICE, Scene
+from demo.settings import INVITATION_REFUND_SECONDS, INVITATION_SECONDS, STEP_SECONDS
+from demo.waiting import WAIT_SECONDS
+
+DIAMONDS: Final = 200  # in a viewer's wallet before the evening
+
+GOALS_INVITED: Final = ("goal.proposed invitation", "goal.created invitation", "goal.progressed invitation")
+STREAM_INVITED: Final = ("goal.progress.updated invitation", "goal.added invitation")
+
+
+async def performed(scene: Scene) -> None:
+    """The streamer agrees and performs; she extends by a step, the viewer pays for another one. Released."""
+    invitation = await scene.invites_and_is_seen()
+    await scene.agrees(invitation)
+    exclusive = await scene.starts_exclusive(invitation)
+    await scene.does(scene.streamer, "PUT", f"/goals/{exclusive}/extend", None, 204)
+    await scene.sees_on_kafka("session.viewer_authorized extended")
+    await scene.does(scene.viewer, "POST", f"/sessions/{scene.session_id}/pay", {"duration": STEP_SECONDS}, 202)
+    await scene.sees(scene.viewer, "stream.authorized paid")
+    await scene.sees(scene.viewer, "exclusive.closed exclusive completed", seconds=WAIT_SECONDS + 4 * STEP_SECONDS)
+    await scene.is_open_to_everyone()
+
+    await scene.comes_out(
+        Expected(
+            goals=(
+                *GOALS_INVITED,
+                "goal.ended invitation agreed",
+                "goal.created exclusive",
+                "goal.extended by the streamer",
+                "goal.extended by a payment",
+                "goal.ended exclusive completed",
+            ),
+            sessions=(
+                "session.started",
+                "session.goal_added invitation",
+                "session.updated exclusive",
+                "session.viewer_authorized agreed",
+                "session.goal_added exclusive",
+                "session.viewer_authorized extended",
+                "session.payment_requested",
+                "session.viewer_authorized paid",
+                "session.updated open",
+                "session.viewer_authorized exclusive_ended",
+                "session.goal_closed exclusive completed kept",
+            ),
+            escrow=(
+                "escrow.held",
+                "payment.succeeded",
+                "escrow.completed kept",
+                "escrow.settled released 1 refunded 0",
+            ),
+            stream=(
+                *STREAM_INVITED,
+                "goal.ended invitation agreed",
+                "goal.added exclusive",
+                "goal.ended exclusive completed",
+            ),
+            alone=(
+                "stream.authorized agreed",
+                "stream.authorized exclusive",
+                "stream.authorized paid",
+                "stream.authorized exclusive_ended",
+            ),
+            viewer=("exclusive.closed exclusive completed", "escrow.completed kept"),
+            streamer=("exclusive.closed exclusive completed",),
+            wallet=DIAMONDS - 2 * EXCLUSIVE_PRICE,
+            earned=2 * EXCLUSIVE_PRICE,
+            escrows=("release",),
+        )
+    )
+
+
+async def never_started(scene: Scene) -> None:
+    """The streamer agrees and then does nothing. Refunded, and the session is free: the viewer can ask again."""
+    invitation = await scene.invites_and_is_seen()
+    await scene.agrees(invitation)
+    await scene.sees(scene.viewer, "escrow.failed no_exclusive", seconds=WAIT_SECONDS + INVITATION_REFUND_SECONDS)
+    await scene.is_open_to_everyone()
+    await scene.refuses(await scene.invites_and_is_seen())
+
+    await scene.comes_out(
+        Expected(
+            goals=(
+                *GOALS_INVITED,
+                "goal.ended invitation agreed",
+                "goal.lapsed invitation no_exclusive",
+                *GOALS_INVITED,
+                "goal.ended invitation refused",
+            ),
+            sessions=(
+                "session.started",
+                "session.goal_added invitation",
+                "session.updated exclusive",
+                "session.viewer_authorized agreed",
+                "session.updated open",
+                "session.viewer_revoked refunded",
+                "session.goal_added invitation",
+            ),
+            escrow=(
+                *("escrow.held", "escrow.failed no_exclusive", "escrow.settled released 0 refunded 1"),
+                *("escrow.held", "escrow.failed refused", "escrow.settled released 0 refunded 1"),
+            ),
+            stream=(
+                *STREAM_INVITED,
+                "goal.ended invitation agreed",
+                *STREAM_INVITED,
+                "goal.ended invitation refused",
+            ),
+            alone=("stream.authorized agreed", "stream.revoked refunded"),
+            viewer=("escrow.failed no_exclusive", "escrow.failed refused"),
+            wallet=DIAMONDS,
+            escrows=("refund", "refund"),
+        )
+    )
+
+
+async def refused(scene: Scene) -> None:
+    """The streamer says no. Refunded at once; asking again so soon is answered with 429."""
+    await scene.refuses(await scene.invites_and_is_seen())
+    again = {"context": {"session_id": scene.session_id, "duration": STEP_SECONDS}}
+    await scene.does(scene.viewer, "POST", "/goals?type=trigger-exclusive", again, 429)
+
+    await scene.comes_out(_not_agreed("refused"))
+
+
+async def timed_out(scene: Scene) -> None:
+    """The streamer does not answer. Refunded when the invitation's time is over."""
+    await scene.invites_and_is_seen()
+    await scene.sees(scene.viewer, "escrow.failed timed_out", seconds=WAIT_SECONDS + INVITATION_SECONDS)
+
+    await scene.comes_out(_not_agreed("timed_out"))
+
+
+def _not_agreed(outcome: str) -> Expected:
+    return Expected(
+        goals=(*GOALS_INVITED, f"goal.ended invitation {outcome}"),
+        sessions=("session.started", "session.goal_added invitation"),
+        escrow=("escrow.held", f"escrow.failed {outcome}", "escrow.settled released 0 refunded 1"),
+        stream=(*STREAM_INVITED, f"goal.ended invitation {outcome}"),
+        viewer=(f"escrow.failed {outcome}",),
+        wallet=DIAMONDS,
+        escrows=("refund",),
+    )
+
+
+async def not_enough_diamonds(scene: Scene) -> None:
+    """The viewer cannot pay. The streamer never hears of it, the viewer is told."""
+    await scene.invites()
+    await scene.sees(scene.viewer, "goal.rejected invitation insufficient_diamonds")
+
+    await scene.comes_out(
+        Expected(
+            goals=("goal.proposed invitation", "goal.rejected invitation insufficient_diamonds"),
+            sessions=("session.started",),
+            escrow=("escrow.rejected insufficient_diamonds",),
+            viewer=("goal.rejected invitation insufficient_diamonds",),
+            wallet=EXCLUSIVE_PRICE - 1,
+        )
+    )
+
+
+async def cut_short(scene: Scene) -> None:
+    """The streamer begins, and stops before the time paid for is over. Refunded, the viewer's time taken back."""
+    invitation = await scene.invites_and_is_seen()
+    await scene.agrees(invitation)
+    exclusive = await scene.starts_exclusive(invitation)
+    await scene.does(scene.streamer, "DELETE", f"/goals/{exclusive}", None, 204)
+    await scene.is_open_to_everyone()
+
+    await scene.comes_out(
+        Expected(
+            goals=(
+                *GOALS_INVITED,
+                "goal.ended invitation agreed",
+                "goal.created exclusive",
+                "goal.ended exclusive cancelled",
+            ),
+            sessions=(
+                "session.started",
+                "session.goal_added invitation",
+                "session.updated exclusive",
+                "session.viewer_authorized agreed",
+                "session.goal_added exclusive",
+                "session.updated open",
+                "session.viewer_authorized exclusive_ended",
+                "session.goal_closed exclusive cancelled not kept",
+                "session.viewer_revoked refunded",
+            ),
+            escrow=("escrow.held", "escrow.failed cancelled", "escrow.settled released 0 refunded 1"),
+            stream=(
+                *STREAM_INVITED,
+                "goal.ended invitation agreed",
+                "goal.added exclusive",
+                "goal.ended exclusive cancelled",
+            ),
+            alone=(
+                "stream.authorized agreed",
+                "stream.authorized exclusive",
+                "stream.authorized exclusive_ended",
+                "stream.revoked refunded",
+            ),
+            viewer=("exclusive.closed exclusive cancelled", "escrow.failed cancelled"),
+            streamer=("exclusive.closed exclusive cancelled",),
+            wallet=DIAMONDS,
+            escrows=("refund",),
+        )
+    )
+
+
+async def session_ended(scene: Scene) -> None:
+    """The streamer goes off air in the middle of the 1-on-1. Everything of the session ends, the money comes back."""
+    invitation = await scene.invites_and_is_seen()
+    await scene.agrees(invitation)
+    await scene.starts_exclusive(invitation)
+    await scene.ends_session()
+
+    await scene.comes_out(
+        Expected(
+            goals=(
+                *GOALS_INVITED,
+                "goal.ended invitation agreed",
+                "goal.created exclusive",
+                "goal.ended exclusive cancelled",
+            ),
+            sessions=(
+                "session.started",
+                "session.goal_added invitation",
+                "session.updated exclusive",
+                "session.viewer_authorized agreed",
+                "session.goal_added exclusive",
+                "session.ended",
+                "session.goal_closed exclusive cancelled not kept",
+                "session.viewer_revoked refunded",
+            ),
+            escrow=("escrow.held", "escrow.failed cancelled", "escrow.settled released 0 refunded 1"),
+            stream=(
+                *STREAM_INVITED,
+                "goal.ended invitation agreed",
+                "goal.added exclusive",
+                "goal.ended exclusive cancelled",
+            ),
+            alone=("stream.authorized agreed", "stream.authorized exclusive", "stream.revoked refunded"),
+            viewer=("exclusive.closed exclusive cancelled", "escrow.failed cancelled"),
+            streamer=("exclusive.closed exclusive cancelled",),
+            wallet=DIAMONDS,
+            escrows=("refund",),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One ending, and who plays it."""
+
+    title: str
+    play: Callable[[Scene], Awaitable[None]]
+    streamer: str
+    viewer: str
+    diamonds: int = DIAMONDS
+
+
+STORIES: Final = (
+    Story("Agreed and performed, extended and paid on", performed, "Ada", "Max"),
+    Story("Agreed but never started", never_started, "Bea", "Ned"),
+    Story("Refused", refused, "Cleo", "Otto"),
+    Story("Timed out", timed_out, "Dora", "Paul"),
+    Story("Not enough diamonds", not_enough_diamonds, "Ella", "Quin", EXCLUSIVE_PRICE - 1),
+    Story("Cut short", cut_short, "Fay", "Ray"),
+    Story("The session ended in the middle", session_ended, "Gia", "Sam"),
+)
