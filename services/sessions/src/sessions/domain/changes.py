@@ -10,17 +10,17 @@ from contracts import Event
 Changes = Decision[tuple[Any, ...]]
 """The documents to save, each of a class that `store` has a collection for, and what follows from them."""
 
-NOTHING = Changes(())
+NOTHING: Changes = Decision(())
 
 
 def changed(*documents: Any, events: Iterable[Event] = (), timers: Iterable[At | Cancel] = ()) -> Changes:
     """Save `documents`, then tell `events` and set or cancel `timers`."""
-    return Changes(documents, tuple(events), tuple(timers))
+    return Decision(documents, tuple(events), tuple(timers))
 
 
 def joined(*parts: Changes) -> Changes:
     """All `parts` as one, in their order. The later state of a document wins."""
-    return Changes(
+    return Decision(
         tuple(chain.from_iterable(part.state or () for part in parts)),
         tuple(chain.from_iterable(part.events for part in parts)),
         tuple(chain.from_iterable(part.timers for part in parts)),

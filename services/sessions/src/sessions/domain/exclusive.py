@@ -129,9 +129,7 @@ def cleanup_expired_exclusive_goal_pairs(session: Session, agreed_viewer_id: str
 def sync_trigger_goal_session_viewer(
     session: Session, invitation: Invitation, holder: Holder, agreed: datetime, step_seconds: int
 ) -> Changes:
-    """Give the viewer the time bought with the invitation, and a step more."""
-    if invitation.refunded:
-        return NOTHING
+    """Give the viewer the time bought with the invitation, and a step more; nothing if it was refunded before."""
     grant = Grant(
         id=invitation.id,
         session_id=session.id,
@@ -141,6 +139,7 @@ def sync_trigger_goal_session_viewer(
         duration=step_seconds + invitation.prepaid_duration,
         goal_id=invitation.id,
         trigger_exclusive_goal_id=invitation.id,
+        stands=not invitation.refunded,
     )
     return give(session, holder, grant)
 
@@ -149,7 +148,7 @@ def extend(
     session: Session, exclusive: Exclusive, invitation: Invitation, holder: Holder, event: GoalExtendedV1
 ) -> Changes:
     """Give the viewer the step by which the streamer has extended the exclusive; a payment has given its own."""
-    if event.payment_id is not None or invitation.refunded or not session.active:
+    if event.payment_id is not None or not session.active:
         return NOTHING
     grant = Grant(
         id=derived_id(
@@ -162,6 +161,7 @@ def extend(
         duration=event.duration,
         goal_id=exclusive.id,
         trigger_exclusive_goal_id=invitation.id,
+        stands=not invitation.refunded,
     )
     return give(session, holder, grant)
 

@@ -35,6 +35,7 @@ class Grant:
     exclusive_goal_id: str | None = None
     """The exclusive that a payment was made for."""
     stands: bool = True
+    """Whether it counts; False once its money went back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,15 @@ def folded(viewer: Viewer, grants: Iterable[Grant]) -> Viewer:
 
 
 def give(session: Session, holder: Holder, grant: Grant) -> Changes:
-    """Give time and say so, unless this cause has given it before. Only an active session gives.
+    """Give time and say so, unless this cause has given it before. One whose money went back is only remembered.
 
     The session is saved too: it may neither end nor turn exclusive at the same time.
     """
     if any(known.id == grant.id for known in holder.grants):
         return NOTHING
     viewer = folded(holder.viewer, (*holder.grants, grant))
+    if not grant.stands:
+        return changed(viewer, grant)
     authorized = SessionViewerAuthorizedV1(
         session_id=session.id,
         streamer_id=session.streamer_id,

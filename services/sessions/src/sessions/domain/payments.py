@@ -140,9 +140,7 @@ def settle(payment: Payment, session: Session, holder: Holder, now: datetime) ->
     if payment.status != "requested":
         return NOTHING
     succeeded = replace(payment, status="succeeded")
-    obstacle = _obstacle(session, payment)
-    if payment.reversal is not None or obstacle is not None:
-        return reverse(succeeded, holder, obstacle or "extension_rejected")
+    reason = payment.reversal or _obstacle(session, payment)
     grant = Grant(
         id=payment.id,
         session_id=session.id,
@@ -151,8 +149,10 @@ def settle(payment: Payment, session: Session, holder: Holder, now: datetime) ->
         nbf=now,
         duration=payment.duration,
         exclusive_goal_id=payment.exclusive_goal_id,
+        stands=reason is None,
     )
-    return joined(changed(succeeded), give(session, holder, grant))
+    given = joined(changed(succeeded), give(session, holder, grant))
+    return given if reason is None else joined(given, reverse(succeeded, holder, reason))
 
 
 def fail(payment: Payment, reason: str | None) -> Changes:

@@ -1,0 +1,131 @@
+"""The arithmetic of time: exact, and the same in whatever order grants come."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts import Prices, Remaining, SessionViewerAuthorizedV1, SessionViewerRevokedV1
+from sessions.domain.changes import NOTHING
+from sessions.domain.grants import Grant, Holder, Reason, Viewer, folded, give, take_back
+from sessions.domain.session import Session
+
+NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=NIGHT, preset="sd", prices=Prices())
+NOBODY_YET = Viewer("1" * 24, "5" * 24, "7" * 24)
+
+
+def grant(id_: str, at_seconds: float, duration: int, reason: Reason = "paid") -> Grant:
+    nbf = NIGHT + timedelta(seconds=at_seconds)
+    return Grant(id_, NOBODY_YET.session_id, NOBODY_YET.viewer_id, reason, nbf, duration)
+
+
+def revoked(remaining: Remaining) -> SessionViewerRevokedV1:
+    return SessionViewerRevokedV1(
+        session_id=SESSION.id,
+        streamer_id=SESSION.streamer_id,
+        viewer_id=NOBODY_YET.viewer_id,
+        reason="reversed",
+        remaining=remaining,
+    )
+
+
+@pytest.mark.parametrize(
+    ("grants", "nbf", "duration", "exp"),
+    [
+        ([], None, 0, None),
+        ([grant("a" * 24, 0, 360)], 0, 360, 360),
+        ([grant("a" * 24, 0, 360), grant("b" * 24, 300, 60)], 0, 420, 420),
+        ([grant("a" * 24, 0, 60), grant("b" * 24, 100, 60)], 0, 120, 160),
+        ([grant("b" * 24, 0, 60), grant("a" * 24, 0, 120)], 0, 180, 180),
+        ([grant("a" * 24, 0, 60), replace(grant("b" * 24, 10, 60), stands=False)], 0, 60, 60),
+    ],
+    ids=["none", "one", "while it runs", "after a gap", "at once", "one taken back"],
+)
+def test_time_adds_up_as_in_the_seeds(grants: list[Grant], nbf: int | None, duration: int, exp: int | None) -> None:
+    viewer = folded(NOBODY_YET, grants)
+
+    assert viewer.nbf == (None if nbf is None else NIGHT + timedelta(seconds=nbf))
+    assert viewer.duration == duration
+    assert viewer.exp == (None if exp is None else NIGHT + timedelta(seconds=exp))
+
+
+some_grants = st.lists(
+    st.builds(grant, st.uuids().map(lambda uuid: uuid.hex[:24]), st.integers(0, 1_000), st.integers(0, 3_600)),
+    max_size=8,
+    unique_by=lambda one: one.id,
+)
+
+
+@given(some_grants.flatmap(lambda grants: st.tuples(st.just(grants), st.permutations(grants))))
+def test_grants_give_the_same_time_in_whatever_order_they_come(orders: tuple[list[Grant], list[Grant]]) -> None:
+    one, other = orders
+
+    assert folded(NOBODY_YET, one) == folded(NOBODY_YET, other)
+
+
+@given(some_grants)
+def test_nobody_has_less_than_was_paid_for(grants: list[Grant]) -> None:
+    viewer = folded(NOBODY_YET, grants)
+
+    assert viewer.duration == sum(one.duration for one in grants)
+    if viewer.nbf is not None and viewer.exp is not None:
+        assert viewer.exp - viewer.nbf >= timedelta(seconds=viewer.duration)
+
+
+@given(some_grants)
+def test_giving_one_by_one_is_folding_all(grants: list[Grant]) -> None:
+    holder = Holder(NOBODY_YET, ())
+
+    for one in grants:
+        _, viewer, given_grant = give(SESSION, holder, one).state or ()
+        holder = Holder(viewer, (*holder.grants, given_grant))
+
+    assert holder.viewer == folded(NOBODY_YET, grants)
+
+
+@given(some_grants, st.integers(0, 8))
+def test_taking_back_leaves_what_the_others_give(grants: list[Grant], count: int) -> None:
+    gone = grants[:count]
+    holder = Holder(folded(NOBODY_YET, grants), tuple(grants))
+
+    taken = take_back(holder, gone, revoked)
+
+    if not gone:
+        assert taken == NOTHING
+        return
+    viewer, *_ = taken.state or ()
+    assert viewer == folded(NOBODY_YET, grants[count:])
+    (event,) = taken.events
+    assert isinstance(event, SessionViewerRevokedV1)
+    assert (event.remaining.nbf, event.remaining.exp) == (viewer.nbf, viewer.exp)
+
+
+def test_a_cause_gives_once() -> None:
+    one = grant("a" * 24, 0, 60)
+
+    assert give(SESSION, Holder(folded(NOBODY_YET, [one]), (one,)), one) == NOTHING
+
+
+def test_a_cause_that_was_taken_back_gives_nothing_again() -> None:
+    fallen = replace(grant("a" * 24, 0, 60), stands=False)
+
+    assert give(SESSION, Holder(NOBODY_YET, (fallen,)), grant("a" * 24, 0, 60)) == NOTHING
+
+
+def test_what_was_taken_back_is_not_taken_again() -> None:
+    fallen = replace(grant("a" * 24, 0, 60), stands=False)
+
+    assert take_back(Holder(NOBODY_YET, (fallen,)), [fallen], revoked) == NOTHING
+
+
+def test_who_is_given_time_is_told_the_whole_of_it() -> None:
+    before = grant("a" * 24, 0, 60)
+
+    (event,) = give(SESSION, Holder(folded(NOBODY_YET, [before]), (before,)), grant("b" * 24, 30, 120)).events
+
+    assert isinstance(event, SessionViewerAuthorizedV1)
+    assert (event.nbf, event.duration, event.exp) == (NIGHT, 120, NIGHT + timedelta(seconds=180))
+    assert (event.payment_id, event.reason) == ("b" * 24, "paid")
