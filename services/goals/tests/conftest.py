@@ -1,0 +1,217 @@
+"""A night with the goals service: one session, its streamer, and whoever comes."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from chassis import ids
+from chassis.collection import Collection
+from chassis.testing import Solo
+from contracts import (
+    EscrowHeldV1,
+    EscrowRejectedV1,
+    Event,
+    SessionEndedV1,
+    SessionStartedV1,
+    SessionUpdatedV1,
+    SessionViewerAuthorizedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
+)
+from contracts.sessions import Prices, Statuses
+from goals import store
+from goals.domain.goal import Goal
+from goals.domain.stage import Stage
+from goals.service import SERVICE
+
+SoloOf = Callable[..., Awaitable[Solo]]
+
+
+@dataclass
+class Night:
+    """One session on one Solo. Facts of other services are made by `started`, `held` and so on, and heard by `hear`."""
+
+    solo: Solo
+    streamer: str = field(default_factory=ids.new_id)
+    session_id: str = field(default_factory=ids.new_id)
+
+    # Facts of sessions and escrow
+
+    def started(self, price: int | None = 20) -> SessionStartedV1:
+        return SessionStartedV1(**self._session(price, None))
+
+    def updated(self, price: int | None) -> SessionUpdatedV1:
+        return SessionUpdatedV1(**self._session(price, None))
+
+    def ended(self, at: datetime | None = None) -> SessionEndedV1:
+        return SessionEndedV1(**self._session(20, at or self.solo.now))
+
+    def blocked(self, viewer: str) -> ViewerBlockedV1:
+        return ViewerBlockedV1(streamer_id=self.streamer, viewer_id=viewer)
+
+    def unblocked(self, viewer: str) -> ViewerUnblockedV1:
+        return ViewerUnblockedV1(streamer_id=self.streamer, viewer_id=viewer)
+
+    def held(self, goal_id: str, viewer: str, **changes: Any) -> EscrowHeldV1:
+        facts = {
+            "session_id": self.session_id,
+            "streamer_id": self.streamer,
+            "goal_id": goal_id,
+            "escrow_id": f"trigger_exclusive:{goal_id}",
+            "earning_id": ids.derived_id("hold", goal_id),
+            "buyer_id": viewer,
+            "amount_diamonds": 100,
+            "count": 1,
+            "cause_id": goal_id,
+        }
+        return EscrowHeldV1.model_validate(facts | changes)
+
+    def not_held(self, goal_id: str, viewer: str) -> EscrowRejectedV1:
+        return EscrowRejectedV1(
+            session_id=self.session_id,
+            streamer_id=self.streamer,
+            goal_id=goal_id,
+            escrow_id=f"trigger_exclusive:{goal_id}",
+            buyer_id=viewer,
+            amount_diamonds=100,
+            cause_id=goal_id,
+            reason="insufficient_diamonds",
+        )
+
+    def paid(
+        self, exclusive_id: str, viewer: str, duration: int | None = 60, **changes: Any
+    ) -> SessionViewerAuthorizedV1:
+        facts = {
+            "session_id": self.session_id,
+            "streamer_id": self.streamer,
+            "viewer_id": viewer,
+            "exclusive_goal_id": exclusive_id,
+            "payment_id": ids.new_id(),
+            "preset": "sd",
+            "nbf": None,
+            "duration": duration,
+            "exp": None,
+            "reason": "paid",
+        }
+        return SessionViewerAuthorizedV1.model_validate(facts | changes)
+
+    # What people do
+
+    def viewer(self, viewer: str) -> httpx.AsyncClient:
+        return self.solo.client(viewer)
+
+    def host(self) -> httpx.AsyncClient:
+        return self.solo.client(self.streamer, "CREATOR")
+
+    async def ask(self, viewer: str, duration: int | None = None) -> httpx.Response:
+        context = {"session_id": self.session_id} | ({"duration": duration} if duration else {})
+        return await self.viewer(viewer).post("/goals?type=trigger-exclusive", json={"context": context})
+
+    async def answer(self, goal_id: str, *, agree: bool | None) -> httpx.Response:
+        body = {} if agree is None else {"agree": agree}
+        return await self.host().request("DELETE", f"/goals/{goal_id}", json=body)
+
+    async def start(self, invitation_id: str, **more: Any) -> httpx.Response:
+        context = {"session_id": self.session_id, "trigger_exclusive_goal_id": invitation_id}
+        return await self.host().post("/goals?type=exclusive", json={"context": context} | more)
+
+    async def extend(self, goal_id: str) -> httpx.Response:
+        return await self.host().put(f"/goals/{goal_id}/extend")
+
+    # Where the story stands
+
+    async def proposal(self, viewer: str) -> str:
+        """A proposal that waits for its money."""
+        asked = await self.ask(viewer)
+        assert asked.status_code == 202, asked.text
+        goal_id: str = asked.json()["goal_id"]
+        return goal_id
+
+    async def invitation(self, viewer: str) -> str:
+        """An open invitation."""
+        goal_id = await self.proposal(viewer)
+        await self.solo.hear(self.held(goal_id, viewer))
+        return goal_id
+
+    async def agreement(self, viewer: str) -> str:
+        """An agreed invitation."""
+        goal_id = await self.invitation(viewer)
+        answered = await self.answer(goal_id, agree=True)
+        assert answered.status_code == 204, answered.text
+        return goal_id
+
+    async def exclusive(self, viewer: str) -> tuple[str, str]:
+        """A running 1-on-1, after its invitation."""
+        invitation_id = await self.agreement(viewer)
+        started = await self.start(invitation_id)
+        assert started.status_code == 201, started.text
+        return invitation_id, started.json()["goal_id"]
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass, and everything happen that it brings."""
+        self.solo.clock.advance(seconds)
+        await self.solo.run_timers()
+
+    async def goal(self, goal_id: str) -> Goal:
+        goal: Goal = await self._stored(store.GOALS, goal_id)
+        return goal
+
+    async def stage(self) -> Stage:
+        stage: Stage = await self._stored(store.STAGES, self.session_id)
+        return stage
+
+    async def told(self) -> list[str]:
+        """The types of what was published since the last time, without their versions."""
+        return [event.TYPE.removesuffix(".v1") for event in await self.solo.take()]
+
+    async def told_of(self, goal_id: str) -> list[str]:
+        """The same of one goal, and nothing is taken."""
+        published: list[Event] = await self.solo.published()
+        return [event.TYPE.removesuffix(".v1") for event in published if getattr(event, "goal_id", None) == goal_id]
+
+    def another(self) -> "Night":
+        """Another session of another streamer, on the same service."""
+        return Night(self.solo)
+
+    async def _stored(self, collection: Collection[Any], id_: str) -> Any:
+        async with self.solo.tx() as tx:
+            found = await tx.get(collection, id_)
+        assert found is not None
+        return found
+
+    def _session(self, price: int | None, ended: datetime | None) -> dict[str, Any]:
+        return {
+            "session_id": self.session_id,
+            "streamer_id": self.streamer,
+            "active": ended is None,
+            "prices": Prices(exclusive=price),
+            "preset": "sd",
+            "sources": (),
+            "statuses": Statuses(created=self.solo.now, ended=ended),
+            "exclusive_to": (),
+        }
+
+
+NightOf = Callable[..., Awaitable[Night]]
+
+
+@pytest.fixture
+def night_of(solo_of: SoloOf) -> NightOf:
+    """Begin a session on a service of its own, with the settings that are given."""
+
+    async def begin(**env: Any) -> Night:
+        night = Night(await solo_of(SERVICE, **env))
+        await night.solo.hear(night.started())
+        return night
+
+    return begin
+
+
+@pytest.fixture
+async def night(night_of: NightOf) -> Night:
+    """A session that has just started."""
+    return await night_of()

@@ -1,0 +1,452 @@
+"""Commands and queries over HTTP: what they answer, and that a refusal changes nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chassis import ids
+from chassis.clock import unix
+from contracts import GoalEndedV1, GoalExtendedV1
+from goals.domain.invitation import OPEN_INVITATIONS_MAX
+
+if TYPE_CHECKING:
+    import httpx
+
+    from services.goals.tests.conftest import Night, NightOf
+
+NOBODY = "f" * 24
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["type"].removeprefix("/problems/")
+
+
+# Invitations
+
+
+async def test_an_invitation_is_accepted_with_the_id_to_follow(night: Night) -> None:
+    viewer = ids.new_id()
+
+    asked = await night.ask(viewer, duration=120)
+
+    assert asked.status_code == 202
+    goal = (await night.viewer(viewer).get(f"/goals/{asked.json()['goal_id']}")).json()
+    assert goal == {
+        "id": asked.json()["goal_id"],
+        "kind": "TriggerExclusiveGoal",
+        "active": False,
+        "state": "proposed",
+        "conditions": {"session_id": night.session_id, "exclusive_to": viewer},
+        "context": {
+            "type": "trigger-exclusive",
+            "session_id": night.session_id,
+            "exclusive_to": viewer,
+            "duration": 120,
+        },
+        "levels": [],
+        "progress": 0,
+        "nbf": None,
+        "exp": unix(night.solo.now) + 30,
+        "metadata": {"user_id": night.streamer, "prepaid_duration": 120, "agreed": None},
+        "outcome": None,
+        "ended_at": None,
+        "lapsed": False,
+    }
+
+
+async def test_a_viewer_has_one_open_invitation_in_a_session(night: Night) -> None:
+    viewer = ids.new_id()
+    goal_id = await night.proposal(viewer)
+
+    assert refusal(await night.ask(viewer)) == (409, "invitation-open")
+    await night.solo.hear(night.held(goal_id, viewer))
+    assert refusal(await night.ask(viewer)) == (409, "invitation-open")
+    await night.later(30)
+    assert (await night.ask(viewer)).status_code == 202
+
+
+async def test_after_a_refusal_the_viewer_waits_300_seconds(night: Night) -> None:
+    viewer = ids.new_id()
+    await night.answer(await night.invitation(viewer), agree=False)
+
+    asked = await night.ask(viewer)
+    assert refusal(asked) == (429, "refused-recently")
+    assert asked.headers["retry-after"] == "300"
+    night.solo.clock.advance(299.5)
+    assert (await night.ask(viewer)).headers["retry-after"] == "1"
+    night.solo.clock.advance(0.5)
+    assert (await night.ask(viewer)).status_code == 202
+
+
+async def test_a_refusal_in_one_session_is_none_in_another(night: Night) -> None:
+    viewer, other = ids.new_id(), night.another()
+    await night.solo.hear(other.started())
+    await night.answer(await night.invitation(viewer), agree=False)
+
+    assert (await other.ask(viewer)).status_code == 202
+
+
+async def test_who_may_not_ask(night: Night) -> None:
+    blocked, unblocked = ids.new_id(), ids.new_id()
+    await night.solo.hear(night.blocked(blocked), night.blocked(unblocked), night.unblocked(unblocked))
+
+    assert refusal(await night.ask(night.streamer)) == (403, "own-invitation")
+    assert refusal(await night.ask(blocked)) == (403, "blocked-by-streamer")
+    assert (await night.ask(unblocked)).status_code == 202
+
+
+async def test_a_session_without_a_price_sells_no_exclusive(night: Night) -> None:
+    await night.solo.hear(night.updated(None))
+
+    assert refusal(await night.ask(ids.new_id())) == (409, "no-exclusive-price")
+
+
+async def test_an_ended_session_takes_no_command(night: Night) -> None:
+    open_id = await night.invitation(ids.new_id())
+    agreed = night.another()
+    await night.solo.hear(agreed.started())
+    agreed_id = await agreed.agreement(ids.new_id())
+    await night.solo.hear(night.ended(), agreed.ended())
+
+    assert refusal(await night.ask(ids.new_id())) == (409, "session-over")
+    assert refusal(await night.answer(open_id, agree=True)) == (409, "goal-not-active")
+    assert refusal(await agreed.start(agreed_id)) == (409, "session-over")
+
+
+async def test_at_most_200_invitations_are_open_in_a_session(night: Night) -> None:
+    first = ids.new_id()
+    goal_id = await night.proposal(first)
+    for _ in range(OPEN_INVITATIONS_MAX - 1):
+        await night.proposal(ids.new_id())
+
+    assert refusal(await night.ask(ids.new_id())) == (409, "too-many-invitations")
+    await night.solo.hear(night.not_held(goal_id, first))
+    assert (await night.ask(ids.new_id())).status_code == 202
+
+
+async def test_a_session_nobody_has_heard_of_is_not_found(night: Night) -> None:
+    unknown = night.another()
+
+    assert refusal(await unknown.ask(ids.new_id())) == (404, "session-not-found")
+    assert refusal(await unknown.start(NOBODY)) == (404, "session-not-found")
+
+
+@pytest.mark.parametrize("duration", [-60, 0, 30, 61, 3_660, 10**24, 60.5, "60", True])
+async def test_a_duration_is_1_to_60_whole_steps(night: Night, duration: Any) -> None:
+    context = {"session_id": night.session_id, "duration": duration}
+
+    asked = await night.viewer(NOBODY).post("/goals?type=trigger-exclusive", json={"context": context})
+
+    assert asked.status_code == 422
+    assert asked.json()["errors"][0]["field"] == "context.duration"
+    assert await night.solo.published() == []
+
+
+# Answers
+
+
+async def test_an_agreement_is_told_with_its_moment_and_its_client(night: Night) -> None:
+    goal_id = await night.invitation(ids.new_id())
+    night.solo.clock.advance(7)
+    await night.told()
+
+    answered = await night.host().request(
+        "DELETE", f"/goals/{goal_id}", json={"agree": True}, headers={"x-client-id": "phone-1"}
+    )
+
+    assert (answered.status_code, answered.content) == (204, b"")
+    (ended,) = await night.solo.take()
+    assert isinstance(ended, GoalEndedV1)
+    assert (ended.outcome, ended.triggerer, ended.metadata.agreed) == ("agreed", "phone-1", night.solo.now)
+    assert ended.exp == ended.ended_at == night.solo.now
+    assert ended.metadata.prepaid_duration == 300
+
+
+async def test_an_agreement_rules_out_every_invitation_then_open_for_good(night: Night) -> None:
+    other = ids.new_id()
+    ruled_out = await night.invitation(other)
+    await night.agreement(ids.new_id())
+
+    assert refusal(await night.answer(ruled_out, agree=True)) == (409, "stage-taken")
+    assert refusal(await night.ask(ids.new_id())) == (409, "stage-taken")
+
+
+async def test_a_ruled_out_invitation_stays_so_when_the_stage_is_free_again(night_of: NightOf) -> None:
+    night = await night_of(EXCLUSIVE_WINDOW_SECONDS=10)
+    ruled_out = await night.invitation(ids.new_id())
+    await night.agreement(ids.new_id())
+    await night.later(10)
+    assert (await night.stage()).holder_id is None
+
+    assert refusal(await night.answer(ruled_out, agree=True)) == (409, "invitation-ruled-out")
+    later = await night.invitation(ids.new_id())
+    assert (await night.answer(later, agree=True)).status_code == 204
+    assert (await night.answer(ruled_out, agree=False)).status_code == 204
+
+
+async def test_agreeing_at_exp_is_too_late_and_refusing_then_is_a_time_out(night: Night) -> None:
+    viewer = ids.new_id()
+    goal_id = await night.invitation(viewer)
+    night.solo.clock.advance(30)
+
+    assert refusal(await night.answer(goal_id, agree=True)) == (409, "invitation-expired")
+    assert (await night.answer(goal_id, agree=False)).status_code == 204
+
+    goal = await night.goal(goal_id)
+    assert goal.outcome == "timed_out"
+    assert goal.ended_at == night.solo.now
+    assert (await night.ask(viewer)).status_code == 202
+
+
+async def test_who_may_not_end_a_goal(night: Night) -> None:
+    goal_id = await night.invitation(viewer := ids.new_id())
+    before = await night.solo.snapshot()
+    stranger = night.solo.client(ids.new_id(), "CREATOR")
+
+    assert refusal(await night.solo.client().request("DELETE", f"/goals/{goal_id}")) == (401, "token-missing")
+    answer = {"agree": True}
+    assert refusal(await night.viewer(viewer).request("DELETE", f"/goals/{goal_id}", json=answer)) == (
+        403,
+        "scope-missing",
+    )
+    assert refusal(await stranger.request("DELETE", f"/goals/{goal_id}", json=answer)) == (404, "goal-not-found")
+    assert refusal(await night.host().request("DELETE", f"/goals/{NOBODY}", json=answer)) == (404, "goal-not-found")
+    assert refusal(await night.host().request("DELETE", "/goals/not-an-id", json=answer)) == (422, "invalid-request")
+    assert await night.solo.snapshot() == before
+
+
+async def test_an_invitation_is_answered_with_true_or_false(night: Night) -> None:
+    goal_id = await night.invitation(ids.new_id())
+    host = night.host()
+
+    assert refusal(await host.delete(f"/goals/{goal_id}")) == (422, "answer-missing")
+    assert refusal(await night.answer(goal_id, agree=None)) == (422, "answer-missing")
+    for agree in ("true", 1, {"$ne": None}):
+        assert refusal(await host.request("DELETE", f"/goals/{goal_id}", json={"agree": agree})) == (
+            422,
+            "invalid-request",
+        )
+    assert (await night.goal(goal_id)).active
+
+
+async def test_a_goal_ends_once(night: Night) -> None:
+    goal_id = await night.agreement(ids.new_id())
+
+    for agree in (True, False):
+        assert refusal(await night.answer(goal_id, agree=agree)) == (409, "goal-not-active")
+    assert (await night.told()).count("goal.ended") == 1
+
+
+async def test_a_proposal_is_not_answered_yet(night: Night) -> None:
+    goal_id = await night.proposal(ids.new_id())
+
+    assert refusal(await night.answer(goal_id, agree=False)) == (409, "goal-not-active")
+
+
+# Exclusives
+
+
+async def test_an_exclusive_is_created_once(night: Night) -> None:
+    invitation_id = await night.agreement(ids.new_id())
+    nbf = unix(night.solo.now) + 20.25
+
+    created = await night.start(invitation_id, nbf=nbf, levels=[{"target": 5}, {"title": "more", "target": 9}])
+
+    assert created.status_code == 201
+    goal = (await night.host().get(f"/goals/{created.json()['goal_id']}")).json()
+    assert (goal["nbf"], goal["exp"]) == (nbf, unix(night.solo.now) + 360)
+    assert [level["target"] for level in goal["levels"]] == [5, 9]
+    assert goal["context"]["trigger_exclusive_goal_id"] == invitation_id
+    assert refusal(await night.start(invitation_id)) == (409, "exclusive-exists")
+
+
+async def test_goal_is_another_name_of_goals(night: Night) -> None:
+    invitation_id = await night.agreement(ids.new_id())
+    context = {"session_id": night.session_id, "trigger_exclusive_goal_id": invitation_id}
+
+    created = await night.host().post("/goal?type=exclusive", json={"context": context})
+
+    assert created.status_code == 201
+
+
+async def test_who_may_not_create_an_exclusive(night: Night) -> None:
+    invitation_id, elsewhere = await night.agreement(viewer := ids.new_id()), night.another()
+    await night.solo.hear(elsewhere.started())
+    context = {"session_id": night.session_id, "trigger_exclusive_goal_id": invitation_id}
+    body = {"context": context}
+    await night.told()
+
+    assert refusal(await night.viewer(viewer).post("/goals?type=exclusive", json=body)) == (403, "scope-missing")
+    stranger = night.solo.client(elsewhere.streamer, "CREATOR")
+    assert refusal(await stranger.post("/goals?type=exclusive", json=body)) == (403, "not-your-session")
+    assert refusal(await elsewhere.start(invitation_id)) == (404, "invitation-not-found")
+    assert refusal(await night.start(NOBODY)) == (404, "invitation-not-found")
+    assert await night.told() == []
+
+
+async def test_only_an_agreed_invitation_is_followed_by_an_exclusive(night: Night) -> None:
+    open_id, refused_id = await night.invitation(ids.new_id()), await night.invitation(ids.new_id())
+    await night.answer(refused_id, agree=False)
+
+    assert refusal(await night.start(open_id)) == (409, "invitation-not-agreed")
+    assert refusal(await night.start(refused_id)) == (409, "invitation-not-agreed")
+
+
+@pytest.mark.parametrize("timers_ran", [True, False])
+async def test_after_60_seconds_it_is_too_late(night: Night, *, timers_ran: bool) -> None:
+    invitation_id = await night.agreement(ids.new_id())
+    night.solo.clock.advance(60.001)
+    if timers_ran:
+        await night.solo.run_timers()
+
+    assert refusal(await night.start(invitation_id)) == (409, "agreement-lapsed")
+
+
+@pytest.mark.parametrize(("ran", "outcome"), [(299, "cancelled"), (300, "completed")])
+async def test_a_streamer_may_end_an_exclusive_when_the_prepaid_time_has_run(
+    night: Night, ran: int, outcome: str
+) -> None:
+    _, exclusive_id = await night.exclusive(ids.new_id())
+    await night.told()
+    night.solo.clock.advance(ran)
+
+    assert (await night.host().delete(f"/goals/{exclusive_id}")).status_code == 204
+
+    (ended,) = await night.solo.take()
+    assert isinstance(ended, GoalEndedV1)
+    assert ended.outcome == outcome
+    assert (await night.stage()).holder_id is None
+
+
+async def test_extending_gives_one_step_more(night: Night) -> None:
+    viewer = ids.new_id()
+    _, exclusive_id = await night.exclusive(viewer)
+    exp = (await night.goal(exclusive_id)).exp
+    await night.told()
+
+    assert (await night.extend(exclusive_id)).status_code == 204
+
+    (extended,) = await night.solo.take()
+    assert isinstance(extended, GoalExtendedV1)
+    assert (extended.viewers, extended.nbf, extended.duration) == ((viewer,), night.solo.now, 60)
+    assert extended.exp == exp + timedelta(seconds=60)
+    assert extended.payment_id is None
+
+
+async def test_what_cannot_be_extended(night: Night) -> None:
+    invitation_id, exclusive_id = await night.exclusive(viewer := ids.new_id())
+    stranger = night.solo.client(ids.new_id(), "CREATOR")
+
+    assert refusal(await night.extend(invitation_id)) == (409, "not-exclusive")
+    assert refusal(await night.extend(NOBODY)) == (404, "goal-not-found")
+    assert refusal(await stranger.put(f"/goals/{exclusive_id}/extend")) == (404, "goal-not-found")
+    assert refusal(await night.viewer(viewer).put(f"/goals/{exclusive_id}/extend")) == (403, "scope-missing")
+    await night.host().delete(f"/goals/{exclusive_id}")
+    assert refusal(await night.extend(exclusive_id)) == (409, "goal-not-active")
+
+
+# Queries
+
+
+async def test_goals_are_listed_by_session_in_the_order_of_writing(night: Night) -> None:
+    goal_ids = []
+    for _ in range(5):
+        goal_ids.append(await night.invitation(ids.new_id()))
+        night.solo.clock.advance(1)
+    await night.answer(goal_ids[1], agree=False)
+    client = night.viewer(NOBODY)
+
+    async def listed(query: str) -> list[str]:
+        found, after = [], ""
+        while after is not None:
+            page = (await client.get(f"/goals?session_id={night.session_id}&limit=2{query}{after}")).json()
+            found += [item["id"] for item in page["items"]]
+            after = page["next"] and f"&after={page['next']}"
+        return found
+
+    assert await listed("") == goal_ids
+    assert await listed("&active=true") == [goal_ids[0], *goal_ids[2:]]
+    assert await listed("&active=false") == [goal_ids[1]]
+    assert (await client.get(f"/goals?session_id={NOBODY}")).json() == {"items": [], "next": None}
+    assert refusal(await client.get("/goals")) == (422, "invalid-request")
+    assert refusal(await client.get(f"/goals?session_id={night.session_id}&limit=101")) == (422, "invalid-request")
+    assert refusal(await client.get(f"/goals/{NOBODY}")) == (404, "goal-not-found")
+
+
+async def test_the_leaderboard_of_an_invitation_is_who_made_it(night: Night) -> None:
+    goal_id = await night.invitation(viewer := ids.new_id())
+    client = night.viewer(viewer)
+
+    assert (await client.get(f"/goals/{goal_id}/leaderboard")).json() == {
+        "items": [{"user_id": viewer, "rank": 1, "count": 1, "amount_diamonds": 100}],
+        "next": None,
+    }
+    assert refusal(await client.get(f"/goals/{NOBODY}/leaderboard")) == (404, "goal-not-found")
+
+
+# Bad input
+
+SESSION_ID = {"session_id": NOBODY}
+AGREED = {"trigger_exclusive_goal_id": NOBODY}
+
+
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("", {"context": SESSION_ID}),
+        ("type=nonsense", {"context": SESSION_ID}),
+        ("type=trigger-exclusive", None),
+        ("type=trigger-exclusive", {}),
+        ("type=trigger-exclusive", []),
+        ("type=trigger-exclusive", {"context": {"session_id": {"$ne": None}}}),
+        ("type=trigger-exclusive", {"context": {"session_id": "xyz"}}),
+        ("type=trigger-exclusive", {"context": SESSION_ID | {"more": 1}}),
+        ("type=trigger-exclusive", {"context": SESSION_ID, "metadata": {}}),
+        ("type=exclusive", {"context": SESSION_ID}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "nbf": "soon"}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "nbf": 10**24}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "nbf": -1}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "levels": [{"target": 1}] * 11}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "levels": [{"target": 10**24}]}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "levels": [{"target": 1, "title": ""}]}),
+        ("type=exclusive", {"context": SESSION_ID | AGREED, "levels": [{"target": 1, "title": "x" * 101}]}),
+    ],
+)
+async def test_bad_input_names_the_field_and_changes_nothing(night: Night, query: str, body: Any) -> None:
+    before = await night.solo.snapshot()
+
+    answer = await night.host().post(f"/goals?{query}", json=body)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"]
+    assert await night.solo.snapshot() == before
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999"])
+async def test_numbers_that_are_none_are_refused(night: Night, number: bytes) -> None:
+    body = b'{"context": {"session_id": "%b", "trigger_exclusive_goal_id": "%b"}, "nbf": %b}'
+
+    answer = await night.host().post(
+        "/goals?type=exclusive",
+        content=body % (NOBODY.encode(), NOBODY.encode(), number),
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == 422
+
+
+async def test_the_same_command_with_the_same_key_is_done_once(night: Night) -> None:
+    viewer = ids.new_id()
+    body = {"context": {"session_id": night.session_id}}
+    headers = {"idempotency-key": "once"}
+
+    first, second = [
+        await night.viewer(viewer).post("/goals?type=trigger-exclusive", json=body, headers=headers) for _ in range(2)
+    ]
+
+    assert (first.status_code, first.content) == (second.status_code, second.content)
+    assert await night.told() == ["goal.proposed"]

@@ -1,0 +1,632 @@
+"""Every transition of invitations and 1-on-1s, both sides, without a database."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from chassis.decision import At, Cancel
+from chassis.errors import Refusal
+from contracts import (
+    Conditions,
+    Context,
+    EscrowHeldV1,
+    Event,
+    GoalContributionRejectedV1,
+    GoalCreatedV1,
+    GoalEndedV1,
+    GoalExtendedV1,
+    GoalLapsedV1,
+    GoalProgressedV1,
+    GoalProposedV1,
+    GoalRejectedV1,
+    Metadata,
+    SessionEndedV1,
+    SessionUpdatedV1,
+)
+from contracts.sessions import Prices, Statuses
+from goals.domain import exclusive, invitation, lifecycle
+from goals.domain.exclusive import Payment, Wanted
+from goals.domain.goal import End, Goal, GoalDue, GoalNotActive, GoalNotFound, LapseDue, owned_by
+from goals.domain.hold import Hold
+from goals.domain.invitation import Viewer
+from goals.domain.stage import NotYourSession, SessionOver, Stage, StageTaken, follow_session, freed, require_own
+from goals.domain.state import SLICE, Change, Contribution, Extension, Guest, Supporter, place
+from goals.domain.timing import Timing
+
+NOW = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+SESSION, STREAMER, VIEWER, GOAL, OTHER = (character * 24 for character in "abcde")
+EARNING = "1" * 24
+PAYMENT = "2" * 24
+TIMING = Timing(
+    step=timedelta(seconds=60),
+    proposal=timedelta(seconds=30),
+    invitation=timedelta(seconds=30),
+    window=timedelta(seconds=60),
+    cooldown=timedelta(seconds=300),
+)
+STAGE = Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=20)
+ALONE = Conditions(session_id=SESSION, exclusive_to=VIEWER)
+PROPOSED = Goal(
+    id=GOAL,
+    kind="TriggerExclusiveGoal",
+    state="proposed",
+    conditions=ALONE,
+    context=Context(type="trigger-exclusive", session_id=SESSION, exclusive_to=VIEWER, duration=300),
+    metadata=Metadata(user_id=STREAMER, prepaid_duration=300),
+    exp=NOW + timedelta(seconds=30),
+    created_at=NOW,
+)
+INVITATION = replace(PROPOSED, state="active", progress=1)
+AGREED = replace(
+    INVITATION,
+    state="ended",
+    outcome="agreed",
+    exp=NOW,
+    ended_at=NOW,
+    metadata=Metadata(user_id=STREAMER, prepaid_duration=300, agreed=NOW),
+)
+EXCLUSIVE = Goal(
+    id=OTHER,
+    kind="ExclusiveGoal",
+    state="active",
+    conditions=ALONE,
+    context=Context(type="exclusive", session_id=SESSION, exclusive_to=VIEWER, trigger_exclusive_goal_id=GOAL),
+    metadata=AGREED.metadata,
+    nbf=NOW + timedelta(seconds=5),
+    exp=NOW + timedelta(seconds=360),
+    created_at=NOW + timedelta(seconds=5),
+)
+PERFORMED = replace(STAGE, holder_id=GOAL, agreements=1)
+
+
+def after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def saved(change: Change, kind: type[Any]) -> Any:
+    """The last version of the only document of a kind."""
+    return [document for document in change.state or () if isinstance(document, kind)][-1]
+
+
+def kinds(change: Change) -> list[type[Event]]:
+    return [type(event) for event in change.events]
+
+
+def goal_timer(change: Change) -> At | Cancel | None:
+    found = [timer for timer in change.timers if timer.id.startswith("goal-due:")]
+    return found[-1] if found else None
+
+
+def a_hold(
+    goal: Goal = PROPOSED, stage: Stage = STAGE, *, now: datetime = NOW, blocked: bool = False, **event: Any
+) -> Hold:
+    given = {
+        "session_id": SESSION,
+        "streamer_id": STREAMER,
+        "goal_id": goal.id,
+        "escrow_id": f"trigger_exclusive:{goal.id}",
+        "earning_id": EARNING,
+        "buyer_id": VIEWER,
+        "amount_diamonds": 100,
+        "count": 1,
+        "cause_id": goal.id,
+    }
+    return Hold(
+        event=EscrowHeldV1.model_validate(given | event),
+        goal=goal,
+        stage=stage,
+        supporter=None,
+        blocked=blocked,
+        now=now,
+        timing=TIMING,
+    )
+
+
+def a_viewer(id_: str = VIEWER, *, blocked: bool = False, last: Goal | None = None) -> Viewer:
+    return Viewer(id=id_, blocked=blocked, last=last)
+
+
+def propose(viewer: Viewer | None = None, stage: Stage = STAGE, duration: int = 300) -> Change:
+    return invitation.propose(GOAL, viewer or a_viewer(), stage, duration, NOW, TIMING)
+
+
+def start(
+    invited: Goal | None = AGREED, stage: Stage = PERFORMED, *, at: float = 5, nbf: float | None = None
+) -> Change:
+    wanted = Wanted(goal_id=OTHER, levels=(), nbf=None if nbf is None else after(nbf))
+    return exclusive.create(wanted, invited, stage, after(at), TIMING)
+
+
+def deactivate(goal: Goal, how: End, stage: Stage = STAGE, unbegun: tuple[Extension, ...] = ()) -> Change:
+    return lifecycle.deactivate_goal(goal, stage, lifecycle.resolved(goal, stage, how), unbegun, TIMING)
+
+
+# The session
+
+
+def test_an_ended_session_stays_ended_whatever_is_read_later() -> None:
+    facts: dict[str, Any] = {
+        "session_id": SESSION, "streamer_id": STREAMER, "preset": "sd", "sources": (), "exclusive_to": (),
+    }  # fmt: skip
+    ended = SessionEndedV1(**facts, active=False, prices=Prices(), statuses=Statuses(created=NOW, ended=after(10)))
+    late = SessionUpdatedV1(
+        **facts, active=True, prices=Prices(exclusive=7), statuses=Statuses(created=NOW, ended=None)
+    )
+
+    stage = follow_session(follow_session(None, ended), late)
+
+    assert stage == Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=7, ended_at=after(10))
+
+
+def test_a_stage_is_freed_only_by_what_has_it() -> None:
+    assert freed(PERFORMED, GOAL).holder_id is None
+    assert freed(PERFORMED, OTHER).holder_id == GOAL
+    assert freed(PERFORMED, None).holder_id == GOAL
+
+
+def test_only_its_streamer_makes_goals_of_a_session() -> None:
+    assert require_own(STAGE, STREAMER) is STAGE
+    with pytest.raises(NotYourSession):
+        require_own(STAGE, VIEWER)
+
+
+def test_a_goal_of_somebody_else_is_as_good_as_none() -> None:
+    assert owned_by(INVITATION, STREAMER) is INVITATION
+    for goal in (INVITATION, None):
+        with pytest.raises(GoalNotFound):
+            owned_by(goal, VIEWER)
+
+
+# Proposals
+
+
+@pytest.mark.parametrize(("asked", "bought"), [(None, 300), (60, 60), (300, 300), (3_600, 3_600)])
+def test_time_is_bought_in_whole_steps(asked: int | None, bought: int) -> None:
+    assert invitation.prepaid_duration(asked, TIMING) == bought
+
+
+@pytest.mark.parametrize("asked", [0, -60, 1, 59, 61, 3_660, 10**9])
+def test_any_other_duration_can_never_be_valid(asked: int) -> None:
+    with pytest.raises(invitation.NotWholeSteps):
+        invitation.prepaid_duration(asked, TIMING)
+
+
+@pytest.mark.parametrize(("step", "asked", "steps"), [(1, 60, 60), (2, 120, 60), (7, None, 5)])
+def test_steps_are_as_long_as_the_setting_says(step: int, asked: int | None, steps: int) -> None:
+    timing = replace(TIMING, step=timedelta(seconds=step))
+
+    duration = invitation.prepaid_duration(asked, timing)
+    change = invitation.propose(GOAL, a_viewer(), STAGE, duration, NOW, timing)
+
+    assert duration == steps * step
+    assert [event.amount_diamonds for event in change.events if isinstance(event, GoalProposedV1)] == [20 * steps]
+
+
+def test_a_proposal_promises_nothing_yet() -> None:
+    change = propose()
+
+    goal = saved(change, Goal)
+    assert (goal.state, goal.progress, goal.exp) == ("proposed", 0, after(30))
+    assert kinds(change) == [GoalProposedV1]
+    assert saved(change, Stage).open_invitations == 1
+    assert saved(change, Guest).invitation_id == GOAL
+    assert goal_timer(change) == At(GoalDue(goal_id=GOAL, session_id=SESSION), f"goal-due:{GOAL}", after(30), SESSION)
+
+
+REFUSED = replace(INVITATION, state="ended", outcome="refused", ended_at=NOW - timedelta(seconds=299))
+
+
+@pytest.mark.parametrize(
+    ("viewer", "stage", "refusal"),
+    [
+        (a_viewer(STREAMER), STAGE, invitation.OwnInvitation),
+        (a_viewer(blocked=True), STAGE, invitation.BlockedByStreamer),
+        (a_viewer(), replace(STAGE, ended_at=NOW), SessionOver),
+        (a_viewer(), replace(STAGE, exclusive_price=None), invitation.NoExclusivePrice),
+        (a_viewer(), replace(STAGE, holder_id=OTHER), StageTaken),
+        (a_viewer(last=PROPOSED), STAGE, invitation.InvitationOpen),
+        (a_viewer(last=INVITATION), STAGE, invitation.InvitationOpen),
+        (a_viewer(), replace(STAGE, open_invitations=200), invitation.TooManyInvitations),
+        (a_viewer(last=REFUSED), STAGE, invitation.RefusedRecently),
+        # the order of SPEC §2: 403, then 409, then 429
+        (a_viewer(blocked=True), replace(STAGE, ended_at=NOW), invitation.BlockedByStreamer),
+        (a_viewer(last=REFUSED), replace(STAGE, holder_id=OTHER), StageTaken),
+        (a_viewer(last=REFUSED), replace(STAGE, open_invitations=200), invitation.TooManyInvitations),
+    ],
+)
+def test_what_forbids_to_ask(viewer: Viewer, stage: Stage, refusal: type[Refusal]) -> None:
+    with pytest.raises(refusal):
+        propose(viewer, stage)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        replace(REFUSED, ended_at=NOW - timedelta(seconds=300)),
+        replace(REFUSED, outcome="timed_out"),
+        replace(REFUSED, outcome="agreed"),
+        replace(REFUSED, outcome="cancelled"),
+        replace(PROPOSED, state="rejected"),
+    ],
+)
+def test_what_does_not_forbid_to_ask_again(last: Goal) -> None:
+    assert kinds(propose(a_viewer(last=last), replace(STAGE, open_invitations=199))) == [GoalProposedV1]
+
+
+def test_a_cooldown_says_how_long_it_still_is() -> None:
+    with pytest.raises(invitation.RefusedRecently) as refusal:
+        propose(a_viewer(last=REFUSED))
+
+    assert refusal.value.retry_after_seconds == 1
+
+
+# Holds
+
+
+def test_a_held_price_opens_the_invitation_for_30_seconds_from_now() -> None:
+    change = lifecycle.answer_hold(a_hold(stage=replace(STAGE, agreements=3, open_invitations=1), now=after(20)))
+
+    goal = saved(change, Goal)
+    assert (goal.state, goal.progress, goal.exp, goal.agreements) == ("active", 1, after(50), 3)
+    assert kinds(change) == [GoalCreatedV1, GoalProgressedV1]
+    assert saved(change, Contribution).rejected is None
+    assert saved(change, Supporter).amount_diamonds == 100
+    assert saved(change, Stage).open_invitations == 1
+    timer = goal_timer(change)
+    assert isinstance(timer, At)
+    assert timer.due == after(50)
+
+
+@pytest.mark.parametrize(
+    ("hold", "reason"),
+    [
+        (a_hold(stage=replace(STAGE, ended_at=after(-1))), "session_ended"),
+        (a_hold(now=after(30)), "proposal_expired"),
+        (a_hold(blocked=True), "viewer_blocked"),
+        (a_hold(stage=replace(STAGE, holder_id=OTHER)), "stage_taken"),
+    ],
+)
+def test_a_price_held_too_late_comes_back_and_the_proposal_is_over(hold: Hold, reason: str) -> None:
+    change = lifecycle.answer_hold(replace(hold, stage=replace(hold.stage, open_invitations=1)))
+
+    rejected, told = change.events
+    assert isinstance(rejected, GoalContributionRejectedV1)
+    assert isinstance(told, GoalRejectedV1)
+    assert (rejected.reason, told.reason, told.user_id) == (reason, reason, VIEWER)
+    assert saved(change, Goal).state == "rejected"
+    assert saved(change, Contribution).rejected == reason
+    assert saved(change, Stage).open_invitations == 0
+    assert isinstance(goal_timer(change), Cancel)
+
+
+@pytest.mark.parametrize(
+    ("hold", "reason"),
+    [
+        (a_hold(replace(PROPOSED, state="rejected")), "proposal_expired"),
+        (a_hold(INVITATION), "goal_over"),
+        (a_hold(AGREED), "goal_over"),
+        (a_hold(session_id=OTHER), "other_session"),
+        (a_hold(buyer_id=OTHER), "goal_unknown"),
+        (a_hold(escrow_id=f"trigger_private:{GOAL}"), "goal_unknown"),
+        (a_hold(EXCLUSIVE), "goal_unknown"),
+    ],
+)
+def test_a_hold_that_does_not_belong_comes_back_and_changes_nothing_else(hold: Hold, reason: str) -> None:
+    change = lifecycle.answer_hold(hold)
+
+    assert kinds(change) == [GoalContributionRejectedV1]
+    assert saved(change, Contribution).rejected == reason
+    assert len(change.state or ()) == 1
+
+
+@pytest.mark.parametrize("goal", [INVITATION, AGREED, replace(PROPOSED, state="rejected")])
+def test_only_a_proposal_is_rejected(goal: Goal) -> None:
+    change = invitation.reject_proposal(goal, STAGE, "insufficient_diamonds", NOW)
+
+    assert (change.state, change.events, change.timers) == ((), (), ())
+
+
+def test_a_proposal_ends_with_its_rejection_and_never_with_goal_ended() -> None:
+    opened = replace(STAGE, open_invitations=1)
+    for how, reason in (
+        (End(how="expired", at=PROPOSED.exp), "proposal_expired"),
+        (End(how="session_ended", at=NOW), "session_ended"),
+    ):
+        change = lifecycle.close_goal(PROPOSED, opened, how, (), TIMING)
+
+        (event,) = change.events
+        assert isinstance(event, GoalRejectedV1)
+        assert event.reason == reason
+        assert saved(change, Stage).open_invitations == 0
+
+
+# The outcomes of SPEC §3
+
+
+@pytest.mark.parametrize(
+    ("goal", "how", "outcome", "ended_at"),
+    [
+        (INVITATION, End(how="expired", at=after(30)), "timed_out", 30),
+        (INVITATION, End(how="deleted", at=after(7), agree=True), "agreed", 7),
+        (INVITATION, End(how="deleted", at=after(7)), "refused", 7),
+        (INVITATION, End(how="deleted", at=after(30)), "timed_out", 30),
+        (INVITATION, End(how="deleted", at=after(99)), "timed_out", 30),
+        (INVITATION, End(how="session_ended", at=after(29.999)), "cancelled", 29.999),
+        (INVITATION, End(how="session_ended", at=after(30)), "timed_out", 30),
+        (EXCLUSIVE, End(how="expired", at=after(360)), "completed", 360),
+        (EXCLUSIVE, End(how="deleted", at=after(304.999)), "cancelled", 304.999),
+        (EXCLUSIVE, End(how="deleted", at=after(305)), "completed", 305),
+        (EXCLUSIVE, End(how="deleted", at=after(999)), "completed", 360),
+        (EXCLUSIVE, End(how="deleted", at=after(1)), "cancelled", 1),
+        (EXCLUSIVE, End(how="session_ended", at=after(304.999)), "cancelled", 304.999),
+        (EXCLUSIVE, End(how="session_ended", at=after(305)), "completed", 305),
+        (EXCLUSIVE, End(how="session_ended", at=after(999)), "completed", 360),
+    ],
+)
+def test_how_a_goal_comes_out(goal: Goal, how: End, outcome: str, ended_at: float) -> None:
+    change = deactivate(goal, how)
+
+    ended = saved(change, Goal)
+    assert (ended.state, ended.outcome, ended.ended_at, ended.exp) == (
+        "ended",
+        outcome,
+        after(ended_at),
+        after(ended_at),
+    )
+    (event,) = change.events
+    assert isinstance(event, GoalEndedV1)
+    assert (event.outcome, event.ended_at, event.exp, event.active) == (
+        outcome,
+        after(ended_at),
+        after(ended_at),
+        False,
+    )
+    assert isinstance(goal_timer(change), Cancel)
+
+
+def test_the_one_who_deleted_is_named_and_time_and_sessions_name_nobody() -> None:
+    deleted = deactivate(INVITATION, End(how="deleted", at=after(99), triggerer="phone"))
+    over_before = deactivate(
+        INVITATION, End(how="deleted", at=after(20), triggerer="phone"), replace(STAGE, ended_at=after(10))
+    )
+    expired = deactivate(INVITATION, End(how="expired", at=after(30)))
+
+    triggerers = [event.triggerer for change in (deleted, over_before, expired) for event in change.events
+                  if isinstance(event, GoalEndedV1)]  # fmt: skip
+    assert triggerers == ["phone", None, None]
+
+
+def test_a_timer_read_after_the_sessions_end_gives_the_sessions_outcome() -> None:
+    change = deactivate(EXCLUSIVE, End(how="expired", at=EXCLUSIVE.exp), replace(PERFORMED, ended_at=after(100)))
+
+    assert (saved(change, Goal).outcome, saved(change, Goal).ended_at) == ("cancelled", after(100))
+
+
+# Agreements
+
+
+def test_an_agreement_takes_the_stage_and_waits_for_its_exclusive() -> None:
+    stage = replace(STAGE, open_invitations=2, agreements=4)
+
+    change = deactivate(INVITATION, End(how="deleted", at=after(7), agree=True), stage)
+
+    assert saved(change, Goal).metadata.agreed == after(7)
+    assert saved(change, Stage) == replace(stage, open_invitations=1, agreements=5, holder_id=GOAL)
+    lapse = At(LapseDue(goal_id=GOAL, session_id=SESSION), f"lapse-due:{GOAL}", after(67), SESSION)
+    assert lapse in change.timers
+
+
+@pytest.mark.parametrize("how", [End(how="deleted", at=NOW), End(how="expired", at=after(30))])
+def test_any_other_end_of_an_invitation_leaves_the_stage_free(how: End) -> None:
+    change = deactivate(INVITATION, how, replace(STAGE, open_invitations=1))
+
+    assert saved(change, Stage) == STAGE
+    assert saved(change, Goal).metadata.agreed is None
+    assert len(change.timers) == 1
+
+
+@pytest.mark.parametrize(
+    ("goal", "stage", "now", "refusal"),
+    [
+        (INVITATION, STAGE, 30, invitation.InvitationExpired),
+        (INVITATION, replace(STAGE, holder_id=OTHER), 5, StageTaken),
+        (INVITATION, replace(STAGE, agreements=1), 5, invitation.InvitationRuledOut),
+        (INVITATION, replace(STAGE, ended_at=after(1)), 5, SessionOver),
+        (PROPOSED, STAGE, 5, GoalNotActive),
+        (AGREED, STAGE, 5, GoalNotActive),
+    ],
+)
+def test_what_cannot_be_agreed_to(goal: Goal, stage: Stage, now: float, refusal: type[Refusal]) -> None:
+    with pytest.raises(refusal):
+        lifecycle.deletion(goal, stage, agree=True, now=after(now), triggerer="phone")
+
+
+@pytest.mark.parametrize("stage", [replace(STAGE, holder_id=OTHER), replace(STAGE, agreements=1)])
+def test_what_cannot_be_agreed_to_can_be_refused(stage: Stage) -> None:
+    how = lifecycle.deletion(INVITATION, stage, agree=False, now=after(5), triggerer="phone")
+
+    assert saved(deactivate(INVITATION, how, stage), Goal).outcome == "refused"
+
+
+def test_an_invitation_is_answered_with_yes_or_no() -> None:
+    with pytest.raises(lifecycle.AnswerMissing):
+        lifecycle.require_answer(INVITATION, None)
+    for goal in (None, EXCLUSIVE):
+        lifecycle.require_answer(goal, None)
+
+
+# The exclusive
+
+
+def test_an_exclusive_follows_its_agreement_and_ends_with_the_viewers_time() -> None:
+    change = start()
+
+    goal, bound = (document for document in change.state or () if isinstance(document, Goal))
+    assert goal == EXCLUSIVE
+    assert bound.context.exclusive_goal_id == OTHER
+    assert saved(change, Stage) == PERFORMED  # written, so that whoever closes it meanwhile conflicts
+    assert kinds(change) == [GoalCreatedV1]
+    assert Cancel(f"lapse-due:{GOAL}") in change.timers
+
+
+@pytest.mark.parametrize(
+    ("at", "nbf", "expected"),
+    [(5, None, 5), (5, 0, 5), (5, 30, 30), (5, 60, 60), (5, 61, 60), (5, 99_999, 60), (60, 10, 60), (60, 60, 60)],
+)
+def test_nbf_lies_between_now_and_one_step_after_the_agreement(at: float, nbf: float | None, expected: float) -> None:
+    goal = next(document for document in start(at=at, nbf=nbf).state or () if isinstance(document, Goal))
+
+    assert (goal.nbf, goal.exp) == (after(expected), after(360))
+
+
+@pytest.mark.parametrize(
+    ("invited", "stage", "at", "refusal"),
+    [
+        (None, PERFORMED, 5, exclusive.InvitationNotFound),
+        (EXCLUSIVE, PERFORMED, 5, exclusive.InvitationNotFound),
+        (replace(AGREED, conditions=Conditions(session_id=OTHER)), PERFORMED, 5, exclusive.InvitationNotFound),
+        (AGREED, replace(PERFORMED, ended_at=after(1)), 5, SessionOver),
+        (INVITATION, STAGE, 5, exclusive.InvitationNotAgreed),
+        (REFUSED, STAGE, 5, exclusive.InvitationNotAgreed),
+        (replace(AGREED, lapsed=True), STAGE, 5, exclusive.AgreementLapsed),
+        (AGREED, PERFORMED, 60.001, exclusive.AgreementLapsed),
+        (exclusive.bind_exclusive_goal_to_trigger_exclusive_goal(EXCLUSIVE, AGREED), PERFORMED, 5,
+         exclusive.ExclusiveExists),
+    ],
+)  # fmt: skip
+def test_what_no_exclusive_follows(invited: Goal | None, stage: Stage, at: float, refusal: type[Refusal]) -> None:
+    with pytest.raises(refusal):
+        start(invited, stage, at=at)
+
+
+def test_time_that_is_used_up_is_not_started_any_more() -> None:
+    short = replace(TIMING, step=timedelta(seconds=1))
+    invited = replace(AGREED, metadata=Metadata(user_id=STREAMER, prepaid_duration=1, agreed=NOW))
+
+    with pytest.raises(exclusive.AgreementLapsed):
+        exclusive.create(Wanted(goal_id=OTHER, levels=(), nbf=None), invited, PERFORMED, after(2), short)
+
+
+def test_the_end_of_an_exclusive_frees_the_stage() -> None:
+    change = deactivate(EXCLUSIVE, End(how="deleted", at=after(400)), PERFORMED)
+
+    assert saved(change, Stage).holder_id is None
+
+
+# More time
+
+
+@pytest.mark.parametrize(("now", "exp"), [(100, 420), (359, 420), (360, 420), (400, 460)])
+def test_extending_adds_a_step_to_now_or_exp_whichever_is_later(now: float, exp: float) -> None:
+    change = exclusive.extend(EXCLUSIVE, PERFORMED, after(now), TIMING)
+
+    (event,) = change.events
+    assert isinstance(event, GoalExtendedV1)
+    assert (event.viewers, event.nbf, event.duration, event.exp, event.payment_id) == (
+        (VIEWER,), after(now), 60, after(exp), None,
+    )  # fmt: skip
+    assert saved(change, Goal).exp == after(exp)
+    timer = goal_timer(change)
+    assert isinstance(timer, At)
+    assert timer.due == after(exp)
+
+
+@pytest.mark.parametrize(
+    ("goal", "stage", "refusal"),
+    [
+        (INVITATION, STAGE, exclusive.NotExclusive),
+        (replace(EXCLUSIVE, state="ended"), STAGE, GoalNotActive),
+        (EXCLUSIVE, replace(PERFORMED, ended_at=NOW), SessionOver),
+    ],
+)
+def test_what_cannot_be_extended(goal: Goal, stage: Stage, refusal: type[Refusal]) -> None:
+    with pytest.raises(refusal):
+        exclusive.extend(goal, stage, NOW, TIMING)
+
+
+def a_payment(at: float, duration: int = 120) -> Payment:
+    return Payment(id=PAYMENT, goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, duration=duration, at=after(at))
+
+
+@pytest.mark.parametrize(("at", "begins", "exp"), [(100, 360, 480), (400, 400, 520)])
+def test_a_payment_makes_the_exclusive_as_much_longer(at: float, begins: float, exp: float) -> None:
+    change = exclusive.extend_by_payment(a_payment(at), EXCLUSIVE)
+
+    (event,) = change.events
+    assert isinstance(event, GoalExtendedV1)
+    assert (event.payment_id, event.duration, event.exp) == (PAYMENT, 120, after(exp))
+    assert saved(change, Extension).begins == after(begins)
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [None, replace(EXCLUSIVE, state="ended"), INVITATION, replace(EXCLUSIVE, conditions=Conditions(session_id=OTHER))],
+)
+def test_a_payment_that_comes_too_late_is_given_back(goal: Goal | None) -> None:
+    change = exclusive.extend_by_payment(a_payment(100), goal)
+
+    assert [event.TYPE for event in change.events] == ["goal.extension_rejected.v1"]
+    assert saved(change, Extension).rejected
+    assert len(change.state or ()) == 1
+
+
+def test_at_the_end_payments_for_time_that_had_not_begun_are_given_back() -> None:
+    unbegun = Extension(id=PAYMENT, goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, begins=after(360))
+
+    change = deactivate(EXCLUSIVE, End(how="deleted", at=after(310)), PERFORMED, (unbegun,))
+
+    assert [event.TYPE for event in change.events] == ["goal.ended.v1", "goal.extension_rejected.v1"]
+    assert saved(change, Extension).rejected
+
+
+def test_a_full_slice_of_payments_is_followed_by_another_look() -> None:
+    unbegun = [
+        Extension(id=f"{number:024x}", goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, begins=after(360))
+        for number in range(SLICE)
+    ]
+
+    assert len(exclusive.reject_extensions(unbegun, NOW).timers) == 1
+    assert exclusive.reject_extensions(unbegun[:-1], NOW).timers == ()
+
+
+# Lapsing
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"), [(PERFORMED, "no_exclusive"), (replace(PERFORMED, ended_at=NOW), "session_ended")]
+)
+def test_an_agreement_without_an_exclusive_lapses_and_frees_the_stage(stage: Stage, reason: str) -> None:
+    change = lifecycle.lapse_goal(AGREED, stage)
+
+    (event,) = change.events
+    assert isinstance(event, GoalLapsedV1)
+    assert event.reason == reason
+    assert saved(change, Goal).lapsed
+    assert saved(change, Stage).holder_id is None
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        INVITATION,
+        REFUSED,
+        EXCLUSIVE,
+        replace(AGREED, lapsed=True),
+        exclusive.bind_exclusive_goal_to_trigger_exclusive_goal(EXCLUSIVE, AGREED),
+    ],
+)
+def test_nothing_else_lapses(goal: Goal) -> None:
+    change = lifecycle.lapse_goal(goal, PERFORMED)
+
+    assert (change.state, change.events) == ((), ())
+
+
+# The leaderboard
+
+
+def test_more_stands_before_less_and_of_equals_the_earlier_first() -> None:
+    places = [place(1_000, after(9)), place(999, after(1)), place(999, after(2)), place(1, NOW)]
+
+    assert places == sorted(places)
