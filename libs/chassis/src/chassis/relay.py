@@ -6,7 +6,7 @@ producer is thrown away and the next run starts at the oldest row again.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,7 @@ from chassis.collection import Collection
 from chassis.faults import fault_point
 from chassis.kafka import discard, open_producer
 from chassis.logs import reason
-from chassis.mongo import PyMongoError, Raw, ReadConcern
+from chassis.mongo import Database, PyMongoError, Raw, ReadConcern
 from chassis.outbox import OUTBOX, OutboxRow
 from chassis.runtime import Runtime
 from chassis.settings import ChassisSettings
@@ -235,3 +235,15 @@ def _look_at(future: "asyncio.Future[Any]") -> None:
     """Nobody waits for this send any more; its failure is no news."""
     if not future.cancelled():
         future.exception()
+
+
+async def list_parked(database: Database) -> list[Mapping[str, Any]]:
+    """The keys whose next event the broker refuses, the oldest first, with its reasons."""
+    parked = database[OUTBOX_PARKED.name].find({}, {"_stamp": 0}).sort("at", 1).limit(1_000)
+    return list(await parked.to_list(None))
+
+
+async def replay(database: Database, key: str | None = None) -> int:
+    """Let the relay try parked keys again, all or those called `key`; returns how many it will."""
+    done = await database[OUTBOX_PARKED.name].delete_many({} if key is None else {"key": key})
+    return done.deleted_count
