@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Form, Query
+from fastapi import Query
 from pydantic import Field
 from pydantic_core import from_json
 
 from chassis.errors import Forbidden
-from chassis.http import Body, CallerDep, Page, TxDep, TxRouter
+from chassis.http import FORM, Body, CallerDep, Page, TxDep, TxRouter
 from chassis.tx import Tx
 from notifier import gateway, store
 from notifier.domain.channels import Channel, channel_of
@@ -45,7 +45,7 @@ class NotificationView:
 
 @router.post("/pusher/auth", refuses=(ChannelForbidden,))
 async def authorize_channel(
-    body: Annotated[Subscription, Form()], caller: CallerDep, tx: TxDep
+    body: Annotated[Subscription, FORM], caller: CallerDep, tx: TxDep
 ) -> Authorization | MemberAuthorization:
     """Let the caller listen to one channel, for as long as the connection lasts (SPEC §6)."""
     channel = channel_of(body.channel_name)

@@ -1,0 +1,208 @@
+"""May I listen, and what did I miss."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from chassis.testing import Solo
+from contracts import (
+    EscrowFailedV1,
+    Event,
+    GoalEndedV1,
+    OrderPaidV1,
+    SessionStartedV1,
+    SessionViewerAuthorizedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
+)
+from notifier.service import SERVICE
+
+SoloOf = Callable[..., Awaitable[Solo]]
+An = Callable[..., Event]
+
+S, V, G = "5" * 24, "7" * 24, "9" * 24
+SOCKET = "123.456"
+KEYS = {"demo-key": "demo-secret", "demo-old": "old-secret"}
+
+
+@pytest.fixture
+async def solo(solo_of: SoloOf) -> Solo:
+    return await solo_of(SERVICE, PUSHER_KEYS=KEYS)
+
+
+async def auth(solo: Solo, user_id: str, channel: str, socket_id: str = SOCKET) -> httpx.Response:
+    """As pusher-js asks."""
+    form = {"socket_id": socket_id, "channel_name": channel}
+    async with solo.client(user_id) as client:
+        return await client.post("/pusher/auth", data=form)
+
+
+def signature(text: str) -> str:
+    """As Pusher's documentation says."""
+    return "demo-key:" + hmac.new(b"demo-secret", text.encode(), hashlib.sha256).hexdigest()
+
+
+# -- POST /pusher/auth -------------------------------------------------------------------------------------------------
+
+
+async def test_a_private_channel_is_signed_with_the_first_key(solo: Solo) -> None:
+    answer = await auth(solo, V, f"private-user@{V}")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"auth": signature(f"{SOCKET}:private-user@{V}")}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_presence_channel_is_signed_with_who_listens(solo: Solo) -> None:
+    answer = (await auth(solo, V, f"presence-stream@{S}")).json()
+
+    assert json.loads(answer["channel_data"]) == {"user_id": V}
+    assert answer["auth"] == signature(f"{SOCKET}:presence-stream@{S}:{answer['channel_data']}")
+
+
+@pytest.mark.parametrize("channel", [f"private-stream@{S}", f"presence-stream@{S}"])
+async def test_anybody_may_listen_to_a_streamer_who_does_not_block_them(solo: Solo, an: An, channel: str) -> None:
+    blocked = an(ViewerBlockedV1, streamer_id=S, viewer_id=V)
+    assert (await auth(solo, V, channel)).status_code == 200
+
+    await solo.hear(blocked)
+
+    assert (await auth(solo, V, channel)).status_code == 403
+    assert (await auth(solo, G, channel)).status_code == 200
+    await solo.hear(blocked, an(ViewerUnblockedV1, streamer_id=S, viewer_id=V))
+    assert (await auth(solo, V, channel)).status_code == 200
+
+
+async def test_a_users_own_channel_is_theirs_alone(solo: Solo) -> None:
+    assert (await auth(solo, S, f"private-user@{V}")).status_code == 403
+
+
+async def test_a_viewers_preview_channel_is_theirs_alone(solo: Solo) -> None:
+    channel = f"presence-stream-viewer@{S}.preview.{V}"
+
+    assert (await auth(solo, V, channel)).status_code == 200
+    assert (await auth(solo, S, channel)).status_code == 403
+
+
+async def test_the_paid_channel_is_for_whom_has_paid_and_only_as_long(solo: Solo, an: An) -> None:
+    channel = f"presence-stream-viewer@{S}.sd.{V}"
+    began: Any = an(SessionStartedV1, streamer_id=S, session_id=G)
+    paid = an(
+        SessionViewerAuthorizedV1, streamer_id=S, session_id=G, viewer_id=V, reason="paid",
+        nbf=solo.now, exp=solo.now + timedelta(seconds=60),
+    )  # fmt: skip
+    await solo.hear(began)
+    assert (await auth(solo, V, channel)).status_code == 403
+
+    await solo.hear(paid)
+
+    assert (await auth(solo, V, channel)).status_code == 200
+    assert (await auth(solo, S, channel)).status_code == 403
+    solo.clock.advance(60)
+    assert (await auth(solo, V, channel)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "",
+        "private-user@me",
+        f"private-user@{V}\n",
+        f"presence-user@{V}",
+        f"#server-to-user-{V}",
+        f"presence-enc-stream-viewer@{S}.sd.{V}",
+        f"private-encrypted-user@{V}",
+        "x" * 10_000,
+    ],
+)
+async def test_any_other_name_is_forbidden(solo: Solo, channel: str) -> None:
+    answer = await auth(solo, V, channel)
+
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "/problems/channel-forbidden"
+
+
+@pytest.mark.parametrize(
+    "socket_id", ["", "1", "1.", "1.2.3", "1.2\n", "a.b", "1.2:private-user@x", "٣.٤", "1" * 30 + ".1"]
+)
+async def test_a_socket_id_that_is_none_is_refused(solo: Solo, socket_id: str) -> None:
+    answer = await auth(solo, V, f"private-user@{V}", socket_id)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "socket_id"
+
+
+async def test_who_is_not_signed_in_may_not_listen(solo: Solo) -> None:
+    async with solo.client() as client:
+        answer = await client.post("/pusher/auth", data={"socket_id": SOCKET, "channel_name": f"private-user@{V}"})
+
+    assert answer.status_code == 401
+
+
+# -- GET /notifications ------------------------------------------------------------------------------------------------
+
+
+async def caught_up(solo: Solo, user_id: str, **query: Any) -> Any:
+    async with solo.client(user_id) as client:
+        answer = await client.get("/notifications", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_client_catches_up_from_the_number_it_saw_last(solo: Solo, an: An) -> None:
+    await solo.hear(*(an(EscrowFailedV1, buyer_id=V, amount_diamonds=i) for i in range(5)))
+
+    page = await caught_up(solo, V, after=3)
+
+    assert [(one["name"], one["seq"], one["data"]["amount_diamonds"]) for one in page["items"]] == [
+        ("escrow.failed", 4, 3), ("escrow.failed", 5, 4),
+    ]  # fmt: skip
+    assert page["next"] is None
+    assert page["items"][0]["data"]["seq"] == 4
+
+
+async def test_pages_follow_each_other_without_a_gap(solo: Solo, an: An) -> None:
+    await solo.hear(*(an(EscrowFailedV1, buyer_id=V) for _ in range(5)))
+
+    seen, after = [], "0"
+    while after is not None:
+        page = await caught_up(solo, V, after=after, limit=2)
+        seen += [one["seq"] for one in page["items"]]
+        after = page["next"]
+
+    assert seen == [1, 2, 3, 4, 5]
+
+
+async def test_what_was_too_long_to_push_is_there_whole(solo: Solo, an: An) -> None:
+    paid: Any = an(OrderPaidV1, user_id=V)
+    await solo.hear(an(EscrowFailedV1, buyer_id=V), paid.model_copy(update={"items": paid.items * 40}))
+    [*_, push] = await solo.effects()
+
+    fetch = json.loads(push.model_dump()["data"])["fetch"]
+    async with solo.client(V) as client:
+        [one] = (await client.get(fetch)).json()["items"]
+
+    assert (one["name"], len(one["data"]["items"])) == ("order.paid", 80)
+
+
+async def test_nobody_sees_what_was_pushed_to_somebody_else(solo: Solo, an: An) -> None:
+    await solo.hear(an(EscrowFailedV1, buyer_id=V), an(GoalEndedV1, streamer_id=S, kind="ShowGoal"))
+
+    assert [one["name"] for one in (await caught_up(solo, S))["items"]] == ["goal.ended"]
+    assert [one["name"] for one in (await caught_up(solo, V))["items"]] == ["escrow.failed"]
+    assert (await caught_up(solo, G))["items"] == []
+
+
+@pytest.mark.parametrize("query", [{"after": "x"}, {"after": -1}, {"after": 2**64}, {"limit": 0}, {"limit": 101}])
+async def test_what_is_no_place_in_the_list_is_refused(solo: Solo, query: dict[str, Any]) -> None:
+    async with solo.client(V) as client:
+        answer = await client.get("/notifications", params=query)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] in query

@@ -1,0 +1,146 @@
+"""What is pushed after each history, on the real MongoDB."""
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chassis.batch import Work, run_each
+from chassis.testing import Solo
+from contracts import (
+    EscrowFailedV1,
+    Event,
+    GoalEndedV1,
+    GoalProgressedV1,
+    GoalRejectedV1,
+    SessionGoalAddedV1,
+    SessionViewerAuthorizedV1,
+)
+from notifier import store
+from notifier.domain.pushes import TABLE, Push, Row
+from notifier.service import SERVICE
+
+SoloOf = Callable[..., Awaitable[Solo]]
+An = Callable[..., Event]
+
+S, V, GOAL, OTHER = "5" * 24, "7" * 24, "9" * 24, "a" * 24
+
+
+@pytest.fixture
+async def solo(solo_of: SoloOf) -> Solo:
+    return await solo_of(SERVICE)
+
+
+async def pushes(solo: Solo, channel: str | None = None) -> list[tuple[str, int]]:
+    """Name and number of what waits to be pushed, in order: on one channel, or each push once."""
+    waiting = [effect for effect in await solo.effects() if isinstance(effect, Push)]
+    chosen = [push for push in waiting if channel in (None, push.channel)]
+    return list(dict.fromkeys((push.name, json.loads(push.data)["seq"]) for push in chosen))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.deed)
+async def test_every_row_of_the_table_is_done(solo: Solo, an: An, row: Row[Any]) -> None:
+    changes = {"kind": "ExclusiveGoal"} if "kind" in row.event.model_fields else {}
+    await solo.hear(an(row.event, **changes))
+
+    assert row.push in {name for name, _ in await pushes(solo)}
+    assert row.deed in {known.handler.__name__ for known in SERVICE.handlers}
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_numbers_rise_in_the_order_of_the_events_on_every_channel(solo: Solo, an: An, apart: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    added = an(SessionGoalAddedV1, streamer_id=S, goal_id=GOAL)
+    await solo.hear(
+        added,
+        an(SessionViewerAuthorizedV1, streamer_id=S, viewer_id=V, reason="paid"),
+        an(GoalProgressedV1, streamer_id=S, goal_id=GOAL),
+        an(EscrowFailedV1, buyer_id=S),
+        an(GoalEndedV1, streamer_id=S, goal_id=GOAL),
+        apart=apart,
+    )
+
+    stage = [("goal.added", 1), ("goal.progress.updated", 4), ("goal.ended", 6)]
+    assert await pushes(solo, f"presence-stream@{S}") == stage
+    assert await pushes(solo, f"private-stream@{S}") == stage
+    assert await pushes(solo, f"private-user@{S}") == sorted([*stage, ("escrow.failed", 5)], key=lambda push: push[1])
+    assert await pushes(solo, f"presence-stream-viewer@{S}.preview.{V}") == [("stream.authorized", 3)]
+
+
+async def test_a_push_to_two_people_is_above_what_either_has_seen(solo: Solo, an: An) -> None:
+    await solo.hear(*(an(EscrowFailedV1, buyer_id=V) for _ in range(5)))
+
+    closed: Any = an(GoalEndedV1, streamer_id=S, kind="ExclusiveGoal")
+    await solo.hear(
+        closed.model_copy(update={"conditions": closed.conditions.model_copy(update={"exclusive_to": V})}),
+        an(EscrowFailedV1, buyer_id=S),
+    )
+
+    assert await pushes(solo, f"private-user@{V}") == [
+        *(("escrow.failed", i) for i in range(1, 6)),
+        ("exclusive.closed", 6),
+    ]
+    assert await pushes(solo, f"private-user@{S}") == [("goal.ended", 1), ("exclusive.closed", 6), ("escrow.failed", 7)]
+
+
+async def test_after_its_end_a_goal_is_neither_added_nor_progressing(solo: Solo, an: An) -> None:
+    late = [an(of, streamer_id=S, goal_id=GOAL) for of in (SessionGoalAddedV1, GoalProgressedV1)]
+    other = an(GoalProgressedV1, streamer_id=S, goal_id=OTHER)
+
+    await solo.hear(an(GoalEndedV1, streamer_id=S, goal_id=GOAL), *late, other)
+    await solo.hear(*late)
+
+    assert await pushes(solo, f"private-stream@{S}") == [("goal.ended", 1), ("goal.progress.updated", 3)]
+
+
+async def test_what_comes_before_the_end_in_the_same_batch_is_pushed(solo: Solo, an: An) -> None:
+    await solo.hear(*(an(of, streamer_id=S, goal_id=GOAL) for of in (SessionGoalAddedV1, GoalEndedV1)))
+
+    assert [name for name, _ in await pushes(solo, f"private-stream@{S}")] == ["goal.added", "goal.ended"]
+
+
+async def test_a_push_carries_the_events_id_and_time(solo: Solo, an: An) -> None:
+    at = solo.now - timedelta(seconds=3)
+    await solo.hear(an(GoalRejectedV1, user_id=V), at=at)
+
+    [push] = [effect for effect in await solo.effects() if isinstance(effect, Push)]
+    data = json.loads(push.data)
+    assert data["at"] == at.timestamp()
+    assert len(data["event_id"]) == 24
+
+
+async def hear_again(solo: Solo, event: Event, event_id: str, age: timedelta) -> None:
+    """Hear an event under an id of its own, as a replay of the topic would."""
+    async with solo.tx() as tx:
+        rows = tuple(row for row in SERVICE.handlers if row.subject is type(event))
+        assert await run_each(tx, [Work(event_id, event, rows, solo.cause(solo.now - age, event_id))]) == [None]
+
+
+async def test_what_is_replayed_after_the_inbox_forgot_it_is_not_pushed_again(solo: Solo, an: An) -> None:
+    ended = an(GoalEndedV1, streamer_id=S, kind="ShowGoal")
+    await hear_again(solo, ended, "e1", timedelta(hours=0))
+    before = await pushes(solo)
+
+    await hear_again(solo, ended, "e1", timedelta(hours=25))
+
+    assert await pushes(solo) == before == [("goal.ended", 1)]
+
+
+async def test_what_was_missed_for_more_than_a_day_is_kept_for_users_and_not_told_to_streams(
+    solo: Solo, an: An
+) -> None:
+    await hear_again(solo, an(GoalEndedV1, streamer_id=S, kind="ShowGoal"), "e1", timedelta(hours=25))
+
+    assert await pushes(solo, f"private-user@{S}") == await pushes(solo) == [("goal.ended", 1)]
+    assert await pushes(solo, f"private-stream@{S}") == []
+
+
+async def test_a_batch_of_refunds_keeps_one_notification_each(solo: Solo, an: An) -> None:
+    buyers = [f"{i:024x}" for i in range(100)]
+
+    await solo.hear(*(an(EscrowFailedV1, buyer_id=buyer) for buyer in buyers for _ in range(3)))
+
+    async with solo.tx() as tx:
+        kept = await tx.find(store.NOTIFICATIONS, {})
+    assert sorted((one.user_id, one.seq) for one in kept) == [(buyer, seq) for buyer in buyers for seq in (1, 2, 3)]
