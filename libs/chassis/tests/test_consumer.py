@@ -1,31 +1,23 @@
-"""The consumer on a real Kafka and MongoDB: once each, in order, whatever happens to the process."""
+"""The consumer on a real Kafka and MongoDB: once each, in order, whatever happens to the workers."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import APIRouter
 
 from chassis import ids
-from chassis.clock import SystemClock
 from chassis.collection import Collection
-from chassis.consumer import Consumer
 from chassis.errors import Conflict
-from chassis.migrate import create_collections
-from chassis.mongo import Database, Mongo, Raw
-from chassis.runtime import Outside, Runtime
+from chassis.mongo import Mongo
 from chassis.service import Service, on
-from chassis.settings import ChassisSettings
-from chassis.topics import create_topics
 from chassis.tx import Tx
-from contracts import Event, Meta, ViewerBlockedV1, ViewerUnblockedV1, to_message
+from chassis.wired import Wired, wired
+from contracts import ViewerBlockedV1, ViewerUnblockedV1
 
 Eventually = Callable[..., Awaitable[None]]
 Doing = Callable[..., AbstractAsyncContextManager[None]]
@@ -47,99 +39,39 @@ class Uncountable(Conflict, slug="uncountable"):
 
 
 @dataclass
-class Handlers:
-    """Count viewers per streamer; refuse some."""
+class Counting:
+    """The handlers under test: count viewers per streamer, refuse some, be slow."""
 
     refused: set[str] = field(default_factory=set)
-    slow_seconds: float = 0.0
+    refuses_all: bool = False
+    seconds: float = 0.0
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def count(self, event: ViewerBlockedV1, tx: Tx) -> None:
+        self.entered.set()
         tally = await tx.get(TALLIES, event.streamer_id) or Tally(event.streamer_id)
         tx.put(TALLIES, replace(tally, heard=(*tally.heard, event.viewer_id)))
-        if self.slow_seconds:
-            await asyncio.sleep(self.slow_seconds)
-        if event.viewer_id in self.refused or "*" in self.refused:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        if self.refuses_all or event.viewer_id in self.refused:
             raise Uncountable
 
-
-@dataclass
-class Rig:
-    """One service under test: its servers, its topics, and what it has counted."""
-
-    service: Service
-    runtime: Runtime
-    settings: ChassisSettings
-    handlers: Handlers
-    producer: AIOKafkaProducer
-
-    @property
-    def database(self) -> Database:
-        return self.runtime.database
-
-    def consumer(self) -> Consumer:
-        return Consumer(self.service, self.runtime, self.settings)
-
-    async def publish(self, *events: Event, ids_: Sequence[str] = (), times: int = 1) -> None:
-        sent = []
-        for event, id_ in zip(events, ids_ or [ids.new_id() for _ in events], strict=True):
-            meta = Meta(
-                id=id_, type=event.TYPE, source="/tests", subject=event.subject, time=datetime.now(UTC),
-                partition_key=event.key, correlation_id="c",
-            )  # fmt: skip
-            message = to_message(event, meta)
-            for _ in range(times):
-                sent.append(await self.send(message.value, message.key, message.headers))
-        await asyncio.gather(*sent)
-
-    async def send(
-        self, value: bytes | None, key: bytes | None, headers: list[tuple[str, bytes]], topic: str = "sessions"
-    ) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = await self.producer.send(
-            self.settings.scoped(topic), value, key=key, headers=headers
-        )
-        return future
-
-    async def heard(self) -> dict[str, list[str]]:
-        rows: list[Raw] = await self.database[TALLIES.name].find().to_list(None)
-        return {row["_id"]: row["heard"] for row in rows}
-
-    async def count(self) -> int:
-        return sum(len(heard) for heard in (await self.heard()).values())
-
-    async def documents(self, name: str) -> list[Raw]:
-        rows: list[Raw] = await self.database[name].find().sort("_id", 1).to_list(None)
-        return rows
+    def service(self) -> Service:
+        rows = (on(ViewerBlockedV1, self.count, needs=lambda event: [TALLIES.ref(event.streamer_id)]),)
+        return Service(name="tests", router=APIRouter(), handlers=rows, collections=(TALLIES,))
 
 
 @pytest.fixture
-async def rig(mongo: Mongo, servers: Any, namespace: str) -> AsyncIterator[Rig]:
-    handlers = Handlers()
-    service = Service(
-        name="tests",
-        router=APIRouter(),
-        handlers=(on(ViewerBlockedV1, handlers.count, needs=lambda event: [TALLIES.ref(event.streamer_id)]),),
-        collections=(TALLIES,),
-    )
-    settings = ChassisSettings(
-        mongo_url=servers.mongo_url,
-        kafka_bootstrap=servers.kafka_bootstrap,
-        namespace=namespace,
-        devstack=True,
-        jwt_keys={"demo": {"alg": "HS256", "key": "k" * 32}},  # type: ignore[dict-item]  # pydantic makes the key
-        kafka_session_timeout_seconds=6,
-    )
-    database = mongo.database(f"{namespace}-tests")
-    await create_collections(database, service)
-    await create_topics(service, settings)
-    http = httpx.AsyncClient()
-    clock = SystemClock()
-    runtime = Runtime("tests", mongo, database, clock, Outside({ChassisSettings: settings}, http, clock))
-    producer = AIOKafkaProducer(bootstrap_servers=servers.kafka_bootstrap)
-    await producer.start()
-    yield Rig(service, runtime, settings, handlers, producer)
-    await producer.stop()
-    await http.aclose()
-    await mongo.client.drop_database(database.name)
+def counting() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+async def rig(mongo: Mongo, servers: Any, namespace: str, counting: Counting) -> AsyncIterator[Wired]:
+    async with wired(
+        counting.service(), mongo, servers.kafka_bootstrap, namespace, kafka_session_timeout_seconds=6
+    ) as rig:
+        yield rig
 
 
 def blocks(streamers: int, each: int) -> list[ViewerBlockedV1]:
@@ -156,17 +88,182 @@ def in_order(events: Iterable[ViewerBlockedV1]) -> dict[str, list[str]]:
     return heard
 
 
-async def test_every_event_is_heard_once_and_those_of_one_key_in_order(
-    rig: Rig, doing: Doing, eventually: Eventually
+async def heard(rig: Wired) -> dict[str, list[str]]:
+    return {row["_id"]: row["heard"] for row in await rig.documents(TALLIES.name)}
+
+
+async def has_heard(rig: Wired, count: int) -> bool:
+    return sum(len(of_one) for of_one in (await heard(rig)).values()) >= count
+
+
+async def is_done(rig: Wired, count: int) -> bool:
+    """Whether the stored positions have come to `count` records."""
+    offsets: list[int] = [row["offset"] for row in await rig.documents("positions")]
+    return sum(offsets) >= count
+
+
+async def test_every_event_takes_effect_once_and_those_of_one_key_in_order(
+    rig: Wired, doing: Doing, eventually: Eventually
 ) -> None:
     events = blocks(streamers=20, each=50)
     await rig.publish(*events)
 
     async with doing(rig.consumer()):
-        await eventually(lambda: _has(rig, 1_000), seconds=20)
+        await eventually(lambda: has_heard(rig, 1_000), seconds=30)
 
-    assert await rig.heard() == in_order(events)
+    assert await heard(rig) == in_order(events)
 
 
-async def _has(rig: Rig, count: int) -> bool:
-    return await rig.count() >= count
+async def test_an_event_delivered_five_times_takes_effect_once(
+    rig: Wired, doing: Doing, eventually: Eventually
+) -> None:
+    events = blocks(streamers=5, each=20)
+    await rig.publish(*events, times=5)
+
+    async with doing(rig.consumer()):
+        await eventually(lambda: is_done(rig, 500), seconds=30)
+        await rig.publish(*events[:1])
+        await eventually(lambda: is_done(rig, 501), seconds=30)
+
+    expected = in_order(events)
+    expected[events[0].streamer_id].append(events[0].viewer_id)  # under a new id it is another event
+    assert await heard(rig) == expected
+
+
+async def test_a_topic_replayed_from_the_beginning_changes_nothing(
+    rig: Wired, doing: Doing, eventually: Eventually
+) -> None:
+    events = blocks(streamers=5, each=20)
+    await rig.publish(*events)
+    async with doing(rig.consumer()):
+        await eventually(lambda: has_heard(rig, 100), seconds=30)
+        await rig.database["positions"].delete_many({})  # while it runs
+        await rig.publish(*blocks(streamers=20, each=1))
+        await eventually(lambda: is_done(rig, 120), seconds=30)
+    await rig.database["positions"].delete_many({})  # and between runs
+    async with doing(rig.consumer()):
+        await eventually(lambda: is_done(rig, 120), seconds=30)
+
+    assert {key: of_one for key, of_one in (await heard(rig)).items() if key in in_order(events)} == in_order(events)
+
+
+async def test_what_nobody_listens_to_is_passed_over(rig: Wired, doing: Doing, eventually: Eventually) -> None:
+    events = blocks(streamers=3, each=3)
+    others = [ViewerUnblockedV1(streamer_id=event.streamer_id, viewer_id=event.viewer_id) for event in events]
+    await rig.publish(*others, *events, *others)
+
+    async with doing(rig.consumer()):
+        await eventually(lambda: is_done(rig, 27), seconds=30)
+
+    assert await heard(rig) == in_order(events)
+    assert await rig.documents("parked") == []
+
+
+async def test_workers_that_come_and_go_share_the_work_without_doing_any_twice(
+    rig: Wired, doing: Doing, eventually: Eventually
+) -> None:
+    events = blocks(streamers=30, each=40)
+    first, second, third = rig.consumer(), rig.consumer(), rig.consumer()
+    async with doing(first):
+        await rig.publish(*events[:400])
+        await eventually(lambda: has_heard(rig, 200), seconds=30)
+        async with doing(second):
+            await eventually(lambda: second.progress().partitions == 6, seconds=30)
+            await eventually(lambda: first.progress().partitions == 6, seconds=30)
+            await rig.publish(*events[400:800])
+            await eventually(lambda: has_heard(rig, 600), seconds=30)
+    async with doing(third):
+        await rig.publish(*events[800:])
+        await eventually(lambda: has_heard(rig, 1_200), seconds=30)
+
+    assert await heard(rig) == in_order(events)
+
+
+async def test_partitions_are_handed_over_between_batches_not_within_one(
+    rig: Wired, counting: Counting, doing: Doing, eventually: Eventually
+) -> None:
+    events = blocks(streamers=12, each=20)
+    counting.seconds = 0.01
+    await rig.publish(*events)
+    second = rig.consumer()
+    async with doing(rig.consumer()):
+        await asyncio.wait_for(counting.entered.wait(), 20)  # a batch is in hand
+        async with doing(second):
+            await eventually(lambda: second.progress().partitions == 6, seconds=30)
+            counting.seconds = 0
+            await eventually(lambda: has_heard(rig, 240), seconds=30)
+
+    assert await heard(rig) == in_order(events)
+    assert [row["deaths"] for row in await rig.documents("positions")] == [0] * 12
+
+
+async def test_offsets_are_told_to_kafka_for_lag_tools(
+    rig: Wired, doing: Doing, eventually: Eventually, servers: Any
+) -> None:
+    await rig.publish(*blocks(streamers=10, each=5))
+    async with doing(rig.consumer()):
+        await eventually(lambda: is_done(rig, 50), seconds=30)
+
+    group = AIOKafkaConsumer(
+        bootstrap_servers=servers.kafka_bootstrap, group_id=rig.settings.scoped("tests"), enable_auto_commit=False
+    )
+    await group.start()
+    topic = rig.settings.scoped("sessions")
+    offsets = [await group.committed(TopicPartition(topic, number)) or 0 for number in range(12)]
+    await group.stop()
+    assert sum(offsets) == 50
+
+
+async def test_progress_tells_how_far_behind_it_is(
+    rig: Wired, counting: Counting, doing: Doing, eventually: Eventually
+) -> None:
+    consumer = rig.consumer()
+    assert consumer.progress().trouble == "not a member of the consumer group"
+    async with doing(consumer):
+        await eventually(lambda: consumer.progress().joined, seconds=30)
+        assert consumer.progress().trouble is None
+        assert consumer.progress().partitions == 12
+        counting.seconds = 1
+        await rig.publish(*blocks(streamers=1, each=8))
+        await eventually(lambda: consumer.progress().lag == 8, seconds=30)
+        counting.seconds = 0
+        await eventually(lambda: consumer.progress().lag == 0, seconds=30)
+
+
+async def test_when_everything_fails_the_consumer_halts_and_keeps_the_messages(
+    rig: Wired, counting: Counting, doing: Doing, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.consumer.HALT_SECONDS", 0.2)
+    events = blocks(streamers=300, each=1)
+    counting.refuses_all = True
+    await rig.publish(*events)
+    consumer = rig.consumer()
+    async with doing(consumer):
+        await eventually(lambda: consumer.progress().halted, seconds=30)
+        trouble = consumer.progress().trouble
+        parked = len(await rig.documents("parked"))
+        await asyncio.sleep(1)  # it tries again meanwhile
+        assert len(await rig.documents("parked")) == parked
+        counting.refuses_all = False
+        await eventually(lambda: has_heard(rig, 300), seconds=30)
+        await eventually(lambda: consumer.progress().halted is None, seconds=10)
+
+    assert trouble is not None
+    assert "viewer.blocked.v1 in a row: Uncountable" in trouble
+    assert parked < 100
+    assert await heard(rig) == in_order(events)
+
+
+async def test_stopping_waits_for_what_is_in_hand(rig: Wired, counting: Counting) -> None:
+    events = blocks(streamers=1, each=4)
+    counting.seconds = 0.3
+    await rig.publish(*events)
+    consumer = rig.consumer()
+    running = asyncio.create_task(consumer.run())
+    await asyncio.wait_for(counting.entered.wait(), 20)
+    consumer.stop()
+    await asyncio.wait_for(running, 8)
+
+    assert await is_done(rig, 4)
+    assert await heard(rig) == in_order(events)
+    assert {row["owner"] for row in await rig.documents("positions")} == {None}

@@ -35,6 +35,7 @@ HAND_SECONDS = 6.0  # for what is in hand when stopping
 REVOKE_SECONDS = 5.0  # for what is in hand when partitions move; others wait for us meanwhile
 CLOSE_SECONDS = 1.0  # for each of the closes: offsets, release, leaving the group
 TICK_SECONDS = 1.0  # how often offsets go to Kafka, at most
+TIDY_SECONDS = 5.0  # how late somebody else's hand on the positions is noticed, when nothing comes
 ENDS_SECONDS = 5.0  # how often the ends of the partitions are asked for: a dead fetcher would not tell
 LOST_SECONDS = 0.5  # before claiming again what another process has claimed: one of the two does not know yet
 HALT_SECONDS = 5.0  # between tries while too much fails
@@ -96,7 +97,7 @@ class Consumer:
         self._in_hand: asyncio.Task[Any] | None = None
         self._stopping = asyncio.Event()
         self._halted: str | None = None
-        self._store_at = 0.0
+        self._tidy_at = 0.0
         self._behind_since: float | None = None
         self._ends: dict[TopicPartition, int] = {}
         self._ends_at = float("-inf")
@@ -152,9 +153,9 @@ class Consumer:
                     await self._keeping_on(self._delivery.deliver(brought))
                 if self._clock.monotonic() >= self._delivery.retry_at:
                     await self._keeping_on(self._delivery.retry())
-                if self._clock.monotonic() >= self._store_at:
-                    self._store_at = self._clock.monotonic() + TICK_SECONDS
-                    await self._keeping_on(self._delivery.store_skipped())
+                if self._clock.monotonic() >= self._tidy_at:
+                    self._tidy_at = self._clock.monotonic() + TIDY_SECONDS
+                    await self._keeping_on(self._delivery.tidy())
             except HaltError as halt:
                 await self._halt(str(halt))
             else:

@@ -151,23 +151,23 @@ class Delivery:
         finally:
             await tx.abort()
 
-    async def store_skipped(self) -> None:
-        """Store the positions of partitions that brought nothing but what nobody here listens to."""
+    async def tidy(self) -> None:
+        """See whether the partitions are still ours and where we left them; store how far we have only skipped."""
         self._known = self.held
-        behind = [one for one in self.held.values() if one.next > one.stored]
+        mine = list(self.held.values())
 
         async def attempt(tx: Tx, part: Sequence[Held]) -> None:
             positions = await self._owned(tx, {one.partition.id for one in part})
             for one in part:
-                position = positions[one.partition.id]
-                tx.put(POSITIONS, replace(position, offset=max(position.offset, one.next)))
+                if one.next > one.stored:
+                    tx.put(POSITIONS, replace(positions[one.partition.id], offset=one.next))
 
         try:
-            await self._all(behind, attempt)
+            await self._all(mine, attempt)
         except LostError as lost:
             self._lose(lost.ids)
         else:
-            for one in behind:
+            for one in mine:
                 one.stored = one.next
 
     # -- messages --------------------------------------------------------------------------------------------------
@@ -484,9 +484,9 @@ class Delivery:
     def _lose(self, ids: Collection[str]) -> None:
         _log.warning("partitions lost", positions=sorted(ids))
         for id_ in ids:
-            self.held.pop(id_, None)
             if held := self._known.pop(id_, None):
                 self.lost.append(held)
+            self.held.pop(id_, None)
 
     def _alive(self) -> None:
         self.alive_at = self._runtime.clock.monotonic()
