@@ -138,7 +138,7 @@ class Leader:
             metrics.LEADER.set(0)
             for duty in duties:
                 duty.stop()
-            await asyncio.wait([keeping, *tasks], timeout=STOP_SECONDS)
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
             await _end(keeping, *tasks)
         _log.info("not leading any more", token=self._lease.token)
 
