@@ -25,6 +25,7 @@ from chassis.parking import (
     PARKED_KEYS,
     WAIT_FIRST_SECONDS,
     CrashedError,
+    NotStoredError,
     Parked,
     ParkedKey,
     fail,
@@ -280,7 +281,7 @@ class Delivery:
             except STORAGE_ERRORS as refusal:
                 if todo[0].fails:
                     raise
-                todo[0] = todo[0].failing(refusal)
+                todo[0] = todo[0].failing(NotStoredError(refusal))
             except LostError as lost:
                 self._lose(lost.ids)
                 todo = [message for message in todo if message.partition.id not in lost.ids]

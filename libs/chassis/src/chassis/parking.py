@@ -39,6 +39,16 @@ class CrashedError(Exception):
         super().__init__(f"crashed the process {times} times")
 
 
+class NotStoredError(Exception):
+    """What the handlers did with this message, MongoDB will never take."""
+
+    def __init__(self, error: Exception) -> None:
+        """Say why, without the document."""
+        details: Any = getattr(error, "details", None) or {}
+        wrong = [write["errmsg"] for write in details.get("writeErrors", ())]
+        super().__init__(wrong[0] if wrong else f"{type(error).__name__}: {error}")
+
+
 HOPELESS = (Undecodable, UnknownType, UnknownVersion, CrashedError)
 """What trying again can never mend."""
 

@@ -42,7 +42,8 @@ class Position:
     def claimed_by(self, owner: str, parked: int) -> Self:
         """This position in the hands of `owner`. Whoever had it before and did not let go has died."""
         died = self.owner not in (None, owner)
-        stuck = died and self.offset == self.claimed
+        at = self.claimed if self.trying is None else self.trying.offset
+        stuck = died and self.offset == at
         deaths = self.deaths + 1 if stuck else int(died)
         return replace(self, owner=owner, claimed=self.offset, deaths=deaths, parked=parked)
 
