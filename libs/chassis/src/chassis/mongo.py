@@ -85,9 +85,8 @@ class Mongo:
 
     async def close(self) -> None:
         """Close every socket."""
-        closing: Any = self.client.close()
-        if closing is not None:
-            await closing
+        close: Any = self.client.close
+        await (asyncio.to_thread(close) if self._motor else close())  # motor's blocks, for long if the server hangs
 
 
 def is_transient(error: BaseException) -> bool:

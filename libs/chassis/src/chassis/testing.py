@@ -37,7 +37,7 @@ from chassis.settings import ChassisSettings
 from chassis.tx import Tx
 from contracts import Event, event_of, meta_of
 
-NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+NIGHT = datetime(2086, 1, 31, 20, 0, tzinfo=UTC)  # ahead of MongoDB's own clock, whose TTL would delete what is past
 KID, KEY = "demo-test", "a-demo-key-of-at-least-thirty-two-bytes"
 DEMO: dict[str, Any] = {
     "mongo_url": "unused",

@@ -20,8 +20,8 @@ DUPLICATES_MAX = 3  # the next run sees the document that was there first; if no
 _in_hand: set[asyncio.Task[object]] = set()
 
 
-async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_seconds: float) -> tuple[A, int]:
-    """Run `attempt` until it returns or refuses; also says how often it ran.
+async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_seconds: float) -> A:
+    """Run `attempt` until it returns or refuses.
 
     Raises:
         NotYet: what it needs was not heard of within `unknown_wait_seconds`.
@@ -29,11 +29,10 @@ async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_sec
     """
     now = asyncio.get_running_loop().time
     began = now()
-    ran = duplicates = 0
+    failures = duplicates = 0
     while True:
-        ran += 1
         try:
-            return await attempt(), ran
+            return await attempt()
         except NotYet:
             if now() - began + LISTEN_SECONDS > unknown_wait_seconds:
                 raise
@@ -46,7 +45,8 @@ async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_sec
                 raise
             if now() - began > RETRY_SECONDS:
                 raise TryAgain from error
-            await back_off(ran)
+            failures += 1
+            await back_off(failures)
 
 
 async def undisturbed(attempt: Coroutine[object, object, A]) -> A:

@@ -55,7 +55,7 @@ class _Request:
     cause: Cause
     caller: Caller | None = None
     key: CommandKey | None = None
-    attempts: int = 1
+    attempts: int = 0
 
 
 class TxRoute(APIRoute):
@@ -135,12 +135,10 @@ class TxRoute(APIRoute):
             once = self._attempt(request, values)
             return once if self._read_only else attempts.undisturbed(once)
 
-        answer, request.attempts = await attempts.until_settled(
-            attempt, unknown_wait_seconds=request.edge.unknown_wait_seconds
-        )
-        return answer
+        return await attempts.until_settled(attempt, unknown_wait_seconds=request.edge.unknown_wait_seconds)
 
     async def _attempt(self, request: _Request, values: Values) -> Answer:
+        request.attempts += 1
         tx = request.edge.runtime.begin(request.cause, read_only=self._read_only)
         try:
             answer = await self._decide(request, values, tx)
