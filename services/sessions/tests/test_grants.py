@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from contracts import Prices, Remaining, SessionViewerAuthorizedV1, SessionViewerRevokedV1
 from sessions.domain.changes import NOTHING
-from sessions.domain.grants import Grant, Holder, Reason, Viewer, folded, give, take_back
+from sessions.domain.grants import Grant, Holder, Reason, folded, give, take_back
 from sessions.domain.session import Session
+from sessions.domain.viewer import Viewer
 
 NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
 SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=NIGHT, preset="sd", prices=Prices())
@@ -91,7 +92,7 @@ def test_taking_back_leaves_what_the_others_give(grants: list[Grant], count: int
     gone = grants[:count]
     holder = Holder(folded(NOBODY_YET, grants), tuple(grants))
 
-    taken = take_back(holder, gone, revoked)
+    taken = take_back(SESSION, holder, gone, revoked)
 
     if not gone:
         assert taken == NOTHING
@@ -118,7 +119,7 @@ def test_a_cause_that_was_taken_back_gives_nothing_again() -> None:
 def test_what_was_taken_back_is_not_taken_again() -> None:
     fallen = replace(grant("a" * 24, 0, 60), stands=False)
 
-    assert take_back(Holder(NOBODY_YET, (fallen,)), [fallen], revoked) == NOTHING
+    assert take_back(SESSION, Holder(NOBODY_YET, (fallen,)), [fallen], revoked) == NOTHING
 
 
 def test_who_is_given_time_is_told_the_whole_of_it() -> None:

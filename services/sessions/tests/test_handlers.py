@@ -37,10 +37,9 @@ from contracts import (
     SessionViewerRevokedV1,
 )
 from sessions import store
-from sessions.domain.exclusive import PAIRS_CLOSED_MAX
-from sessions.domain.grants import Viewer, holder_id
 from sessions.domain.payments import Payment
-from sessions.domain.session import Session
+from sessions.domain.session import CLOSED_MAX, Session
+from sessions.domain.viewer import Viewer, holder_id
 from sessions.service import SERVICE
 
 STEP = 60
@@ -298,13 +297,13 @@ async def test_an_invitation_that_was_not_agreed_to_closes_its_pair_and_nothing_
 
 
 async def test_closed_pairs_are_bounded_the_latest_are_kept(night: Night) -> None:
-    viewers = [ids.new_id() for _ in range(PAIRS_CLOSED_MAX + 3)]
+    viewers = [ids.new_id() for _ in range(CLOSED_MAX + 3)]
     goals = {viewer_id: ids.new_id() for viewer_id in viewers}
     await night.solo.hear(*(night.invited(goals[viewer_id], viewer_id) for viewer_id in viewers))
 
     await night.solo.hear(*(night.answered(goals[viewer_id], "refused", viewer_id) for viewer_id in reversed(viewers)))
 
-    assert set((await night.session()).exclusive_goal_pairs) == set(viewers[:PAIRS_CLOSED_MAX])
+    assert set((await night.session()).exclusive_goal_pairs) == set(viewers[:CLOSED_MAX])
 
 
 # -- the agreement -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from chassis.tx import Tx
 from contracts import Preset, Prices, Source, ViewerBlockedV1, ViewerUnblockedV1
 from contracts.values import ObjectIdStr, Price, Title, Token
 from sessions import store
-from sessions.domain import payments
+from sessions.domain import ending, payments
 from sessions.domain import session as domain
 from sessions.domain.blocks import Block, BlockOfOneself, block_id
 from sessions.domain.payments import Payment
@@ -103,6 +103,16 @@ class ExclusivePairView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowPairView:
+    """A funding and the show that followed."""
+
+    funding_goal: str
+    show_goal: str | None
+    funding_ended: UnixTime | None
+    show_ended: UnixTime | None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     """A session as anyone may see it."""
 
@@ -113,7 +123,7 @@ class SessionView:
     prices: Prices
     statuses: StatusesView
     status: StatusView
-    show_goal_pairs: list[Mapping[str, str]]
+    show_goal_pairs: list[ShowPairView]
     exclusive_goal_pairs: Mapping[str, ExclusivePairView]
     sources: list[Source]
 
@@ -193,7 +203,8 @@ async def end_session(session_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> 
     """Go off air, for good."""
     session = domain.commanded(await tx.get(store.SESSIONS, session_id), caller.user_id)
     head_count = await tx.get(store.HEAD_COUNTS, session.id)
-    store.save(tx, domain.end(session, head_count, tx.now))
+    unjudged = await store.unjudged_private_goals(tx, session.id)
+    store.save(tx, ending.end_session(session, head_count, unjudged, tx.now))
 
 
 @router.post("/sessions/{session_id}/pay", status_code=202, refuses=(domain.SessionNotFound, *PAY_REFUSALS))
@@ -264,7 +275,7 @@ def _view(session: Session) -> SessionView:
         prices=session.prices,
         statuses=StatusesView(session.created, session.ended),
         status=StatusView(list(session.exclusive_to)),
-        show_goal_pairs=[],
+        show_goal_pairs=[ShowPairView(**asdict(pair)) for pair in session.show_goal_pairs],
         exclusive_goal_pairs={
             viewer_id: ExclusivePairView(**asdict(pair)) for viewer_id, pair in session.exclusive_goal_pairs.items()
         },

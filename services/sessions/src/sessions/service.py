@@ -8,14 +8,16 @@ from contracts import (
     GoalExtendedV1,
     GoalExtensionRejectedV1,
     GoalLapsedV1,
+    GoalProgressedV1,
     PaymentFailedV1,
     PaymentReversedV1,
     PaymentSucceededV1,
     PresenceCountedV1,
 )
 from sessions import api, store
+from sessions.domain.private import PrivateJudgementDue, PrivateRightDue
 from sessions.domain.session import SessionMaxReached
-from sessions.handlers import exclusive, payments, session
+from sessions.handlers import exclusive, karaoke, payments, private, session, show
 from sessions.settings import SessionsSettings
 
 SERVICE = Service(
@@ -24,17 +26,31 @@ SERVICE = Service(
     handlers=(
         on(GoalCreatedV1, exclusive.bind_trigger_exclusive_goal_to_session, needs=store.exclusive_of),
         on(GoalCreatedV1, exclusive.bind_exclusive_goals_to_session, needs=store.exclusive_of),
+        on(GoalCreatedV1, show.bind_show_goals_to_session, needs=store.show_of),
+        on(GoalCreatedV1, private.bind_trigger_private_goal_to_session, needs=store.private_of),
+        on(GoalCreatedV1, karaoke.bind_karaoke_goal_to_session, needs=store.karaoke_of),
         on(GoalEndedV1, exclusive.set_embedded_goal_ended, needs=store.exclusive_of),
+        on(GoalEndedV1, show.set_embedded_goal_ended, needs=store.show_of),
+        on(GoalEndedV1, private.set_embedded_goal_ended, needs=store.private_of),
+        on(GoalEndedV1, karaoke.set_embedded_goal_ended, needs=store.karaoke_of),
+        on(GoalProgressedV1, show.give_ticket, needs=store.bought_by),
+        on(GoalProgressedV1, private.contribute),
         on(GoalExtendedV1, exclusive.extend_viewer, needs=store.extension_of),
         on(GoalLapsedV1, exclusive.release_session, needs=store.lapsed_session_of),
         on(EscrowFailedV1, exclusive.take_back_refunded_time, needs=store.refunded_of),
+        on(EscrowFailedV1, show.void_ticket, needs=store.refunded_to),
+        on(EscrowFailedV1, private.void_contribution),
         on(PaymentSucceededV1, payments.give_paid_time, needs=store.payment_of),
         on(PaymentFailedV1, payments.fail_payment, needs=store.payment_of),
         on(PaymentReversedV1, payments.confirm_payment_reversed, needs=store.payment_of),
         on(GoalExtensionRejectedV1, payments.reverse_rejected_extension, needs=store.rejected_payment_of),
-        on(PresenceCountedV1, session.count_heads, needs=store.head_count_of),
+        on(PresenceCountedV1, session.follow_head_count, needs=store.head_count_of),
     ),
-    timers=(when(SessionMaxReached, session.end_session_at_max),),
+    timers=(
+        when(SessionMaxReached, session.end_session_at_max),
+        when(PrivateRightDue, private.give_more_right),
+        when(PrivateJudgementDue, private.judge_private_goal),
+    ),
     collections=store.COLLECTIONS,
     settings=(SessionsSettings,),
 )

@@ -15,3 +15,5 @@ class SessionsSettings(BaseSettings):
     """Bought time is in whole steps; an agreement gives one more."""
     session_max_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 43_200
     """A session ends by itself."""
+    private_judged_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
+    """A completed private goal is judged, after its contributors were given their right."""

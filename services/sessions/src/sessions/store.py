@@ -13,6 +13,7 @@ from contracts import (
     GoalExtendedV1,
     GoalExtensionRejectedV1,
     GoalLapsedV1,
+    GoalProgressedV1,
     PaymentFailedV1,
     PaymentReversedV1,
     PaymentSucceededV1,
@@ -21,9 +22,13 @@ from contracts import (
 from sessions.domain.blocks import Block
 from sessions.domain.changes import Changes
 from sessions.domain.exclusive import INVITATION_ESCROW, Exclusive, Invitation
-from sessions.domain.grants import Grant, Holder, Viewer, holder_id
+from sessions.domain.grants import Grant, Holder
+from sessions.domain.karaoke import KaraokeGoal
 from sessions.domain.payments import Payment, PaymentNotFound
+from sessions.domain.private import SLICE_MAX, Contribution, Contributor, PrivateGoal, contributor_id
 from sessions.domain.session import HeadCount, Session, SessionNotFound
+from sessions.domain.show import SHOW_ESCROW, ShowGoal, Ticket
+from sessions.domain.viewer import Viewer, holder_id
 
 SESSIONS = Collection("sessions", Session, indexes=(Index({"streamer_id": 1}, unique=True, where={"active": True}),))
 HEAD_COUNTS = Collection("head_counts", HeadCount, indexes=(Index({"active": 1, "rank": 1, "_id": 1}),))
@@ -36,10 +41,21 @@ GRANTS = Collection(
     indexes=(Index({"session_id": 1, "viewer_id": 1}), Index({"session_id": 1, "reason": 1, "nbf": 1})),
 )
 PAYMENTS = Collection("payments", Payment)
+SHOW_GOALS = Collection("show_goals", ShowGoal)
+TICKETS = Collection("tickets", Ticket)
+PRIVATE_GOALS = Collection("private_goals", PrivateGoal, indexes=(Index({"session_id": 1, "state": 1}),))
+CONTRIBUTORS = Collection("contributors", Contributor, indexes=(Index({"goal_id": 1, "_id": 1}),))
+CONTRIBUTIONS = Collection("contributions", Contribution)
+KARAOKE_GOALS = Collection("karaoke_goals", KaraokeGoal)
 BLOCKS = Collection("blocks", Block)
 
 COLLECTIONS: tuple[Collection[Any], ...] = (
-    SESSIONS, HEAD_COUNTS, INVITATIONS, EXCLUSIVES, VIEWERS, GRANTS, PAYMENTS, BLOCKS,
+    SESSIONS, HEAD_COUNTS, BLOCKS,
+    VIEWERS, GRANTS, PAYMENTS,
+    INVITATIONS, EXCLUSIVES,
+    SHOW_GOALS, TICKETS,
+    PRIVATE_GOALS, CONTRIBUTORS, CONTRIBUTIONS,
+    KARAOKE_GOALS,
 )  # fmt: skip
 _COLLECTION_OF = {collection.document: collection for collection in COLLECTIONS}
 
@@ -94,9 +110,8 @@ async def exclusive(tx: Tx, event: GoalCreatedV1 | GoalEndedV1) -> tuple[Exclusi
 
 async def holder(tx: Tx, session_id: str, viewer_id: str) -> Holder:
     """A viewer of a session with all grants. Whoever changes one of them saves the viewer, so two never pass unseen."""
-    id_ = holder_id(session_id, viewer_id)
-    viewer = await tx.get(VIEWERS, id_) or Viewer(id_, session_id, viewer_id)
-    return Holder(viewer, tuple(await tx.find(GRANTS, {"session_id": session_id, "viewer_id": viewer_id})))
+    grants = await tx.find(GRANTS, {"session_id": session_id, "viewer_id": viewer_id})
+    return Holder(await viewer(tx, session_id, viewer_id), tuple(grants))
 
 
 async def payment(tx: Tx, payment_id: str) -> Payment:
@@ -118,6 +133,48 @@ async def overtaken_payments(tx: Tx, session_id: str, viewer_id: str, agreed: da
     )
     payments = await tx.get_many(PAYMENTS, [grant.id for grant in grants if grant.viewer_id != viewer_id])
     return list(payments.values())
+
+
+async def viewer(tx: Tx, session_id: str, viewer_id: str) -> Viewer:
+    """What a viewer has in a session, so far perhaps nothing."""
+    id_ = holder_id(session_id, viewer_id)
+    return await tx.get(VIEWERS, id_) or Viewer(id_, session_id, viewer_id)
+
+
+async def show_goal(tx: Tx, event: GoalCreatedV1 | GoalEndedV1) -> ShowGoal:
+    """What is known of a funding or a show, so far perhaps nothing.
+
+    Raises:
+        ValueError: it is of no funding, which no show is.
+    """
+    funding_goal_id = event.goal_id if event.kind == "ShowFundingGoal" else event.context.funding_goal_id
+    if funding_goal_id is None:
+        raise ValueError(f"the show {event.goal_id} names no funding")
+    return await tx.get(SHOW_GOALS, event.goal_id) or ShowGoal(event.goal_id, event.session_id, funding_goal_id)
+
+
+async def private_goal(tx: Tx, goal_id: str, session_id: str) -> PrivateGoal:
+    """What is known of a private goal, so far perhaps nothing."""
+    return await tx.get(PRIVATE_GOALS, goal_id) or PrivateGoal(goal_id, session_id)
+
+
+async def contributor(tx: Tx, goal_id: str, session_id: str, viewer_id: str) -> Contributor:
+    """A viewer's part in a private goal, so far perhaps none."""
+    id_ = contributor_id(goal_id, viewer_id)
+    return await tx.get(CONTRIBUTORS, id_) or Contributor(id_, goal_id, session_id, viewer_id)
+
+
+async def contributors_after(tx: Tx, goal: PrivateGoal, after: str) -> list[tuple[Contributor, Viewer]]:
+    """The next slice of a private goal's contributors, as they are viewers."""
+    where = {"goal_id": goal.id, "_id": {"$gt": after}}
+    found = await tx.find(CONTRIBUTORS, where, sort={"_id": 1}, limit=SLICE_MAX)
+    await tx.prefetch(VIEWERS.ref(holder_id(one.session_id, one.viewer_id)) for one in found)
+    return [(one, await viewer(tx, one.session_id, one.viewer_id)) for one in found]
+
+
+async def unjudged_private_goals(tx: Tx, session_id: str) -> list[PrivateGoal]:
+    """Completed private goals of a session of which is not said yet whether they were kept."""
+    return await tx.find(PRIVATE_GOALS, {"session_id": session_id, "state": {"$in": ["giving", "judging"]}})
 
 
 # -- what handlers need, so that a batch loads it with one query per collection --------------------------------
@@ -152,8 +209,9 @@ def lapsed_session_of(event: GoalLapsedV1) -> Iterator[Ref]:
 
 
 def refunded_of(event: EscrowFailedV1) -> Iterator[Ref]:
-    """A refund: the invitation and the viewer it concerns."""
+    """The refund of an invitation: that, its session and its viewer."""
     if event.escrow_id.startswith(INVITATION_ESCROW):
+        yield SESSIONS.ref(event.session_id)
         yield INVITATIONS.ref(event.goal_id)
         yield VIEWERS.ref(holder_id(event.session_id, event.buyer_id))
 
@@ -167,8 +225,52 @@ def payment_of(event: PaymentSucceededV1 | PaymentFailedV1 | PaymentReversedV1) 
 
 
 def rejected_payment_of(event: GoalExtensionRejectedV1) -> Iterator[Ref]:
-    """A rejected extension: the payment that it would have been for."""
+    """A rejected extension: its session, and the payment that it would have been for."""
+    yield SESSIONS.ref(event.session_id)
     yield PAYMENTS.ref(event.payment_id)
+
+
+def show_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
+    """An event of a show: its session and the goal. Of any other goal: nothing."""
+    if event.kind in ("ShowFundingGoal", "ShowGoal"):
+        yield SESSIONS.ref(event.session_id)
+        yield SHOW_GOALS.ref(event.goal_id)
+
+
+def private_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
+    """An event of a private goal: its session and the goal. Of any other goal: nothing."""
+    if event.kind == "TriggerPrivateGoal":
+        yield SESSIONS.ref(event.session_id)
+        yield PRIVATE_GOALS.ref(event.goal_id)
+
+
+def karaoke_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
+    """An event of a karaoke goal: its session and the goal. Of any other goal: nothing."""
+    if event.kind == "KaraokeGoal":
+        yield SESSIONS.ref(event.session_id)
+        yield KARAOKE_GOALS.ref(event.goal_id)
+
+
+def bought_by(event: GoalProgressedV1) -> Iterator[Ref]:
+    """A purchase that counts: the tickets or the contribution that it is, its session and its buyer."""
+    yield from _purchase(event, event.user_id)
+
+
+def refunded_to(event: EscrowFailedV1) -> Iterator[Ref]:
+    """A purchase that was refunded: the same."""
+    yield from _purchase(event, event.buyer_id)
+
+
+def _purchase(event: GoalProgressedV1 | EscrowFailedV1, viewer_id: str) -> Iterator[Ref]:
+    if event.escrow_id.startswith(INVITATION_ESCROW):
+        return
+    yield SESSIONS.ref(event.session_id)
+    yield VIEWERS.ref(holder_id(event.session_id, viewer_id))
+    if event.escrow_id.startswith(SHOW_ESCROW):
+        yield TICKETS.ref(event.earning_id)
+    else:
+        yield CONTRIBUTIONS.ref(event.earning_id)
+        yield CONTRIBUTORS.ref(contributor_id(event.goal_id, viewer_id))
 
 
 def head_count_of(event: PresenceCountedV1) -> Iterator[Ref]:

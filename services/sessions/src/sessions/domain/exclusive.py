@@ -15,18 +15,15 @@ from contracts import (
     GoalCreatedV1,
     GoalEndedV1,
     GoalExtendedV1,
-    SessionGoalAddedV1,
     SessionGoalClosedV1,
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
 )
 from sessions.domain.changes import NOTHING, Changes, changed, joined
 from sessions.domain.grants import Grant, Holder, give, take_back
-from sessions.domain.session import ExclusivePair, Session, updated
+from sessions.domain.session import ExclusivePair, Session, added, confirmed, latest, updated
 
 INVITATION_ESCROW = "trigger_exclusive:"  # what the escrow ids of invitations begin with (SPEC §5)
-PAIRS_OPEN_MAX = 200  # as many invitations as goals lets be open at once
-PAIRS_CLOSED_MAX = 50  # for clients that look back; goals has all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def bind_trigger_exclusive_goal_to_session(session: Session, invitation: Invitat
     if invitation.bound or invitation.ended_at is not None:
         return NOTHING
     bound = _with_pair(session, invitation.viewer_id, ExclusivePair(invitation.id))
-    return changed(bound, replace(invitation, bound=True), events=_added(session, event))
+    return changed(bound, replace(invitation, bound=True), events=added(session, event))
 
 
 def bind_exclusive_goals_to_session(
@@ -71,7 +68,7 @@ def bind_exclusive_goals_to_session(
     if pair is None or pair.trigger_exclusive_goal != invitation.id or exclusive.nbf or exclusive.ended_at:
         return NOTHING
     bound = _with_pair(session, invitation.viewer_id, replace(pair, exclusive_goal=exclusive.id))
-    return changed(bound, replace(exclusive, nbf=event.nbf), events=_added(session, event))
+    return changed(bound, replace(exclusive, nbf=event.nbf), events=added(session, event))
 
 
 def turns_exclusive(session: Session, invitation: Invitation, event: GoalEndedV1) -> bool:
@@ -179,7 +176,6 @@ def end_exclusive(
     if pair is not None and found:
         opened = _with_pair(opened, invitation.viewer_id, replace(pair, exclusive_goal_ended=event.ended_at))
     until = session.on_until(event.ended_at)
-    opened = replace(opened, confirmed_until=max(until, session.confirmed_until or until))
     closed = SessionGoalClosedV1(
         session_id=session.id,
         streamer_id=session.streamer_id,
@@ -190,7 +186,7 @@ def end_exclusive(
         trigger_exclusive_goal_id=invitation.id,
     )
     authorized = [_exclusive_ended(session, exclusive, invitation)] if found and session.active else []
-    return joined(updated(session, opened), changed(over, events=[*authorized, closed]))
+    return joined(updated(session, confirmed(opened, until)), changed(over, events=[*authorized, closed]))
 
 
 def release(session: Session, trigger_exclusive_goal_id: str) -> Session:
@@ -200,7 +196,7 @@ def release(session: Session, trigger_exclusive_goal_id: str) -> Session:
     return replace(session, exclusive_to=(), exclusive_for=None)
 
 
-def take_back_refunded_time(invitation: Invitation, holder: Holder, event: EscrowFailedV1) -> Changes:
+def take_back_refunded_time(session: Session, invitation: Invitation, holder: Holder, event: EscrowFailedV1) -> Changes:
     """Take back the time that the refunded invitation gave, and that of its exclusive's extensions."""
     if invitation.refunded:
         return NOTHING
@@ -208,7 +204,7 @@ def take_back_refunded_time(invitation: Invitation, holder: Holder, event: Escro
     revoked = partial(
         SessionViewerRevokedV1,
         session_id=invitation.session_id,
-        streamer_id=event.streamer_id,
+        streamer_id=session.streamer_id,
         viewer_id=invitation.viewer_id,
         goal_id=invitation.id,
         escrow_id=event.escrow_id,
@@ -217,7 +213,7 @@ def take_back_refunded_time(invitation: Invitation, holder: Holder, event: Escro
     )
     return joined(
         changed(replace(invitation, refunded=True)),
-        take_back(holder, gone, lambda remaining: revoked(remaining=remaining)),
+        take_back(session, holder, gone, lambda remaining: revoked(remaining=remaining)),
     )
 
 
@@ -243,19 +239,6 @@ def _exclusive_ended(session: Session, exclusive: Exclusive, invitation: Invitat
     )
 
 
-def _added(session: Session, event: GoalCreatedV1) -> Iterable[SessionGoalAddedV1]:
-    """That watching clients may be told; nobody watches an ended session."""
-    if session.active:
-        yield SessionGoalAddedV1(
-            session_id=session.id,
-            streamer_id=session.streamer_id,
-            goal_id=event.goal_id,
-            kind=event.kind,
-            conditions=event.conditions,
-            context=event.context,
-        )
-
-
 def _ended(invitation: Invitation, event: GoalEndedV1) -> Invitation:
     return replace(invitation, ended_at=event.ended_at, prepaid_duration=event.metadata.prepaid_duration or 0)
 
@@ -272,13 +255,10 @@ def _pair_of(session: Session, invitation: Invitation) -> ExclusivePair | None:
 
 
 def _with_pair(session: Session, viewer_id: str, pair: ExclusivePair) -> Session:
-    """`session` with this pair as its latest, and without the oldest: no document or answer grows without end."""
+    """`session` with this pair as its latest."""
     pairs = {**_without(session.exclusive_goal_pairs, [viewer_id]), viewer_id: pair}
-    opened = [viewer_id for viewer_id, pair in pairs.items() if _is_open(session, pair)]
-    closed = [viewer_id for viewer_id, pair in pairs.items() if not _is_open(session, pair)]
-    return replace(
-        session, exclusive_goal_pairs=_without(pairs, [*closed[:-PAIRS_CLOSED_MAX], *opened[:-PAIRS_OPEN_MAX]])
-    )
+    kept = latest(tuple(pairs.items()), lambda item: _is_open(session, item[1]))
+    return replace(session, exclusive_goal_pairs=dict(kept))
 
 
 def _is_open(session: Session, pair: ExclusivePair) -> bool:

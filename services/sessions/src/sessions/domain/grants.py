@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Literal
 
-from chassis.decision import derived_id
 from contracts import Remaining, SessionViewerAuthorizedV1, SessionViewerRevokedV1
 from sessions.domain.changes import NOTHING, Changes, changed
 from sessions.domain.session import Session
+from sessions.domain.viewer import Viewer
 
 Reason = Literal["agreed", "extended", "paid"]
 
@@ -39,33 +39,11 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Viewer:
-    """What a viewer of a session has: the fold of the grants that stand."""
-
-    id: str
-    session_id: str
-    viewer_id: str
-    nbf: datetime | None = None
-    duration: int = 0
-    exp: datetime | None = None
-
-    @property
-    def remaining(self) -> Remaining:
-        """All that is left when something was taken back."""
-        return Remaining(nbf=self.nbf, exp=self.exp, ticket=False, private=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Holder:
     """A viewer of a session with all grants, as loaded together."""
 
     viewer: Viewer
     grants: tuple[Grant, ...]
-
-
-def holder_id(session_id: str, viewer_id: str) -> str:
-    """The id of a viewer of a session."""
-    return derived_id("viewer", session_id, viewer_id)
 
 
 def update_session_viewer_permissions(viewer: Viewer, grant: Grant) -> Viewer:
@@ -110,10 +88,12 @@ def give(session: Session, holder: Holder, grant: Grant) -> Changes:
     return changed(session, viewer, grant, events=[authorized])
 
 
-def take_back(holder: Holder, gone: Iterable[Grant], revoked: Callable[[Remaining], SessionViewerRevokedV1]) -> Changes:
+def take_back(
+    session: Session, holder: Holder, gone: Iterable[Grant], revoked: Callable[[Remaining], SessionViewerRevokedV1]
+) -> Changes:
     """Take the grants `gone` back and say what remains, as `revoked` tells it; nothing if none of them stands."""
     fallen = {grant.id: replace(grant, stands=False) for grant in gone if grant.stands}
     if not fallen:
         return NOTHING
     viewer = folded(holder.viewer, (fallen.get(grant.id, grant) for grant in holder.grants))
-    return changed(viewer, *fallen.values(), events=[revoked(viewer.remaining)])
+    return changed(viewer, *fallen.values(), events=[revoked(viewer.remaining(session))])

@@ -152,7 +152,7 @@ def settle(payment: Payment, session: Session, holder: Holder, now: datetime) ->
         stands=reason is None,
     )
     given = joined(changed(succeeded), give(session, holder, grant))
-    return given if reason is None else joined(given, reverse(succeeded, holder, reason))
+    return given if reason is None else joined(given, reverse(succeeded, session, holder, reason))
 
 
 def fail(payment: Payment, reason: str | None) -> Changes:
@@ -162,7 +162,7 @@ def fail(payment: Payment, reason: str | None) -> Changes:
     return changed(replace(payment, status="failed", reason=reason))
 
 
-def reverse(payment: Payment, holder: Holder, reason: ReversalReason) -> Changes:
+def reverse(payment: Payment, session: Session, holder: Holder, reason: ReversalReason) -> Changes:
     """Take back what the payment gave, and have escrow pay it back; once, also on an ended session."""
     if payment.reversal is not None or payment.status == "failed":
         return changed(payment)
@@ -177,19 +177,19 @@ def reverse(payment: Payment, holder: Holder, reason: ReversalReason) -> Changes
     revocation: RevocationReason = "extension_rejected" if reason == "extension_rejected" else "reversed"
     return joined(
         changed(replace(payment, reversal=reason)),
-        _take_back(payment, holder, revocation),
+        _take_back(payment, session, holder, revocation),
         changed(events=[reversed_]),
     )
 
 
-def confirm_reversed(payment: Payment, holder: Holder) -> Changes:
+def confirm_reversed(payment: Payment, session: Session, holder: Holder) -> Changes:
     """Remember that escrow has paid it back."""
     if payment.status == "reversed":
         return NOTHING
-    return joined(changed(replace(payment, status="reversed")), _take_back(payment, holder, "reversed"))
+    return joined(changed(replace(payment, status="reversed")), _take_back(payment, session, holder, "reversed"))
 
 
-def _take_back(payment: Payment, holder: Holder, reason: RevocationReason) -> Changes:
+def _take_back(payment: Payment, session: Session, holder: Holder, reason: RevocationReason) -> Changes:
     revoked = partial(
         SessionViewerRevokedV1,
         session_id=payment.session_id,
@@ -200,7 +200,7 @@ def _take_back(payment: Payment, holder: Holder, reason: RevocationReason) -> Ch
         reason=reason,
     )
     gone = [grant for grant in holder.grants if grant.id == payment.id]
-    return take_back(holder, gone, lambda remaining: revoked(remaining=remaining))
+    return take_back(session, holder, gone, lambda remaining: revoked(remaining=remaining))
 
 
 def _exclusive_of(session: Session, payer_id: str) -> str | None:

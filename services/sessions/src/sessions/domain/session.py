@@ -1,17 +1,31 @@
 """A session: one broadcast of one streamer, from its start to its end (SPEC §4)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from chassis.decision import At, Cancel, Timer, derived_id
+from chassis.decision import At, Timer, derived_id
 from chassis.errors import Conflict, Forbidden, NotFound
-from contracts import Preset, Prices, SessionEndedV1, SessionStartedV1, SessionUpdatedV1, Source, Statuses
+from contracts import (
+    GoalCreatedV1,
+    Preset,
+    Prices,
+    SessionEndedV1,
+    SessionGoalAddedV1,
+    SessionStartedV1,
+    SessionUpdatedV1,
+    Source,
+    Statuses,
+)
 from sessions.domain.changes import NOTHING, Changes, changed
 
 SOURCES_MAX = 50  # cameras of one room; more is a mistake, and every event of the session carries them all
 
+OPEN_MAX = 200  # of each list of goals in a session: as many invitations as goals lets be open at once
+CLOSED_MAX = 50  # for clients that look back; goals has all of them
+
+T = TypeVar("T")
 E = TypeVar("E", SessionStartedV1, SessionUpdatedV1, SessionEndedV1)
 
 
@@ -24,6 +38,24 @@ class ExclusivePair:
     trigger_exclusive_goal_ended: datetime | None = None
     exclusive_goal: str | None = None
     exclusive_goal_ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPair:
+    """A funding and the show that followed. Times say when; None: it has not happened."""
+
+    funding_goal: str
+    show_goal: str | None = None
+    funding_ended: datetime | None = None
+    show_ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedGoal:
+    """A private or karaoke goal."""
+
+    goal: str
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +76,10 @@ class Session:
     exclusive_for: str | None = None
     """The invitation by which it is exclusive."""
     exclusive_goal_pairs: Mapping[str, ExclusivePair] = field(default_factory=dict)
-    """By viewer, in the order of their invitations."""
+    """By viewer, in the order of their last change."""
+    show_goal_pairs: tuple[ShowPair, ...] = ()
+    trigger_private_goals: tuple[EmbeddedGoal, ...] = ()
+    karaoke_goals: tuple[EmbeddedGoal, ...] = ()
     confirmed_until: datetime | None = None
     """Until when sessions has said that it was on air: it never ends before."""
 
@@ -66,6 +101,11 @@ class Session:
         """The pair by which it is exclusive."""
         pairs = (self.exclusive_goal_pairs.get(viewer_id) for viewer_id in self.exclusive_to)
         return next((pair for pair in pairs if pair and pair.trigger_exclusive_goal == self.exclusive_for), None)
+
+    def admits(self, funding_goal_id: str | None) -> bool:
+        """Whether a ticket of this funding lets its holder watch: of the last show only, until that has ended."""
+        last = self.show_goal_pairs[-1] if self.show_goal_pairs else None
+        return last is not None and last.funding_goal == funding_goal_id and last.show_ended is None
 
     def on_until(self, moment: datetime) -> datetime:
         """`moment`, or the session's end if that came first."""
@@ -122,7 +162,7 @@ def start(session: Session, running: Session | None, max_seconds: int) -> Change
         session,
         HeadCount(session.id),
         events=[session.tells(SessionStartedV1)],
-        timers=[At(SessionMaxReached(session_id=session.id), _timer_id(session), due, key=session.id)],
+        timers=[At(SessionMaxReached(session_id=session.id), max_timer_id(session.id), due, key=session.id)],
     )
 
 
@@ -165,25 +205,50 @@ def put_source(session: Session, source: Source) -> Changes:
     return updated(session, replace(session, sources=(*others, source)))
 
 
-def end(session: Session, head_count: HeadCount | None, at: datetime) -> Changes:
-    """End the session, never before what sessions has confirmed to have been on air. Ending again changes nothing."""
-    if not session.active:
-        return NOTHING
-    ended = replace(
-        session,
-        active=False,
-        ended=max(at, session.confirmed_until or at),
-        exclusive_to=(),
-        exclusive_for=None,
-    )
-    unlisted = () if head_count is None else (replace(head_count, active=False),)
-    return changed(ended, *unlisted, events=[ended.tells(SessionEndedV1)], timers=[Cancel(_timer_id(session))])
-
-
 def updated(before: Session, after: Session) -> Changes:
     """Save `after`, and tell it if what events say of it has changed."""
     now, then = after.tells(SessionUpdatedV1), before.tells(SessionUpdatedV1)
     return changed(after, events=[now] if now != then else [])
+
+
+def confirmed(session: Session, until: datetime) -> Session:
+    """`session`, of which has been said that it was on air until then."""
+    return replace(session, confirmed_until=max(until, session.confirmed_until or until))
+
+
+def added(session: Session, event: GoalCreatedV1) -> Iterable[SessionGoalAddedV1]:
+    """That watching clients may be told of a goal; nobody watches an ended session."""
+    if session.active:
+        yield SessionGoalAddedV1(
+            session_id=session.id,
+            streamer_id=session.streamer_id,
+            goal_id=event.goal_id,
+            kind=event.kind,
+            conditions=event.conditions,
+            context=event.context,
+        )
+
+
+def latest(items: Sequence[T], is_open: Callable[[T], bool]) -> tuple[T, ...]:
+    """The latest of `items`, 200 open and 50 closed ones at most: no document or answer grows without end."""
+    room = {True: OPEN_MAX, False: CLOSED_MAX}
+    kept: list[T] = []
+    for item in reversed(items):
+        room[is_open(item)] -= 1
+        if room[is_open(item)] >= 0:
+            kept.append(item)
+    return tuple(reversed(kept))
+
+
+def embedded(goals: tuple[EmbeddedGoal, ...], goal: EmbeddedGoal) -> tuple[EmbeddedGoal, ...]:
+    """`goals` with one more."""
+    return latest((*goals, goal), lambda one: one.ended is None)
+
+
+def embedded_ended(goals: tuple[EmbeddedGoal, ...], goal_id: str, ended: datetime) -> tuple[EmbeddedGoal, ...]:
+    """`goals` with one of them ended."""
+    ended_goals = tuple(replace(one, ended=ended) if one.goal == goal_id else one for one in goals)
+    return latest(ended_goals, lambda one: one.ended is None)
 
 
 def count_heads(head_count: HeadCount, preset: Preset, viewers: int) -> Changes:
@@ -192,5 +257,6 @@ def count_heads(head_count: HeadCount, preset: Preset, viewers: int) -> Changes:
     return changed(replace(head_count, viewers_by_preset=by_preset, rank=-sum(by_preset.values())))
 
 
-def _timer_id(session: Session) -> str:
-    return derived_id(SessionMaxReached.NAME, session.id)
+def max_timer_id(session_id: str) -> str:
+    """The id of the timer that ends a session by itself."""
+    return derived_id(SessionMaxReached.NAME, session_id)

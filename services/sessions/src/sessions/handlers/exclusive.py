@@ -1,12 +1,11 @@
 """The 1-on-1: from the invitation that goals tells of to the end of its exclusive, and the refund that undoes it."""
 
-from datetime import datetime
-
 from chassis.tx import Tx
 from contracts import EscrowFailedV1, GoalCreatedV1, GoalEndedV1, GoalExtendedV1, GoalLapsedV1
 from sessions import store
 from sessions.domain import exclusive as domain
 from sessions.domain import payments
+from sessions.domain.private import break_promise
 from sessions.domain.session import updated
 from sessions.settings import SessionsSettings
 
@@ -69,9 +68,10 @@ async def take_back_refunded_time(event: EscrowFailedV1, tx: Tx) -> None:
     """The money of an invitation went back to its viewer, so the time goes too, whichever is read first."""
     if not event.escrow_id.startswith(domain.INVITATION_ESCROW):
         return
+    session = await store.session(tx, event.session_id)
     invitation = await store.invitation(tx, event.goal_id, event.session_id, event.buyer_id)
-    holder = await store.holder(tx, event.session_id, invitation.viewer_id)
-    store.save(tx, domain.take_back_refunded_time(invitation, holder, event))
+    holder = await store.holder(tx, session.id, invitation.viewer_id)
+    store.save(tx, domain.take_back_refunded_time(session, invitation, holder, event))
 
 
 async def _end_invitation(event: GoalEndedV1, tx: Tx) -> None:
@@ -83,7 +83,9 @@ async def _end_invitation(event: GoalEndedV1, tx: Tx) -> None:
     holder = await store.holder(tx, session.id, invitation.viewer_id)
     step_seconds = tx.settings(SessionsSettings).step_seconds
     store.save(tx, domain.agree(session, invitation, holder, event, tx.now, step_seconds))
-    await _reverse_overtaken_payments(session.id, invitation.viewer_id, event.metadata.agreed or event.ended_at, tx)
+    await _overtake_payments(event, invitation.viewer_id, tx)
+    for goal in await store.unjudged_private_goals(tx, session.id):
+        store.save(tx, break_promise(goal, tx.now))
 
 
 async def _end_exclusive(event: GoalEndedV1, tx: Tx) -> None:
@@ -93,8 +95,10 @@ async def _end_exclusive(event: GoalEndedV1, tx: Tx) -> None:
     store.save(tx, domain.end_exclusive(session, exclusive, invitation, event, step_seconds))
 
 
-async def _reverse_overtaken_payments(session_id: str, viewer_id: str, agreed: datetime, tx: Tx) -> None:
+async def _overtake_payments(event: GoalEndedV1, viewer_id: str, tx: Tx) -> None:
     """Payments of others that were read before the agreement they came after: as if they had been read after it."""
-    for payment in await store.overtaken_payments(tx, session_id, viewer_id, agreed):
-        holder = await store.holder(tx, session_id, payment.payer_id)
-        store.save(tx, payments.reverse(payment, holder, "exclusive_to_another"))
+    session = await store.session(tx, event.session_id)
+    agreed = event.metadata.agreed or event.ended_at
+    for payment in await store.overtaken_payments(tx, session.id, viewer_id, agreed):
+        holder = await store.holder(tx, session.id, payment.payer_id)
+        store.save(tx, payments.reverse(payment, session, holder, "exclusive_to_another"))

@@ -27,12 +27,14 @@ async def confirm_payment_reversed(event: PaymentReversedV1, tx: Tx) -> None:
     """The money is back."""
     if event.purpose == "minutes":
         payment = await store.payment(tx, event.payment_id)
-        holder = await store.holder(tx, payment.session_id, payment.payer_id)
-        store.save(tx, domain.confirm_reversed(payment, holder))
+        session = await store.session(tx, payment.session_id)
+        holder = await store.holder(tx, session.id, payment.payer_id)
+        store.save(tx, domain.confirm_reversed(payment, session, holder))
 
 
 async def reverse_rejected_extension(event: GoalExtensionRejectedV1, tx: Tx) -> None:
     """A payment for more of an exclusive came too late: its time is taken back, its money returned."""
     payment = await store.payment(tx, event.payment_id)
-    holder = await store.holder(tx, payment.session_id, payment.payer_id)
-    store.save(tx, domain.reverse(payment, holder, "extension_rejected"))
+    session = await store.session(tx, payment.session_id)
+    holder = await store.holder(tx, session.id, payment.payer_id)
+    store.save(tx, domain.reverse(payment, session, holder, "extension_rejected"))
