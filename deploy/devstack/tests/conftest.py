@@ -42,11 +42,11 @@ def devstack(plain_environ: Mapping[str, str]) -> Devstack:
     return call
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(
     tmp_path_factory: pytest.TempPathFactory, devstack: Devstack, plain_environ: Mapping[str, str]
 ) -> Iterator[Stack]:
-    """The servers and the gateway, started by the command line and shared by the tests of a module."""
+    """The servers and the gateway, started by the command line and shared by all tests that leave it whole."""
     data = tmp_path_factory.mktemp("stack")
     up = devstack("up", "--data", data, "--only", *INFRASTRUCTURE, STEP_SECONDS="7")
     assert up.returncode == 0, up.stderr

@@ -38,6 +38,7 @@ class Supervisor:
         self._state: Literal["starting", "up", "stopping"] = "starting"
         self._children: dict[str, Child] = {}
         self._over = asyncio.Event()
+        self._commands = asyncio.Lock()  # one at a time: two restarts of one part must not mix
 
     async def run(self) -> int:
         """Run the stack until somebody wants it down. The exit status is 0 if it came up."""
@@ -98,7 +99,8 @@ class Supervisor:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await reader.readline())
-            answer = await self._obey(request["command"], request["name"], request.get("env") or {})
+            async with self._commands:
+                answer = await self._obey(request["command"], request["name"], request["env"])
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         except (ValueError, KeyError, ConnectionError) as error:
