@@ -13,6 +13,7 @@ from demo.evening import Told, play
 from demo.parts import proofs
 from demo.settings import SETTINGS
 from demo.stories import STORIES
+from demo.timeline import HEAD
 from demo.world import World, open_world
 
 DEVSTACK = (sys.executable, "-m", "devstack")
@@ -83,7 +84,7 @@ def print_story(number: int, told: Told) -> None:
     """Its timeline, and whether it came out as it must."""
     heading(f"{number}. {told.story.title}")
     print(f"  {told.story.play.__doc__}")
-    print("  seconds  source  what                                 (+ milliseconds since the last command over HTTP)")
+    print(HEAD)
     for line in told.scene.timeline():
         print(line)
     if told.failure:

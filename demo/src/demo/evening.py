@@ -1,7 +1,7 @@
 """All stories at once, and what became of each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -10,6 +10,8 @@ from demo.scene import Scene
 from demo.stories import Story
 from demo.waiting import Unmet
 from demo.world import World
+
+PACE_SECONDS = 0.5  # between the beginnings, so that the milliseconds in a timeline are its own
 
 
 @dataclass(slots=True)
@@ -24,7 +26,10 @@ class Told:
 
 async def play(world: World, stories: Sequence[Story]) -> Sequence[Told]:
     """Play all of them at once; then, when Kafka is quiet, look again at each: nothing may have come afterwards."""
-    told = await asyncio.gather(*(_tell(world, story) for story in stories))
+    told = [_cast(world, story) for story in stories]
+    for one in told:
+        await _trying(one, one.scene.opens(one.story.diamonds))
+    await asyncio.gather(*(_play(one, number * PACE_SECONDS) for number, one in enumerate(told)))
     await world.tap.catch_up()
     for one in told:
         if not one.failure and (late := await one.scene.differences()):
@@ -32,12 +37,18 @@ async def play(world: World, stories: Sequence[Story]) -> Sequence[Told]:
     return told
 
 
-async def _tell(world: World, story: Story) -> Told:
-    scene = Scene(world, world.person(story.streamer, "CREATOR"), world.person(story.viewer))
-    told = Told(story, scene)
+def _cast(world: World, story: Story) -> Told:
+    return Told(story, Scene(world, world.person(story.streamer, "CREATOR"), world.person(story.viewer)))
+
+
+async def _play(told: Told, begin_seconds: float) -> None:
+    if not told.failure:
+        await asyncio.sleep(begin_seconds)
+        await _trying(told, told.story.play(told.scene))
+
+
+async def _trying(told: Told, part: Awaitable[None]) -> None:
     try:
-        await scene.opens(story.diamonds)
-        await story.play(scene)
+        await part
     except (Unmet, httpx.HTTPError) as error:
         told.failure = str(error) or repr(error)
-    return told

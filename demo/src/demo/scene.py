@@ -98,7 +98,7 @@ class Scene:
         took = (time.time() - at) * 1_000
         problem = answer.json().get("type", "") if answer.is_error and answer.content else ""
         note = f"{who}: {method} {self.world.plain(path)}  → {answer.status_code} {problem} in {took:.0f} ms"
-        self._lines.append(Line(at, "HTTP", note, click=True))
+        self._lines.append(Line(at, "HTTP", note))
         if answer.status_code != status:
             raise Unmet(f"{note}, expected {status}: {answer.text}")
         return answer.json() if answer.content else None
@@ -165,13 +165,12 @@ class Scene:
 
     async def _tell_ledger(self) -> None:
         """Put into the timeline what the ledger says."""
-        wallet = await self.world.get(self.viewer, "/wallets/me")
-        earned = await self.world.get(self.streamer, "/wallets/me")
-        self._note(
-            f"{self.viewer} has {wallet['balance_diamonds']}, {self.streamer} earned {earned['earnings_diamonds']}"
-        )
         for entry in (await self.world.get(self.viewer, "/wallets/me/entries"))["items"]:
             self._note(f"{self.viewer}'s wallet: {entry['kind']} {entry['amount_diamonds']:+}")
+        wallet = await self.world.get(self.viewer, "/wallets/me")
+        earned = await self.world.get(self.streamer, "/wallets/me")
+        spendable, earnings = wallet["balance_diamonds"], earned["earnings_diamonds"]
+        self._note(f"{self.viewer} has {spendable} diamonds, {self.streamer} has earned {earnings}")
 
     def _note(self, text: str) -> None:
         self._lines.append(Line(time.time(), "LEDGER", text))
@@ -197,6 +196,6 @@ class Scene:
                 together.setdefault((push.brief, push.seq), []).append((person, push))
         for (brief, seq), received in together.items():
             channels = Counter(self.world.plain(push.channel) for _, push in received)
-            people = " and ".join(dict.fromkeys(person.name for person, _ in received))
-            text = f"{people} {'get' if ' and ' in people else 'gets'} {brief} (seq {seq}) on {', '.join(channels)}"
+            people = ", ".join(dict.fromkeys(person.name for person, _ in received))
+            text = f"{brief}  → {people}  #{seq} on {', '.join(channels)}"
             yield Line(min(push.at for _, push in received), "PUSH", text)

@@ -1,24 +1,31 @@
-"""Which stack the stories are played on: the times of SPEC §11, short, so that an evening passes in half a minute."""
+"""Which stack the stories are played on: the times of SPEC §11, short, so that an evening passes in half a minute.
+
+Long enough for a small machine that is busy: what takes a tenth of a second at best may take some seconds there.
+"""
 
 from collections.abc import Mapping
 from typing import Final
 
-STEP_SECONDS: Final = 4
-"""From the agreement on, a slow machine has a step and a tenth to get the exclusive on air, or it is not kept."""
+STEP_SECONDS: Final = 6
+"""From the agreement on, the exclusive must be on air within a step and a tenth, or it is not kept."""
 
-INVITATION_SECONDS: Final = 6
+INVITATION_SECONDS: Final = 10
 """In this time an invitation is seen and answered; one story waits it out."""
 
-EXCLUSIVE_WINDOW_SECONDS: Final = 3
+EXCLUSIVE_WINDOW_SECONDS: Final = 8
 """In this time an agreed exclusive is started; one story waits it out."""
 
-INVITATION_REFUND_SECONDS: Final = 5
+INVITATION_REFUND_SECONDS: Final = 10
 """Later than the window: an agreement that came to nothing lapses first and is refunded then, as at full length."""
+
+UNKNOWN_WAIT_SECONDS: Final = 10
+"""A session may be invited to the moment it is on air: goals waits this long to hear of it, not 2 s."""
 
 SETTINGS: Final[Mapping[str, str]] = {
     "STEP_SECONDS": str(STEP_SECONDS),
     "INVITATION_SECONDS": str(INVITATION_SECONDS),
     "EXCLUSIVE_WINDOW_SECONDS": str(EXCLUSIVE_WINDOW_SECONDS),
     "INVITATION_REFUND_SECONDS": str(INVITATION_REFUND_SECONDS),
+    "UNKNOWN_WAIT_SECONDS": str(UNKNOWN_WAIT_SECONDS),
 }
 """What the stack must run with. All else stays as it is: no story waits for it."""

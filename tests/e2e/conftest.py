@@ -1,0 +1,29 @@
+"""The whole system, started once for the stories: a stack of the tests' own, with the demo's short times."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.settings import SETTINGS
+from demo.world import World, open_world
+from devstack.settings import SERVICE_VARIABLES
+from devstack.stack import Stack
+
+# A stopped worker's partitions are free after this long; the default is for networks.
+QUICK_GROUPS = {"KAFKA_SESSION_TIMEOUT_SECONDS": "2"}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    plain = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
+    data: Path = tmp_path_factory.mktemp("evening")
+    with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def world(stack: Stack) -> AsyncIterator[World]:
+    async with open_world(stack.status(), SETTINGS) as running:
+        yield running
