@@ -4,6 +4,7 @@ from chassis.decision import Decision
 from chassis.errors import NotYet
 from chassis.tx import Tx
 from contracts import (
+    GiftRequestedV1,
     GoalContributionRejectedV1,
     GoalCreatedV1,
     GoalEndedV1,
@@ -28,7 +29,7 @@ async def remember_promise(event: GoalCreatedV1, tx: Tx) -> None:
     """A promise is made: from now on its escrow can be looked at, also before anybody paid."""
     escrow_id = escrows.escrow_of_created(event)
     if escrow_id is not None:
-        tx.put(store.ESCROWS, await _escrow(tx, escrow_id, event.goal_id, event))
+        tx.put(store.ESCROWS, await _escrow(tx, escrow_id, event))
 
 
 async def hold_invitation_price(event: GoalProposedV1, tx: Tx) -> None:
@@ -36,10 +37,19 @@ async def hold_invitation_price(event: GoalProposedV1, tx: Tx) -> None:
     await _hold(tx, store.request_of_proposal(event), event)
 
 
+async def hold_or_charge_gift(event: GiftRequestedV1, tx: Tx) -> None:
+    """A gift's money: held for the promise it is given for, or paid to the streamer at once."""
+    request = store.request_of_gift(event)
+    if request is not None:
+        await _hold(tx, request, event)
+    else:
+        await _charge(tx, store.payment_of_gift(event))
+
+
 async def _hold(tx: Tx, request: HoldRequest, event: SessionEvent) -> None:
     if await tx.get(store.EARNINGS, request.earning_id) is not None:
         return
-    escrow = await _escrow(tx, request.escrow_id, request.goal_id, event)
+    escrow = await _escrow(tx, request.escrow_id, event)
     wallet = await store.wallet(tx, request.buyer_id)
     held = escrows.hold(request, escrow, wallet.balance_diamonds if wallet else 0, tx.now)
     if held.transfers and not escrow.open_earnings:
@@ -66,7 +76,7 @@ async def _answer(tx: Tx, event: GoalProgressedV1 | GoalContributionRejectedV1, 
         raise NotYet("earning")
     answered = escrows.answered(earning, accepted=accepted)
     tx.put(store.EARNINGS, answered)
-    escrow = await _escrow(tx, earning.escrow_id, earning.goal_id, event)
+    escrow = await _escrow(tx, earning.escrow_id, event)
     await _settle(tx, escrow, (answered,))
 
 
@@ -79,7 +89,7 @@ async def judge_ended_goal(event: GoalEndedV1, tx: Tx) -> None:
     if escrow_id is None:
         return
     settings = tx.settings(Settings)
-    escrow = await _escrow(tx, escrow_id, escrows.goal_of(escrow_id), event)
+    escrow = await _escrow(tx, escrow_id, event)
     decision = escrows.when_ended(
         escrow,
         event,
@@ -93,7 +103,7 @@ async def judge_lapsed_goal(event: GoalLapsedV1, tx: Tx) -> None:
     """A promise died: refund, but never before its refund check."""
     escrow_id = escrows.escrow_of_lapsed(event)
     if escrow_id is not None:
-        escrow = await _escrow(tx, escrow_id, event.goal_id, event)
+        escrow = await _escrow(tx, escrow_id, event)
         await _judge(tx, escrow, escrows.when_lapsed(escrow, event))
 
 
@@ -101,7 +111,7 @@ async def judge_closed_goal(event: SessionGoalClosedV1, tx: Tx) -> None:
     """Sessions says whether the promise was kept: release, or refund."""
     escrow_id = escrows.escrow_of_closed(event)
     if escrow_id is not None:
-        escrow = await _escrow(tx, escrow_id, escrows.goal_of(escrow_id), event)
+        escrow = await _escrow(tx, escrow_id, event)
         await _judge(tx, escrow, escrows.when_closed(escrow, event))
 
 
@@ -163,19 +173,12 @@ async def alert_held_too_long(timer: HeldTooLong, tx: Tx) -> None:
 
 async def charge_minutes(event: SessionPaymentRequestedV1, tx: Tx) -> None:
     """Pay for minutes: wallet to the streamer's earnings."""
-    if await tx.get(store.PAYMENTS, event.payment_id) is not None:
+    await _charge(tx, store.payment_of_minutes(event))
+
+
+async def _charge(tx: Tx, payment: Payment) -> None:
+    if await tx.get(store.PAYMENTS, payment.id) is not None:
         return
-    payment = Payment(
-        id=event.payment_id,
-        purpose="minutes",
-        session_id=event.session_id,
-        streamer_id=event.streamer_id,
-        payer_id=event.payer_id,
-        amount_diamonds=event.amount_diamonds,
-        duration=event.duration,
-        preset=event.preset,
-        exclusive_goal_id=event.exclusive_goal_id,
-    )
     wallet = await store.wallet(tx, payment.payer_id)
     share = tx.settings(Settings).platform_share
     paid = payments.pay(payment, wallet.balance_diamonds if wallet else 0, share=share, now=tx.now)
@@ -202,7 +205,7 @@ async def fold_movements(_: ledger.FoldDue, tx: Tx) -> None:
     tx.set_timer(ledger.fold_due(tx.now if more else tx.now + ledger.FOLD_EVERY))
 
 
-async def _escrow(tx: Tx, escrow_id: str, goal_id: str, event: SessionEvent) -> Escrow:
-    return await store.escrow(
-        tx, escrow_id, goal_id=goal_id, session_id=event.session_id, streamer_id=event.streamer_id
-    )
+async def _escrow(tx: Tx, escrow_id: str, event: SessionEvent) -> Escrow:
+    """The escrow, which comes into being when it is first heard of."""
+    known = await tx.get(store.ESCROWS, escrow_id)
+    return known or Escrow(escrow_id, escrows.goal_of(escrow_id), event.session_id, event.streamer_id)

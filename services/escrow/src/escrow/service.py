@@ -2,6 +2,7 @@
 
 from chassis.service import Migration, Service, on, when
 from contracts import (
+    GiftRequestedV1,
     GoalContributionRejectedV1,
     GoalCreatedV1,
     GoalEndedV1,
@@ -23,13 +24,14 @@ SERVICE = Service(
     handlers=(
         on(GoalCreatedV1, handlers.remember_promise, needs=store.of_created),
         on(GoalProposedV1, handlers.hold_invitation_price, needs=store.of_proposal),
+        on(GiftRequestedV1, handlers.hold_or_charge_gift, needs=store.of_gift),
         on(GoalProgressedV1, handlers.accept_earning, needs=store.of_answer),
         on(GoalContributionRejectedV1, handlers.refund_rejected_earning, needs=store.of_answer),
         on(GoalEndedV1, handlers.judge_ended_goal, needs=store.of_ended),
         on(GoalLapsedV1, handlers.judge_lapsed_goal, needs=store.of_lapsed),
         on(SessionGoalClosedV1, handlers.judge_closed_goal, needs=store.of_closed),
-        on(SessionPaymentRequestedV1, handlers.charge_minutes, needs=store.of_payment),
-        on(SessionPaymentReversedV1, handlers.reverse_payment, needs=store.of_payment),
+        on(SessionPaymentRequestedV1, handlers.charge_minutes, needs=store.of_minutes),
+        on(SessionPaymentReversedV1, handlers.reverse_payment, needs=store.of_reversal),
     ),
     timers=(
         when(RefundCheckDue, handlers.check_refundable, needs=store.of_timer),

@@ -8,10 +8,12 @@ import structlog
 from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.collection import Collection, Index, Ref
+from chassis.decision import derived_id
 from chassis.mongo import Database
 from chassis.pending import TIMERS, stored_timer
 from chassis.tx import Tx
 from contracts import (
+    GiftRequestedV1,
     GoalContributionRejectedV1,
     GoalCreatedV1,
     GoalEndedV1,
@@ -125,11 +127,6 @@ async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:
 # -- escrows -----------------------------------------------------------------------------------------------------------
 
 
-async def escrow(tx: Tx, escrow_id: str, *, goal_id: str, session_id: str, streamer_id: str) -> Escrow:
-    """The escrow, which comes into being when it is first heard of."""
-    return await tx.get(ESCROWS, escrow_id) or Escrow(escrow_id, goal_id, session_id, streamer_id)
-
-
 async def settle_run(tx: Tx, escrow_id: str) -> tuple[Earning, ...]:
     """The next slice of earnings for which both facts are known."""
     where = {"escrow_id": escrow_id, "status": "held", "accepted": True}
@@ -190,6 +187,61 @@ def of_proposal(event: GoalProposedV1) -> Iterable[Ref]:
     return of_request(request_of_proposal(event))
 
 
+def request_of_gift(event: GiftRequestedV1) -> HoldRequest | None:
+    """A ticket is held for its funding, a gift that names a goal for that; any other is not held at all."""
+    if event.funding_goal_id is not None:
+        escrow_id = f"show_funding:{event.funding_goal_id}"
+    elif event.goal_id is not None:
+        escrow_id = f"trigger_private:{event.goal_id}"
+    else:
+        return None
+    return HoldRequest(
+        escrow_id=escrow_id,
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        buyer_id=event.sender_id,
+        goal_id=escrows.goal_of(escrow_id),
+        cause_id=event.gift_id,
+        amount_diamonds=event.amount_diamonds,
+        count=event.count,
+        gift_id=event.gift_id,
+    )
+
+
+def payment_of_gift(event: GiftRequestedV1) -> Payment:
+    """A gift that is paid to the streamer at once."""
+    return Payment(
+        id=derived_id("payment", event.gift_id),
+        purpose="gift",
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        payer_id=event.sender_id,
+        amount_diamonds=event.amount_diamonds,
+        gift_id=event.gift_id,
+    )
+
+
+def payment_of_minutes(event: SessionPaymentRequestedV1) -> Payment:
+    """Minutes that a viewer pays for."""
+    return Payment(
+        id=event.payment_id,
+        purpose="minutes",
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        payer_id=event.payer_id,
+        amount_diamonds=event.amount_diamonds,
+        duration=event.duration,
+        preset=event.preset,
+        exclusive_goal_id=event.exclusive_goal_id,
+    )
+
+
+def of_gift(event: GiftRequestedV1) -> Iterable[Ref]:
+    """Everything that holding or charging a gift's price reads."""
+    request = request_of_gift(event)
+    return of_request(request) if request is not None else _of_charge(payment_of_gift(event))
+
+
 def of_answer(event: GoalProgressedV1 | GoalContributionRejectedV1) -> Iterable[Ref]:
     """Everything that an answer to a hold reads."""
     return _of_settlement(event.escrow_id, event.earning_id, event.user_id)
@@ -218,9 +270,24 @@ def of_closed(event: SessionGoalClosedV1) -> Iterable[Ref]:
     return (ESCROWS.ref(escrow_id),) if escrow_id else ()
 
 
-def of_payment(event: SessionPaymentRequestedV1 | SessionPaymentReversedV1) -> Iterable[Ref]:
-    """The payment and its payer's wallet."""
-    return (PAYMENTS.ref(event.payment_id), BALANCES.ref(ledger.wallet(event.payer_id)))
+def of_minutes(event: SessionPaymentRequestedV1) -> Iterable[Ref]:
+    """Everything that charging minutes reads."""
+    return _of_charge(payment_of_minutes(event))
+
+
+def of_reversal(event: SessionPaymentReversedV1) -> Iterable[Ref]:
+    """Everything that giving a payment back reads."""
+    yield PAYMENTS.ref(event.payment_id)
+    yield BALANCES.ref(ledger.wallet(event.payer_id))
+    yield BALANCES.ref(ledger.earnings(event.streamer_id))
+    yield TRANSFERS.ref(ledger.transfer_id("reversal", event.payment_id))
+
+
+def _of_charge(payment: Payment) -> Iterable[Ref]:
+    yield PAYMENTS.ref(payment.id)
+    yield BALANCES.ref(ledger.wallet(payment.payer_id))
+    yield BALANCES.ref(ledger.earnings(payment.streamer_id))
+    yield TRANSFERS.ref(ledger.transfer_id("payment", payment.id))
 
 
 def of_timer(timer: RefundCheckDue | SettlementDue | HeldTooLong) -> Iterable[Ref]:

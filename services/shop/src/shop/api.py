@@ -1,0 +1,121 @@
+"""Products and gifts over HTTP (SPEC §8)."""
+
+from typing import Annotated, Literal
+
+from fastapi import Path
+from pydantic import Field
+
+from chassis import ids
+from chassis.errors import NotYet
+from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, invalid
+from contracts.values import ObjectIdStr, ProductId
+from shop import store
+from shop.domain import gifts
+from shop.domain.gifts import Gift, GiftNotFound, Status, Wish
+from shop.domain.products import BY_ID, PRODUCTS, GiftProduct
+
+router = TxRouter(tags=["shop"])
+
+COUNT_MAX = 100  # SPEC §8
+
+
+class NewGift(Body):
+    """What to give, where, for which goal, and how many."""
+
+    product_id: ProductId
+    session_id: ObjectIdStr
+    goal_id: ObjectIdStr | None = None
+    count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+
+
+class RequestedGift(Body):
+    """The gift to follow, and what it costs."""
+
+    gift_id: str
+    amount_diamonds: int
+
+
+class GiftView(Body):
+    """What became of a gift."""
+
+    gift_id: str
+    status: Status
+    reason: str | None
+
+
+class ProductView(Body):
+    """Something that can be given; `duration` in seconds, for gifts that ask for a performance."""
+
+    product_id: str
+    subtype: Literal["GiftProduct"]
+    title: str
+    price_diamonds: int
+    categories: tuple[str, ...]
+    duration: int | None
+
+
+@router.get("/shop/products")
+async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]:  # noqa: ARG001 - signed-in users only
+    """Everything that can be given: fixed records, in a fixed order."""
+    if wanted.after is not None and wanted.after not in BY_ID:
+        raise invalid("after", "is not a cursor of this list")
+    first = PRODUCTS.index(BY_ID[wanted.after]) + 1 if wanted.after else 0
+    shown = PRODUCTS[first : first + wanted.limit]
+    following = shown[-1].id if first + wanted.limit < len(PRODUCTS) else None
+    return Page(items=[_product(product) for product in shown], next=following)
+
+
+@router.post(
+    "/gifts",
+    status_code=202,
+    refuses=(
+        gifts.ProductNotFound,
+        gifts.SessionNotFound,
+        gifts.GoalNotFound,
+        gifts.TicketWithoutGoal,
+        gifts.SessionOver,
+        gifts.OwnSession,
+        gifts.OtherSession,
+        gifts.GoalOver,
+        gifts.NotAShow,
+        gifts.OtherTicket,
+    ),
+)
+async def give(body: NewGift, caller: CallerDep, tx: TxDep) -> RequestedGift:
+    """Give something. Whether it is paid and counts is for escrow and goals to say; follow it by its id."""
+    product = BY_ID.get(body.product_id)
+    if product is None:
+        raise gifts.ProductNotFound
+    session = await tx.get(store.SESSIONS, body.session_id)
+    if session is None:
+        raise NotYet("session")
+    goal = await tx.get(store.GOALS, body.goal_id) if body.goal_id else None
+    if body.goal_id and goal is None:
+        raise NotYet("goal")
+    wish = Wish(ids.new_id(), caller.user_id, product, body.count)
+    gift, requested = gifts.request(wish, session, goal, tx.now)
+    tx.insert(store.GIFTS, gift)  # only inserts: sales must not wait for each other
+    tx.emit(requested)
+    return RequestedGift(gift_id=gift.id, amount_diamonds=gift.amount_diamonds)
+
+
+@router.get("/gifts/{gift_id}", refuses=(GiftNotFound,))
+async def read_gift(
+    gift_id: Annotated[ObjectIdStr, Path(description="The gift")], caller: CallerDep, tx: TxDep
+) -> GiftView:
+    """What became of the caller's gift. To others it does not exist."""
+    gift: Gift | None = await tx.get(store.GIFTS, gift_id)
+    if gift is None or gift.sender_id != caller.user_id:
+        raise GiftNotFound
+    return GiftView(gift_id=gift.id, status=gift.status, reason=gift.reason)
+
+
+def _product(product: GiftProduct) -> ProductView:
+    return ProductView(
+        product_id=product.id,
+        subtype="GiftProduct",
+        title=product.title,
+        price_diamonds=product.price_diamonds,
+        categories=product.categories,
+        duration=product.duration_seconds,
+    )

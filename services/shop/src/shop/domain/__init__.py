@@ -1,0 +1,6 @@
+"""What can be given inside a session, what it costs, and what became of it. Pure: no I/O, no clock, no ids made.
+
+- `products`: the fixed records of gift products
+- `gifts`: the price and place of a gift, and its way to sent or failed
+- `stage`: what shop knows of sessions and goals, good enough to refuse early, never to decide over money
+"""
