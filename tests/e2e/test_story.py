@@ -56,6 +56,7 @@ def away(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
 async def opened(world: World) -> Scene:
     scene = Scene(world, world.person("Hope", "CREATOR"), world.person("Tom"))
     await scene.opens(DIAMONDS)
+    await scene.goes_on_air()
     return scene
 
 

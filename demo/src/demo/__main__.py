@@ -99,12 +99,14 @@ async def prove_ledger(world: World) -> int:
     """Every account, and whether all of them together are zero; 1 if they are not."""
     heading("The proof: every account, sum zero")
     proof = await world.proof()
-    tonight = {world.plain(account): balance for account, balance in proof.accounts.items()}
-    known = {name: balance for name, balance in tonight.items() if name not in proof.accounts or "system" in name}
-    for account, balance in sorted(known.items()):
-        print(f"  {account:44} {balance:>8}")
-    if others := {name: balance for name, balance in tonight.items() if name not in known}:
-        print(f"  {f'{len(others)} accounts of other evenings':44} {sum(others.values()):>8}")
+    others = []
+    for account, balance in sorted((world.plain(account), balance) for account, balance in proof.accounts.items()):
+        if account in proof.accounts and not account.startswith("system:"):
+            others.append(balance)
+        else:
+            print(f"  {account:56} {balance:>8}")
+    if others:
+        print(f"  {f'{len(others)} accounts of other evenings':56} {sum(others):>8}")
     total = sum(proof.accounts.values())
     good = proof.holds and total == proof.sum_diamonds == 0
     mark, says = "✓" if good else "✗", f"the service says {proof.sum_diamonds}, holds: {proof.holds}"

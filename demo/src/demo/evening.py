@@ -44,6 +44,8 @@ def _cast(world: World, story: Story) -> Told:
 async def _play(told: Told, begin_seconds: float) -> None:
     if not told.failure:
         await asyncio.sleep(begin_seconds)
+        await _trying(told, told.scene.goes_on_air())
+    if not told.failure:
         await _trying(told, told.story.play(told.scene))
 
 

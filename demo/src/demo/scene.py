@@ -35,14 +35,17 @@ class Scene:
     # -- what people do ------------------------------------------------------------------------------------------------
 
     async def opens(self, diamonds: int) -> None:
-        """The viewer gets diamonds, the streamer goes on air, and both listen with pusher-js."""
+        """The viewer gets diamonds, and both open their pusher-js clients."""
         await self.world.credit(self.viewer, diamonds)
         for person, channels in self._channels().items():
             self.clients[person] = await self.world.listen(person, *channels)
+
+    async def goes_on_air(self) -> None:
+        """The streamer opens the session."""
         prices = {"exclusive": EXCLUSIVE_PRICE, "sd": SD_PRICE}
         answer = await self.does(self.streamer, "POST", "/sessions", {"prices": prices, "title": "tonight"}, 201)
         self.session_id = answer["session_id"]
-        self.world.names[self.session_id] = "session"
+        self._call(self.session_id, f"session-of-{self.streamer}")
         await self.sees_on_kafka("session.started")
 
     async def invites(self) -> str:
@@ -50,7 +53,7 @@ class Scene:
         context = {"session_id": self.session_id, "duration": STEP_SECONDS}
         answer = await self.does(self.viewer, "POST", "/goals?type=trigger-exclusive", {"context": context}, 202)
         self.invitations.append(answer["goal_id"])
-        self.world.names[answer["goal_id"]] = "invitation"
+        self._call(answer["goal_id"], f"invitation-of-{self.viewer}")
         return self.invitations[-1]
 
     async def invites_and_is_seen(self) -> str:
@@ -75,7 +78,7 @@ class Scene:
         """The streamer begins the 1-on-1, and both clients show it; the goal's id."""
         context = {"session_id": self.session_id, "trigger_exclusive_goal_id": invitation}
         answer = await self.does(self.streamer, "POST", "/goals?type=exclusive", {"context": context}, 201)
-        self.world.names[answer["goal_id"]] = "exclusive"
+        self._call(answer["goal_id"], f"exclusive-of-{self.viewer}")
         for person in self.clients:
             await self.sees(person, "goal.added exclusive")
         goal_id: str = answer["goal_id"]
@@ -171,6 +174,11 @@ class Scene:
         earned = await self.world.get(self.streamer, "/wallets/me")
         spendable, earnings = wallet["balance_diamonds"], earned["earnings_diamonds"]
         self._note(f"{self.viewer} has {spendable} diamonds, {self.streamer} has earned {earnings}")
+
+    def _call(self, thing_id: str, name: str) -> None:
+        """Have an id printed as a name that nothing else has."""
+        same = sum(known.split("-again")[0] == name for known in self.world.names.values())
+        self.world.names[thing_id] = name + "-again" * same
 
     def _note(self, text: str) -> None:
         self._lines.append(Line(time.time(), "LEDGER", text))
