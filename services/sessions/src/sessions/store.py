@@ -25,7 +25,7 @@ from sessions.domain.exclusive import INVITATION_ESCROW, Exclusive, Invitation
 from sessions.domain.grants import Grant, Holder
 from sessions.domain.karaoke import KaraokeGoal
 from sessions.domain.payments import Payment, PaymentNotFound
-from sessions.domain.private import SLICE_MAX, Contribution, Contributor, PrivateGoal, contributor_id
+from sessions.domain.private import PRIVATE_ESCROW, SLICE_MAX, Contribution, Contributor, PrivateGoal, contributor_id
 from sessions.domain.session import HeadCount, Session, SessionNotFound
 from sessions.domain.show import SHOW_ESCROW, ShowGoal, Ticket
 from sessions.domain.viewer import Viewer, holder_id
@@ -251,26 +251,25 @@ def karaoke_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
         yield KARAOKE_GOALS.ref(event.goal_id)
 
 
-def bought_by(event: GoalProgressedV1) -> Iterator[Ref]:
-    """A purchase that counts: the tickets or the contribution that it is, its session and its buyer."""
-    yield from _purchase(event, event.user_id)
-
-
-def refunded_to(event: EscrowFailedV1) -> Iterator[Ref]:
-    """A purchase that was refunded: the same."""
-    yield from _purchase(event, event.buyer_id)
-
-
-def _purchase(event: GoalProgressedV1 | EscrowFailedV1, viewer_id: str) -> Iterator[Ref]:
-    if event.escrow_id.startswith(INVITATION_ESCROW):
-        return
-    yield SESSIONS.ref(event.session_id)
-    yield VIEWERS.ref(holder_id(event.session_id, viewer_id))
+def ticket_of(event: GoalProgressedV1 | EscrowFailedV1) -> Iterator[Ref]:
+    """Tickets that count or were refunded: themselves, their session and their buyer. Of another purchase: nothing."""
     if event.escrow_id.startswith(SHOW_ESCROW):
+        yield SESSIONS.ref(event.session_id)
+        yield VIEWERS.ref(holder_id(event.session_id, _buyer_id(event)))
         yield TICKETS.ref(event.earning_id)
-    else:
+
+
+def contribution_of(event: GoalProgressedV1 | EscrowFailedV1) -> Iterator[Ref]:
+    """A gift to a private goal that counts or was refunded: the same, and its sender's part. Of another: nothing."""
+    if event.escrow_id.startswith(PRIVATE_ESCROW):
+        yield SESSIONS.ref(event.session_id)
+        yield VIEWERS.ref(holder_id(event.session_id, _buyer_id(event)))
         yield CONTRIBUTIONS.ref(event.earning_id)
-        yield CONTRIBUTORS.ref(contributor_id(event.goal_id, viewer_id))
+        yield CONTRIBUTORS.ref(contributor_id(event.goal_id, _buyer_id(event)))
+
+
+def _buyer_id(event: GoalProgressedV1 | EscrowFailedV1) -> str:
+    return event.user_id if isinstance(event, GoalProgressedV1) else event.buyer_id
 
 
 def head_count_of(event: PresenceCountedV1) -> Iterator[Ref]:
