@@ -301,12 +301,14 @@ async def test_a_wrong_secret_is_mended_by_us_so_the_push_waits(stack: Stack) ->
 class Vendor(httpx.AsyncBaseTransport):
     """Pusher's side of the wire: remembers requests, and answers as told."""
 
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
+    def __init__(self, *answers: httpx.Response | Exception, delay_seconds: float = 0) -> None:
         self.requests: list[httpx.Request] = []
         self._answers = list(answers)
+        self._delay_seconds = delay_seconds
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
+        await asyncio.sleep(self._delay_seconds)
         answer = self._answers.pop(0) if self._answers else httpx.Response(200, json={})
         if isinstance(answer, Exception):
             raise answer
@@ -328,16 +330,36 @@ async def test_copies_of_a_push_share_calls_of_a_hundred_channels() -> None:
     assert by_id(answers) == {one.id: "done" for one in pending}
 
 
-async def test_pushes_to_one_channel_each_share_calls_of_ten() -> None:
+async def test_different_pushes_share_calls_of_ten_and_copies_stay_together() -> None:
     vendor = Vendor()
-    pending = [a_push(i) for i in range(25)] + [a_push(100 + i, push_id="same") for i in range(2)]
+    pending = [a_push(3 * i + j, push_id=f"push {i}") for j in range(3) for i in range(8)]
 
     async with outside(vendor) as there:
         answers = await gateway.push(pending, there)
 
-    assert sorted(len(body["batch"]) for body in vendor.bodies("batch_events")) == [5, 10, 10]
-    assert len(vendor.bodies("events")) == 1
+    assert sorted(len(body["batch"]) for body in vendor.bodies("batch_events")) == [6, 9, 9]
+    assert len(vendor.requests) == 3
     assert by_id(answers) == {one.id: "done" for one in pending}
+
+
+async def test_a_push_that_is_alone_is_one_event_on_all_its_channels() -> None:
+    vendor = Vendor()
+
+    async with outside(vendor) as there:
+        await gateway.push([a_push(i, push_id="same") for i in range(3)], there)
+
+    [body] = vendor.bodies("events")
+    assert body["channels"] == [f"private-user@{i:024x}" for i in range(3)]
+
+
+async def test_what_waits_behind_slow_calls_is_left_for_later_and_no_call_is_given_up() -> None:
+    vendor = Vendor(delay_seconds=gateway.BEGIN_SECONDS + 0.1)
+    pending = [a_push(i) for i in range(10 * gateway.CALLS_AT_ONCE + 1)]
+
+    async with outside(vendor) as there:
+        answers = by_id(await gateway.push(pending, there))
+
+    assert sorted(answers.values()) == ["done"] * 10 * gateway.CALLS_AT_ONCE + ["others were slow"]
 
 
 @pytest.mark.parametrize(
@@ -386,6 +408,7 @@ async def test_what_is_stale_is_dropped_and_what_is_a_users_own_is_tried_for_as_
         return await left() == {OWN}
 
     async def nothing() -> bool:
+        solo.clock.advance(1)  # a call in hand when its time was over is put off once more
         return await left() == set()
 
     effects = Effects(solo.runtime, SERVICE)
@@ -396,7 +419,6 @@ async def test_what_is_stale_is_dropped_and_what_is_a_users_own_is_tried_for_as_
         await until(only_own, "only the user's own left")
         solo.clock.advance(KEPT.total_seconds() - STALE.total_seconds() - 1)
         assert await only_own()
-        solo.clock.advance(1)
         await until(nothing, "nothing left")
     finally:
         effects.stop()

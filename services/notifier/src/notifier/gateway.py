@@ -21,9 +21,11 @@ from notifier.settings import Settings
 
 CHANNELS_MAX = 100  # Pusher's limit for one event
 BATCH_MAX = 10  # Pusher's limit of events in one batch
-CALLS_AT_ONCE = 16  # enough to fill the way there; more would only wait there instead of here
-CALL_SECONDS = 2.0  # an answer takes milliseconds
-BATCH_SECONDS = 4.0  # below the chassis' deadline, so that whatever was answered by then is recorded
+PUSHES_AT_ONCE = 500  # as many as the chassis finds at once: copies of one push then meet in one call
+CALLS_AT_ONCE = 8  # enough to keep one server busy; more would only wait there instead of here
+CALL_SECONDS = 5.0  # an answer takes milliseconds. To give one up is to push twice, perhaps: so rather late than soon
+BEGIN_SECONDS = 2.0  # what could not be begun by then is left for later, behind nobody
+DEADLINE_SECONDS = 2 * (BEGIN_SECONDS + CALL_SECONDS)  # for the chassis; never reached, as it would push all twice
 AGAIN_SECONDS = 1.0  # while Pusher is away or ill: a push a second late is still news, one half a minute late is not
 REFUSED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})  # asking again cannot help
 
@@ -57,11 +59,14 @@ class _Signer:
 
 @dataclass(frozen=True, slots=True)
 class _Trigger:
-    """One call of the API, which makes `pushes`."""
+    """One call of the API. Each of `groups` is the copies of one push."""
 
-    resource: str
-    body: dict[str, Any]
-    pushes: Pushes
+    groups: tuple[Pushes, ...]
+
+    @property
+    def copies(self) -> list[Pending[Push]]:
+        """All that this call pushes."""
+        return [copy for group in self.groups for copy in group]
 
 
 async def push(pending: Pushes, outside: Outside) -> list[Answer[Push]]:
@@ -71,14 +76,12 @@ async def push(pending: Pushes, outside: Outside) -> list[Answer[Push]]:
     is tried again, when Pusher says so if it does: nothing overtakes it on its channel.
     """
     slots = asyncio.Semaphore(CALLS_AT_ONCE)
-    deadline = asyncio.get_running_loop().time() + BATCH_SECONDS
+    clock = asyncio.get_running_loop().time
+    begin_by = clock() + BEGIN_SECONDS
 
     async def make(trigger: _Trigger) -> list[Answer[Push]]:
-        try:
-            async with asyncio.timeout_at(deadline), slots:
-                return await _make(trigger, outside)
-        except TimeoutError:
-            return _again(trigger, "too slow", AGAIN_SECONDS)
+        async with slots:
+            return await _make(trigger, outside) if clock() < begin_by else _again(trigger, "others were slow", 0.0)
 
     answers = await asyncio.gather(*(make(trigger) for trigger in _triggers(pending)))
     return [answer for part in answers for answer in part]
@@ -96,26 +99,30 @@ def authorize(
 
 
 def _triggers(pending: Pushes) -> Iterator[_Trigger]:
-    """Copies of one push share a call, by up to 100 channels; pushes that go to one channel only, by up to 10."""
+    """Copies of one push share a call: one event for up to 100 channels, or a part of a batch of up to 10."""
     copies: dict[str, list[Pending[Push]]] = defaultdict(list)
     for one in pending:
         copies[one.effect.push_id].append(one)
-    alone = [same[0] for same in copies.values() if len(same) == 1]
+    batch: list[Pushes] = []
     for same in copies.values():
-        if len(same) > 1:
-            yield from (_event(same[i : i + CHANNELS_MAX]) for i in range(0, len(same), CHANNELS_MAX))
-    yield from (_batch(alone[i : i + BATCH_MAX]) for i in range(0, len(alone), BATCH_MAX))
+        for i in range(0, len(same), CHANNELS_MAX):
+            group = same[i : i + CHANNELS_MAX]
+            if batch and sum(map(len, batch)) + len(group) > BATCH_MAX:
+                yield _Trigger(tuple(batch))
+                batch = []
+            batch.append(group)
+    if batch:
+        yield _Trigger(tuple(batch))
 
 
-def _event(copies: Pushes) -> _Trigger:
-    first = copies[0].effect
-    body = {"name": first.name, "data": first.data, "channels": [copy.effect.channel for copy in copies]}
-    return _Trigger("events", body, copies)
-
-
-def _batch(pushes: Pushes) -> _Trigger:
-    batch = [{"name": one.effect.name, "data": one.effect.data, "channel": one.effect.channel} for one in pushes]
-    return _Trigger("batch_events", {"batch": batch}, pushes)
+def _request(trigger: _Trigger) -> tuple[str, dict[str, Any]]:
+    """The API's resource, and what to post there."""
+    if len(trigger.groups) == 1:
+        first = trigger.copies[0].effect
+        channels = [copy.effect.channel for copy in trigger.copies]
+        return "events", {"name": first.name, "data": first.data, "channels": channels}
+    effects = [copy.effect for copy in trigger.copies]
+    return "batch_events", {"batch": [{"name": e.name, "data": e.data, "channel": e.channel} for e in effects]}
 
 
 async def _make(trigger: _Trigger, outside: Outside) -> list[Answer[Push]]:
@@ -124,35 +131,35 @@ async def _make(trigger: _Trigger, outside: Outside) -> list[Answer[Push]]:
     except httpx.TransportError as error:
         return _again(trigger, type(error).__name__, AGAIN_SECONDS)
     if response.is_success:
-        return [Answer(one.effect, one.id, one.key) for one in trigger.pushes]
+        return [Answer(one.effect, one.id, one.key) for one in trigger.copies]
     if response.status_code not in REFUSED:
-        LOG.warning("pusher failed", status=response.status_code, pushes=len(trigger.pushes))
+        LOG.warning("pusher failed", status=response.status_code, pushes=len(trigger.copies))
         return _again(trigger, f"status {response.status_code}", _retry_after_seconds(response))
-    if trigger.resource == "batch_events" and len(trigger.pushes) > 1:  # one wrong event fails all ten: find it
-        return [answer for one in trigger.pushes for answer in await _make(_batch([one]), outside)]
+    if len(trigger.groups) > 1:  # one wrong push fails the whole batch: find it
+        return [answer for group in trigger.groups for answer in await _make(_Trigger((group,)), outside)]
     return _dropped(trigger, response)
 
 
 async def _post(trigger: _Trigger, outside: Outside) -> httpx.Response:
     """Signed by the library, sent by our pooled client: the library's own would block, or connect anew each time."""
     settings = outside.settings(Settings)
-    path = f"/apps/{settings.pusher_app_id}/{trigger.resource}"
-    request = Request(_Signer(*settings.signing_key), POST, path, trigger.body)
+    resource, body = _request(trigger)
+    request = Request(_Signer(*settings.signing_key), POST, f"/apps/{settings.pusher_app_id}/{resource}", body)
     url = f"{settings.pusher_scheme}://{settings.pusher_host}:{settings.pusher_port}{request.signed_path}"
     return await outside.http.post(url, content=request.body, headers=request.headers, timeout=CALL_SECONDS)
 
 
 def _again(trigger: _Trigger, reason: str, after_seconds: float | None) -> list[Answer[Push]]:
     return [
-        Answer(one.effect, one.id, one.key, retry=reason, retry_after_seconds=after_seconds) for one in trigger.pushes
+        Answer(one.effect, one.id, one.key, retry=reason, retry_after_seconds=after_seconds) for one in trigger.copies
     ]
 
 
 def _dropped(trigger: _Trigger, response: httpx.Response) -> list[Answer[Push]]:
     refused = f"status {response.status_code}"
-    for one in trigger.pushes:
+    for one in trigger.copies:
         LOG.error("push dropped", reason=refused, push=one.effect.name, channel=one.effect.channel, effect_id=one.id)
-    return [Answer(one.effect, one.id, one.key, result=refused) for one in trigger.pushes]
+    return [Answer(one.effect, one.id, one.key, result=refused) for one in trigger.copies]
 
 
 def _retry_after_seconds(response: httpx.Response) -> float | None:

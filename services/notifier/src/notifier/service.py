@@ -29,7 +29,7 @@ SERVICE = Service(
         on(GoalEndedV1, handlers.remember_goal_ended),
         *(on(row.event, handlers.pushing(row), needs=store.needed_by(row)) for row in TABLE),  # SPEC §6
     ),
-    effects=(call(Push, gateway.push),),
+    effects=(call(Push, gateway.push, deadline_seconds=gateway.DEADLINE_SECONDS, batch=gateway.PUSHES_AT_ONCE),),
     collections=store.COLLECTIONS,
     settings=(Settings,),
 )
