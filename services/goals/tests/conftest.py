@@ -11,6 +11,7 @@ import pytest
 from chassis import ids
 from chassis.collection import Collection
 from chassis.testing import Solo
+from chassis.tx import Tx
 from contracts import (
     EscrowHeldV1,
     EscrowRejectedV1,
@@ -23,10 +24,12 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from contracts.sessions import Prices, Statuses
-from goals import store
+from goals import handlers, store
+from goals.domain import exclusive, invitation, lifecycle
 from goals.domain.goal import Goal
 from goals.domain.stage import Stage
 from goals.service import SERVICE
+from goals.settings import GoalsSettings
 
 SoloOf = Callable[..., Awaitable[Solo]]
 
@@ -122,34 +125,52 @@ class Night:
     async def extend(self, goal_id: str) -> httpx.Response:
         return await self.host().put(f"/goals/{goal_id}/extend")
 
-    # Where the story stands
+    # Where a story begins: each in one transaction, the short way
 
     async def proposal(self, viewer: str) -> str:
         """A proposal that waits for its money."""
-        asked = await self.ask(viewer)
-        assert asked.status_code == 202, asked.text
-        goal_id: str = asked.json()["goal_id"]
-        return goal_id
+        async with self.solo.tx() as tx:
+            return await self._propose(viewer, tx)
 
     async def invitation(self, viewer: str) -> str:
         """An open invitation."""
-        goal_id = await self.proposal(viewer)
-        await self.solo.hear(self.held(goal_id, viewer))
-        return goal_id
+        async with self.solo.tx() as tx:
+            return await self._invite(viewer, tx)
 
     async def agreement(self, viewer: str) -> str:
         """An agreed invitation."""
-        goal_id = await self.invitation(viewer)
-        answered = await self.answer(goal_id, agree=True)
-        assert answered.status_code == 204, answered.text
-        return goal_id
+        async with self.solo.tx() as tx:
+            return await self._agree(viewer, tx)
 
     async def exclusive(self, viewer: str) -> tuple[str, str]:
         """A running 1-on-1, after its invitation."""
-        invitation_id = await self.agreement(viewer)
-        started = await self.start(invitation_id)
-        assert started.status_code == 201, started.text
-        return invitation_id, started.json()["goal_id"]
+        async with self.solo.tx() as tx:
+            invitation_id, exclusive_id = await self._agree(viewer, tx), ids.new_id()
+            invited, stage = await tx.get(store.GOALS, invitation_id), await store.stage(tx, self.session_id)
+            wanted = exclusive.Wanted(goal_id=exclusive_id, levels=(), nbf=None)
+            timing = tx.settings(GoalsSettings).timing
+            store.save(tx, exclusive.create(wanted, invited, stage, tx.now, timing))
+            return invitation_id, exclusive_id
+
+    async def _propose(self, viewer: str, tx: Tx) -> str:
+        goal_id, timing = ids.new_id(), tx.settings(GoalsSettings).timing
+        stage = await store.stage(tx, self.session_id)
+        asks = await store.viewer(tx, stage, viewer)
+        store.save(tx, invitation.propose(goal_id, asks, stage, 5 * timing.step_seconds, tx.now, timing))
+        return goal_id
+
+    async def _invite(self, viewer: str, tx: Tx) -> str:
+        goal_id = await self._propose(viewer, tx)
+        await handlers.answer_hold(self.held(goal_id, viewer), tx)
+        return goal_id
+
+    async def _agree(self, viewer: str, tx: Tx) -> str:
+        goal_id = await self._invite(viewer, tx)
+        goal, stage = await tx.get(store.GOALS, goal_id), await store.stage(tx, self.session_id)
+        assert goal is not None
+        how = lifecycle.deletion(goal, stage, agree=True, now=tx.now, triggerer="test-client")
+        store.save(tx, lifecycle.deactivate_goal(goal, stage, how, (), tx.settings(GoalsSettings).timing))
+        return goal_id
 
     async def later(self, seconds: float) -> None:
         """Let time pass, and everything happen that it brings."""

@@ -27,7 +27,10 @@ TIMING = GoalsSettings().timing
 
 async def test_an_invitation_lives_from_proposal_to_the_end_of_its_exclusive(night: Night) -> None:
     viewer = ids.new_id()
-    invitation_id, exclusive_id = await night.exclusive(viewer)
+    invitation_id = (await night.ask(viewer)).json()["goal_id"]
+    await night.solo.hear(night.held(invitation_id, viewer))
+    await night.answer(invitation_id, agree=True)
+    exclusive_id = (await night.start(invitation_id)).json()["goal_id"]
     await night.later(360)
 
     assert await night.told() == [
