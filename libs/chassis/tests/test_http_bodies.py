@@ -3,14 +3,15 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import httpx
 import pytest
+from fastapi import Query
 from pydantic import Field, TypeAdapter
 
 from chassis import ids
-from chassis.http import FORM, Body, TxRouter, UnixTime
+from chassis.http import FORM, Body, BodyBy, TxRouter, UnixTime
 from chassis.mongo import Mongo
 from chassis.service import Service
 from chassis.testing import Solo
@@ -54,6 +55,14 @@ async def take_maybe(body: Whole = Whole()) -> Whole:  # noqa: B008 - frozen
 @router.post("/form")
 async def take_form(body: Annotated[Form, FORM]) -> Form:
     return body
+
+
+@router.post("/chosen")
+async def take_chosen(
+    kind: Annotated[Literal["inner", "form"], Query(alias="type")],
+    body: Annotated[Inner | Form, BodyBy("kind", {"inner": Inner, "form": Form})],
+) -> dict[str, str]:
+    return {"kind": kind, "class": type(body).__name__}
 
 
 SERVICE = Service(name="bodies", router=router)
@@ -186,6 +195,25 @@ async def test_a_wrong_form_is_a_422(client: httpx.AsyncClient, raw: bytes) -> N
 async def test_a_form_is_taken_by_name(client: httpx.AsyncClient) -> None:
     assert (await client.post("/form", data={"name": "a b"})).json() == {"name": "a b"}
     assert (await client.post("/form", json={"name": "a b"})).status_code == 422
+
+
+async def test_a_parameter_chooses_what_a_body_must_be(client: httpx.AsyncClient) -> None:
+    answers = {
+        (kind, name): (await client.post(f"/chosen{kind}", json={name: 1 if name == "price" else "x"})).status_code
+        for kind in ("?type=inner", "?type=form", "?type=other", "")
+        for name in ("price", "name")
+    }
+
+    assert answers == {
+        ("?type=inner", "price"): 200,
+        ("?type=inner", "name"): 422,
+        ("?type=form", "price"): 422,
+        ("?type=form", "name"): 200,
+        ("?type=other", "price"): 422,
+        ("?type=other", "name"): 422,
+        ("", "price"): 422,
+        ("", "name"): 422,
+    }
 
 
 def test_unix_time_is_cut_to_milliseconds_and_comes_back_as_it_was() -> None:

@@ -38,10 +38,10 @@ async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_sec
                 raise
             await asyncio.sleep(LISTEN_SECONDS)
         except PyMongoError as error:
-            duplicates += is_duplicate(error)
             if is_commit_unknown(error):
                 raise TryAgain("The outcome is not known.") from error
-            if not is_transient(error) and not 0 < duplicates <= DUPLICATES_MAX:
+            duplicates += is_duplicate(error)
+            if not is_transient(error) and not (is_duplicate(error) and duplicates <= DUPLICATES_MAX):
                 raise
             if now() - began > RETRY_SECONDS:
                 raise TryAgain from error
