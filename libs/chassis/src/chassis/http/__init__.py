@@ -6,7 +6,7 @@ from chassis.http.auth import Caller
 from chassis.http.bodies import Body, UnixTime
 from chassis.http.paging import Page, PageDep, Slice, paged
 from chassis.http.problems import InvalidRequest, invalid
-from chassis.http.route import TxRouter
+from chassis.http.router import TxRouter
 
 __all__ = [
     "FORM",

@@ -1,12 +1,12 @@
-"""TxRoute: open a Tx, call the endpoint, render the answer, commit, and only then answer. TxRouter makes them."""
+"""TxRoute: open a Tx, call the endpoint, render the answer, commit, and only then answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
@@ -27,8 +27,6 @@ from chassis.http.origin import Headers, Origin, origin_of
 from chassis.http.problems import EDGE_REFUSALS, Broken, KeyParked, ScopeMissing, answer_of, not_known
 from chassis.metrics import HTTP_REQUESTS, HTTP_RETRIES, HTTP_SECONDS, HTTP_UNDECLARED
 from chassis.tx import Tx
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; the log and the metrics do (nginx's number)
 NO_CONTENT_STATUS = 204
@@ -223,64 +221,3 @@ class TxRoute(APIRoute):
 def _own_headers(response: Response) -> list[Header]:
     """The headers that the endpoint set itself."""
     return [header for header in response.raw_headers if header[0] != b"content-length"]
-
-
-class TxRouter(APIRouter):
-    """Collects a service's endpoints.
-
-    Every verb takes `refuses`, the refusals it may answer beside the edge's own; `scope`, which the access token must
-    have; and `public=True` for callers without a token, such as vendors. Other options are FastAPI's.
-    """
-
-    def get(self, path: str, **options: Any) -> Callable[[F], F]:
-        """A query: its Tx is read-only."""
-        return self._endpoint("GET", path, **{"status_code": 200} | options)
-
-    def post(self, path: str, **options: Any) -> Callable[[F], F]:
-        """A command."""
-        return self._endpoint("POST", path, **{"status_code": 200} | options)
-
-    def put(self, path: str, **options: Any) -> Callable[[F], F]:
-        """A command that answers 204."""
-        return self._endpoint("PUT", path, **{"status_code": NO_CONTENT_STATUS} | options)
-
-    def patch(self, path: str, **options: Any) -> Callable[[F], F]:
-        """A command that answers 204."""
-        return self._endpoint("PATCH", path, **{"status_code": NO_CONTENT_STATUS} | options)
-
-    def delete(self, path: str, **options: Any) -> Callable[[F], F]:
-        """A command that answers 204."""
-        return self._endpoint("DELETE", path, **{"status_code": NO_CONTENT_STATUS} | options)
-
-    def include_router(self, router: APIRouter, **options: Any) -> None:
-        """Add the endpoints of another part of the service.
-
-        Raises:
-            TypeError: with options: say everything at the endpoint.
-        """
-        if options:
-            raise TypeError(f"{', '.join(options)}: a part's endpoints say everything themselves")
-        self.routes.extend(router.routes)
-
-    def _endpoint(
-        self,
-        method: str,
-        path: str,
-        *,
-        status_code: int,
-        refuses: Sequence[type[Refusal]] = (),
-        scope: str | None = None,
-        public: bool = False,
-        **options: Any,
-    ) -> Callable[[F], F]:
-        rules = Rules(tuple(refuses), scope, public)
-
-        def add(endpoint: F) -> F:
-            tags = [*self.tags, *options.pop("tags", ())]
-            route = TxRoute(
-                self.prefix + path, endpoint, method=method, rules=rules, status_code=status_code, tags=tags, **options
-            )
-            self.routes.append(route)
-            return endpoint
-
-        return add
