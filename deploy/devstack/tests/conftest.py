@@ -35,7 +35,7 @@ def devstack(plain_environ: Mapping[str, str]) -> Devstack:
             stdin=subprocess.DEVNULL,
             capture_output=True,  # which ends only when nobody holds the pipes any more
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
 

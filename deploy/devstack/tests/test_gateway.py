@@ -72,7 +72,7 @@ def test_what_is_hardly_http_is_a_problem_too(stack: Stack) -> None:
 
 def raw(stack: Stack, request: bytes) -> bytes:
     gateway = urlsplit(stack.gateway)
-    with socket.create_connection((gateway.hostname, gateway.port), timeout=5) as line:
+    with socket.create_connection((gateway.hostname, gateway.port), timeout=60) as line:
         line.sendall(request)
         line.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: line.recv(65_536), b""))
@@ -81,13 +81,13 @@ def raw(stack: Stack, request: bytes) -> bytes:
 def test_it_passes_ids_and_never_repeats_a_request(stack: Stack) -> None:
     """A service stands in here: one socket that reads a request and hangs up."""
     with socket.create_server(("127.0.0.1", stack.settings.port("goals-api"))) as service:
-        service.settimeout(5)
+        service.settimeout(60)
         command = ("curl", "--silent", "--request", "DELETE", "--header", "X-Client-Id: me", f"{stack.gateway}/goals/x")
         with subprocess.Popen(command, stdout=subprocess.PIPE) as curl:
             line, _ = service.accept()
             request = line.recv(65_536).decode().lower()
             line.close()
-            answer, _ = curl.communicate(timeout=5)
+            answer, _ = curl.communicate(timeout=60)
         service.settimeout(0.2)
         with pytest.raises(TimeoutError):
             service.accept()

@@ -8,7 +8,7 @@ from devstack.errors import StackError
 from devstack.process import die_with
 
 
-async def run(argv: tuple[str, ...], env: Mapping[str, str] | None = None, seconds: float = 120) -> None:
+async def run(argv: tuple[str, ...], env: Mapping[str, str] | None = None, seconds: float = 180) -> None:
     """Run a command to its end. Raises StackError with the end of what it said when it fails or takes longer."""
     process = await asyncio.create_subprocess_exec(
         *argv,

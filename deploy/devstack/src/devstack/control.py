@@ -12,7 +12,7 @@ from devstack.errors import StackError
 
 Command = Literal["start", "stop", "restart"]
 
-ANSWER_SECONDS = 120  # longer than any part may take to stop and become ready again
+ANSWER_SECONDS = 240  # longer than any part may take to stop and become ready again
 
 
 def socket_path(directory: int) -> str:
