@@ -94,6 +94,78 @@ async def test_after_its_end_a_goal_is_neither_added_nor_progressing(solo: Solo,
     assert await pushes(solo, f"private-stream@{S}") == [("goal.ended", 1), ("goal.progress.updated", 3)]
 
 
+# -- at most every 250 ms ----------------------------------------------------------------------------------------------
+
+
+async def shown(solo: Solo) -> list[int]:
+    """The progress that is pushed to the stream, in order."""
+    waiting = [effect for effect in await solo.effects() if isinstance(effect, Push)]
+    return [json.loads(push.data)["progress"] for push in waiting if push.channel == f"private-stream@{S}"]
+
+
+def progress(an: An, *values: int, goal_id: str = GOAL) -> list[Event]:
+    return [an(GoalProgressedV1, streamer_id=S, goal_id=goal_id, progress=value) for value in values]
+
+
+async def test_of_much_progress_the_first_is_pushed_at_once_and_the_last_in_its_turn(solo: Solo, an: An) -> None:
+    await solo.hear(*progress(an, *range(1, 101)))
+    await solo.hear(*progress(an, *range(101, 201)))
+    assert await shown(solo) == [1]
+
+    solo.clock.advance(0.249)
+    assert await solo.run_timers() == 0
+    solo.clock.advance(0.001)
+    await solo.run_timers()
+
+    assert await shown(solo) == [1, 200]
+
+
+async def test_progress_after_a_quiet_quarter_second_is_pushed_at_once(solo: Solo, an: An) -> None:
+    await solo.hear(*progress(an, 1, 2))
+    solo.clock.advance(0.25)
+    await solo.run_timers()
+
+    solo.clock.advance(0.249)
+    await solo.hear(*progress(an, 3))
+    assert await shown(solo) == [1, 2]
+    solo.clock.advance(0.001)
+    await solo.run_timers()
+    solo.clock.advance(0.25)
+    await solo.hear(*progress(an, 4))
+
+    assert await shown(solo) == [1, 2, 3, 4]
+
+
+async def test_progress_that_waited_is_pushed_under_its_own_events_id_and_time(solo: Solo, an: An) -> None:
+    at = solo.now - timedelta(seconds=1)
+    await solo.hear(*progress(an, 1), at=at)
+    await solo.hear(*progress(an, 2), at=at + timedelta(milliseconds=7))
+    solo.clock.advance(1)
+    await solo.run_timers()
+
+    first, second = [json.loads(push.data) for push in await solo.effects() if isinstance(push, Push)][::3]
+    assert (first["at"], second["at"]) == (at.timestamp(), at.timestamp() + 0.007)
+    assert first["event_id"] != second["event_id"]
+
+
+async def test_progress_that_waits_when_its_goal_ends_is_not_pushed(solo: Solo, an: An) -> None:
+    await solo.hear(*progress(an, 1, 2), an(GoalEndedV1, streamer_id=S, goal_id=GOAL))
+
+    solo.clock.advance(1)
+    await solo.run_timers()
+
+    assert [name for name, _ in await pushes(solo, f"private-stream@{S}")] == ["goal.progress.updated", "goal.ended"]
+
+
+async def test_goals_do_not_wait_for_each_other(solo: Solo, an: An) -> None:
+    await solo.hear(*progress(an, 1), *progress(an, 2, goal_id=OTHER))
+
+    assert await shown(solo) == [1, 2]
+
+
+# -- what was pushed before --------------------------------------------------------------------------------------------
+
+
 async def test_what_comes_before_the_end_in_the_same_batch_is_pushed(solo: Solo, an: An) -> None:
     await solo.hear(*(an(of, streamer_id=S, goal_id=GOAL) for of in (SessionGoalAddedV1, GoalEndedV1)))
 

@@ -7,15 +7,17 @@ from chassis.tx import Tx
 from contracts import (
     Event,
     GoalEndedV1,
+    GoalProgressedV1,
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
 )
 from notifier import store
-from notifier.domain import entitlement, pushes
+from notifier.domain import entitlement, pace, pushes
 from notifier.domain.entitlement import Block, SessionState
-from notifier.domain.pushes import EndedGoal, Occasion, Row
+from notifier.domain.pace import ProgressDue
+from notifier.domain.pushes import GOAL_PROGRESS_UPDATED, EndedGoal, Occasion, Row
 
 E = TypeVar("E", bound=Event)
 
@@ -24,17 +26,34 @@ def pushing(row: Row[E]) -> Callable[[E, Tx], Awaitable[None]]:
     """The handler of one row of the table."""
 
     async def handler(event: E, tx: Tx) -> None:
-        if not row.until_ended or await tx.get(store.ENDED_GOALS, event.subject) is None:
-            await _push(row, event, tx)
+        if row.until_ended and await tx.get(store.ENDED_GOALS, event.subject):
+            return
+        if tx.cause.event_id is None:
+            raise RuntimeError(f"{row.push} follows from an event, and there is none")
+        occasion = Occasion(tx.cause.event_id, tx.cause.at, tx.now)
+        if isinstance(event, GoalProgressedV1) and row.paced:
+            decision = pace.progressed(await tx.get(store.PROGRESS, event.goal_id), event, occasion)
+            tx.apply(store.PROGRESS, decision)
+            if decision.state is None or decision.state.waiting is not None:
+                return
+        await _push(row, event, occasion, tx)
 
     handler.__name__ = handler.__qualname__ = row.deed
     return handler
 
 
-async def _push(row: Row[E], event: E, tx: Tx) -> None:
-    if tx.cause.event_id is None:
-        raise RuntimeError(f"{row.push} follows from an event, and there is none")
-    occasion = Occasion(tx.cause.event_id, tx.cause.at, tx.now)
+async def push_waiting_progress(timer: ProgressDue, tx: Tx) -> None:
+    """The latest progress had to wait; now it is its turn, unless the goal has ended."""
+    progress = await tx.get(store.PROGRESS, timer.goal_id)
+    if progress is None or progress.waiting is None or await tx.get(store.ENDED_GOALS, timer.goal_id):
+        return
+    waiting = progress.waiting
+    tx.put(store.PROGRESS, pace.taken(progress, tx.now))
+    event = GoalProgressedV1.model_validate_json(waiting.event)
+    await _push(GOAL_PROGRESS_UPDATED, event, Occasion(waiting.event_id, waiting.at, tx.now), tx)
+
+
+async def _push(row: Row[E], event: E, occasion: Occasion, tx: Tx) -> None:
     channels = pushes.still_news(row.to(event), occasion)
     if occasion.is_history:
         channels = await store.not_kept_yet(tx, row.push, channels, occasion)

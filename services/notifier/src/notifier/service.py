@@ -1,6 +1,6 @@
 """The notifier on one page: what it listens to, and what it does then."""
 
-from chassis.service import Service, call, on
+from chassis.service import Service, call, on, when
 from contracts import (
     GoalEndedV1,
     SessionEndedV1,
@@ -12,6 +12,7 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from notifier import api, gateway, handlers, store
+from notifier.domain.pace import ProgressDue
 from notifier.domain.pushes import TABLE, Push
 from notifier.settings import Settings
 
@@ -29,6 +30,7 @@ SERVICE = Service(
         on(GoalEndedV1, handlers.remember_goal_ended),
         *(on(row.event, handlers.pushing(row), needs=store.needed_by(row)) for row in TABLE),  # SPEC §6
     ),
+    timers=(when(ProgressDue, handlers.push_waiting_progress, needs=store.of_progress_due),),
     effects=(call(Push, gateway.push, deadline_seconds=gateway.DEADLINE_SECONDS, batch=gateway.PUSHES_AT_ONCE),),
     collections=store.COLLECTIONS,
     settings=(Settings,),

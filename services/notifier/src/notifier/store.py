@@ -10,6 +10,7 @@ from contracts import Event, SessionViewerAuthorizedV1, ViewerBlockedV1, ViewerU
 from notifier.domain import entitlement
 from notifier.domain.channels import Channel
 from notifier.domain.entitlement import Block, Broadcast, Permit, SessionState, pair_id
+from notifier.domain.pace import Progress, ProgressDue
 from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Occasion, Pushed, Row
 
 
@@ -29,12 +30,13 @@ NOTIFICATIONS = Collection(
 ENDED_GOALS = Collection(
     "ended_goals", EndedGoal, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),)
 )  # a goal lives a day at most; sessions may be away for a while before it tells of it
+PROGRESS = Collection("progress", Progress, indexes=(Index({"pushed": 1}, expire_after_seconds=_seconds(KEPT)),))
 BLOCKS = Collection("blocks", Block)
 BROADCASTS = Collection("broadcasts", Broadcast)
 PERMITS = Collection(
     "permits", Permit, indexes=(Index({"told": 1}, expire_after_seconds=_seconds(KEPT)),)
 )  # a session lasts half a day at most
-COLLECTIONS = (AUDIENCES, NOTIFICATIONS, ENDED_GOALS, BLOCKS, BROADCASTS, PERMITS)
+COLLECTIONS = (AUDIENCES, NOTIFICATIONS, ENDED_GOALS, PROGRESS, BLOCKS, BROADCASTS, PERMITS)
 
 
 # -- pushes ------------------------------------------------------------------------------------------------------------
@@ -46,10 +48,17 @@ def needed_by(row: Row[Any]) -> Callable[[Event], Iterable[Ref]]:
     def needs(event: Event) -> Iterable[Ref]:
         if row.until_ended:
             yield ENDED_GOALS.ref(event.subject)
+        if row.paced:
+            yield PROGRESS.ref(event.subject)
         for channel in row.to(event):
             yield AUDIENCES.ref(channel.owner_id)
 
     return needs
+
+
+def of_progress_due(timer: ProgressDue) -> Iterable[Ref]:
+    """The progress that has waited, unless its goal has ended."""
+    return (ENDED_GOALS.ref(timer.goal_id), PROGRESS.ref(timer.goal_id))
 
 
 async def not_kept_yet(tx: Tx, push: str, channels: tuple[Channel, ...], occasion: Occasion) -> tuple[Channel, ...]:

@@ -50,7 +50,8 @@ _AUTHORIZED: Mapping[AuthorizationReason, tuple[Preset, ...]] = {
 class Row(Generic[E]):
     """When `event` happens, `push` goes to the channels `to`; `deed` is the handler's name (SPEC §6 and §10).
 
-    With `until_ended` nothing is pushed any more once the goal that the event is about has ended.
+    With `until_ended` nothing is pushed any more once the goal that the event is about has ended; `paced` ones wait for
+    their turn (`pace`).
     """
 
     deed: str
@@ -58,6 +59,7 @@ class Row(Generic[E]):
     push: str
     to: Callable[[E], tuple[Channel, ...]]
     until_ended: bool = False
+    paced: bool = False
 
 
 def _authorized(event: SessionViewerAuthorizedV1) -> tuple[Channel, ...]:
@@ -81,6 +83,15 @@ def _gift_sent(event: GiftSentV1) -> tuple[Channel, ...]:
     return (Channel("private-stream", event.streamer_id), *user(event.sender_id))
 
 
+GOAL_PROGRESS_UPDATED = Row(
+    "notify_goal_progress_updated",
+    GoalProgressedV1,
+    "goal.progress.updated",
+    lambda event: watching(event.streamer_id),
+    until_ended=True,
+    paced=True,
+)
+
 TABLE: tuple[Row[Any], ...] = (
     Row(
         "trigger_notify_goal_added",
@@ -89,13 +100,7 @@ TABLE: tuple[Row[Any], ...] = (
         lambda event: watching(event.streamer_id),
         until_ended=True,
     ),
-    Row(
-        "notify_goal_progress_updated",
-        GoalProgressedV1,
-        "goal.progress.updated",
-        lambda event: watching(event.streamer_id),
-        until_ended=True,
-    ),
+    GOAL_PROGRESS_UPDATED,
     Row("notify_goal_ended", GoalEndedV1, "goal.ended", lambda event: watching(event.streamer_id)),
     Row("notify_stream_authorized", SessionViewerAuthorizedV1, "stream.authorized", _authorized),
     Row("notify_stream_authorized_by_start", SessionGoalAddedV1, "stream.authorized", _authorized_by_start),
