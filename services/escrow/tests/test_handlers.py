@@ -108,12 +108,12 @@ class Story:
     def lapsed(self, reason: LapseReason) -> GoalLapsedV1:
         return GoalLapsedV1(**self.of, goal_id=self.goal, kind="TriggerExclusiveGoal", reason=reason)
 
-    def closed(self, *, kept: bool) -> SessionGoalClosedV1:
+    def closed(self, *, kept: bool, outcome: Outcome = "completed") -> SessionGoalClosedV1:
         return SessionGoalClosedV1(
             **self.of,
             goal_id=self.exclusive,
             kind="ExclusiveGoal",
-            outcome="completed",
+            outcome=outcome,
             kept=kept,
             trigger_exclusive_goal_id=self.goal,
         )
@@ -256,6 +256,17 @@ async def test_an_exclusive_that_was_cut_short_is_refunded(story: Story) -> None
     await story.solo.hear(story.accepted(), story.ended("ExclusiveGoal", "cancelled"))
 
     assert await story.money() == {"wallet": 500}
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+async def test_why_an_exclusive_is_refunded_does_not_depend_on_what_is_read_first(
+    story: Story, *, ended_first: bool
+) -> None:
+    await held(story)
+    facts = [story.ended("ExclusiveGoal", "cancelled"), story.closed(kept=False, outcome="cancelled")]
+    await story.solo.hear(story.accepted(), *(facts if ended_first else reversed(facts)))
+
+    assert [getattr(event, "reason", "") for event in await story.take(EscrowFailedV1)] == ["cancelled"]
 
 
 @pytest.mark.parametrize(("kept", "where"), [(True, "earnings"), (False, "wallet")])

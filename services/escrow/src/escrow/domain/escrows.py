@@ -327,8 +327,11 @@ def when_check_due(escrow: Escrow) -> Decision[Escrow]:
 
 
 def when_closed(escrow: Escrow, event: SessionGoalClosedV1) -> Decision[Escrow]:
-    """Kept: release. Not kept: refund."""
-    return _judge(escrow, "release", None) if event.kept else _judge(escrow, "refund", "not_kept")
+    """Kept: release. Not kept: refund; for the reason that the goal's end gives, whichever of the two is read first."""
+    if event.kept:
+        return _judge(escrow, "release", None)
+    outcome = event.outcome
+    return _judge(escrow, "refund", outcome if outcome in ("refused", "timed_out", "cancelled") else "not_kept")
 
 
 def _check_later(escrow: Escrow, due: datetime) -> Decision[Escrow]:
