@@ -30,8 +30,8 @@ class ChannelForbidden(Forbidden, slug="channel-forbidden"):
 class Subscription(Body):
     """A client that wants to listen to a channel, as Pusher's libraries send it."""
 
-    socket_id: Annotated[str, Field(pattern=r"^[0-9]{1,20}\.[0-9]{1,20}$")]
-    channel_name: str
+    socket_id: Annotated[str, Field(pattern=r"^[0-9]{1,20}\.[0-9]{1,20}$", examples=["1234.5678"])]
+    channel_name: Annotated[str, Field(examples=["presence-stream@67ff21fdb2535a8b5301708f"])]
 
 
 @dataclass(frozen=True, slots=True)
