@@ -38,13 +38,11 @@ def servers() -> Iterator[Servers]:
         return
     from devstack.stack import Stack  # noqa: PLC0415 - only when nothing else is named
 
-    with tempfile.TemporaryDirectory(prefix="footlights-test-") as data:
-        stack = Stack(data=Path(data), only=("mongod", "kafka"))
-        stack.start()
-        try:
-            yield Servers(stack.mongo_url, stack.kafka_bootstrap)
-        finally:
-            stack.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="footlights-test-") as data,
+        Stack(Path(data), only=("mongod", "kafka")) as stack,
+    ):
+        yield Servers(stack.mongo_url, stack.kafka_bootstrap)
 
 
 @pytest.fixture(scope="session")
