@@ -5,9 +5,10 @@ Measured: 504 events in one transaction 19 750/s, in 72 transactions 1 750/s; dr
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from chassis import tracing
 from chassis.backoff import back_off
 from chassis.cause import Cause
 from chassis.collection import Ref
@@ -60,8 +61,15 @@ async def run_each(tx: Tx, works: Sequence[Work], blocked: Collection[str] = ())
 
 
 async def _run(tx: Tx, work: Work) -> Exception | None:
+    if not tracing.is_on():
+        return await _handle(tx, work, work.cause)
+    with tracing.span(f"handle {type(work.subject).__name__}", work.cause.traceparent, id=work.id) as traceparent:
+        return await _handle(tx, work, replace(work.cause, traceparent=traceparent))
+
+
+async def _handle(tx: Tx, work: Work, cause: Cause) -> Exception | None:
     savepoint = tx.savepoint()
-    tx.cause = work.cause
+    tx.cause = cause
     try:
         for row in work.rows:
             await row.handler(work.subject, tx)

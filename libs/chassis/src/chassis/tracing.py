@@ -1,17 +1,19 @@
 """OpenTelemetry: W3C trace context through HTTP, outbox, Kafka, timers and vendor calls, as `Cause.traceparent`.
 
-Without an OTLP endpoint nothing is recorded and a traceparent is only handed on, which costs next to nothing.
+Without an OTLP endpoint nothing is recorded and a traceparent is only handed on, which costs next to nothing; the SDK
+is not even imported.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _W3C = TraceContextTextMapPropagator()
 
@@ -19,19 +21,35 @@ _W3C = TraceContextTextMapPropagator()
 class _Tracing:
     """Whether and where this process records spans."""
 
-    provider: TracerProvider | None = None
+    provider: "TracerProvider | None" = None
     tracer: trace.Tracer | None = None
 
 
-def setup(service: str, endpoint: str | None, exporter: SpanExporter | None = None) -> None:
-    """Export spans to the OTLP `endpoint`, e.g. `http://collector:4318`; None switches tracing off."""
-    if endpoint is None and exporter is None:
+def setup(service: str, endpoint: str | None) -> None:
+    """Export spans to the OTLP `endpoint`, e.g. `http://collector:4318`; with None they are not even made."""
+    if endpoint is None:
         _Tracing.provider = _Tracing.tracer = None
         return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - 0.1 s
+
+    export_to(service, OTLPSpanExporter(f"{endpoint}/v1/traces"))
+
+
+def export_to(service: str, exporter: "SpanExporter") -> None:
+    """Export spans to `exporter`."""
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415 - as above
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as above
+
     provider = TracerProvider(resource=Resource({SERVICE_NAME: service}))
-    provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(f"{endpoint}/v1/traces")))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     _Tracing.provider = provider
     _Tracing.tracer = provider.get_tracer("chassis")
+
+
+def is_on() -> bool:
+    """Whether spans are recorded."""
+    return _Tracing.tracer is not None
 
 
 def shut_down() -> None:

@@ -1,0 +1,260 @@
+"""The life of a real process: its settings, its readiness, its end by a signal and by a crash."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from chassis import ids
+from chassis.mongo import Mongo
+from chassis.testing import KEY, KID
+
+PAST = datetime(2026, 1, 31, tzinfo=UTC)
+
+MAIN = """
+import asyncio
+from chassis.decision import Effect
+from chassis.http import TxRouter, TxDep
+from chassis.life import run
+from chassis.service import Service, call
+
+router = TxRouter(tags=["test"])
+
+@router.get("/slow", public=True)
+async def slow() -> dict[str, bool]:
+    await asyncio.sleep(1)
+    return {"slow": True}
+
+@router.get("/bug", public=True)
+async def bug(tx: TxDep) -> dict[str, bool]:
+    raise ValueError("secret detail")
+
+class Crash(Effect, name="crash"):
+    pass
+
+async def perform(calls, outside):
+    return []
+
+run(Service(name="goals", router=router, effects=(call(Crash, perform),)))
+"""
+
+
+class Life:
+    """A process of a service that exists for this test only."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+        self.errors = ""
+        self.url = f"http://127.0.0.1:{port}"
+        self._reading = asyncio.create_task(self._read())
+        self._erring = asyncio.create_task(self._err())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    async def _err(self) -> None:
+        assert self.process.stderr is not None
+        self.errors = (await self.process.stderr.read()).decode()
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        try:
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(self.url + path, timeout=20)
+        except httpx.TransportError:
+            return 0, None
+        return answer.status_code, answer.json() if "json" in answer.headers["content-type"] else answer.text
+
+    async def reasons(self) -> list[str] | None:
+        status, body = await self.get("/readyz")
+        return body["reasons"] if status else None
+
+    async def is_ready(self) -> bool:
+        return (await self.get("/readyz"))[0] == 200
+
+    def said(self, event: str) -> bool:
+        return any(line["event"] == event for line in self.lines)
+
+    async def end(self, *, seconds: float = 60) -> int:
+        async with asyncio.timeout(seconds):
+            code = await self.process.wait()
+            await asyncio.gather(self._reading, self._erring)
+        return code
+
+
+Start = Callable[..., Awaitable[Life]]
+
+
+@pytest.fixture
+async def start(
+    servers: Any, mongo: Mongo, namespace: str, tmp_path: Path, unused_tcp_port_factory: Any
+) -> AsyncIterator[Start]:
+    package = tmp_path / "goals"
+    package.mkdir()
+    (package / "__init__.py").touch()  # or the real one would be found
+    (package / "__main__.py").write_text(MAIN)
+    lives: list[Life] = []
+
+    async def begin(*command: str, **env: str) -> Life:
+        port = unused_tcp_port_factory()
+        settings = {
+            "PATH": os.environ["PATH"],
+            "MONGO_URL": servers.mongo_url,
+            "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
+            "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
+            "NAMESPACE": namespace,
+            "DEVSTACK": "true",
+            "JWT_KEYS": json.dumps({KID: {"alg": "HS256", "key": KEY}}),
+            "HTTP_PORT": str(port),
+        }
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "goals", *command, cwd=tmp_path, env=settings | env, stdout=pipe, stderr=pipe
+        )
+        lives.append(Life(process, port))
+        return lives[-1]
+
+    yield begin
+    for life in lives:
+        if life.process.returncode is None:
+            life.process.kill()
+            await life.end()
+    await mongo.client.drop_database(f"{namespace}-goals")
+
+
+async def test_a_process_that_finds_nothing_migrated_says_what_and_how_to_mend_it(start: Start) -> None:
+    for role in ("api", "worker"):
+        life = await start(role)
+
+        assert await life.end() == 2
+        [told] = [line for line in life.lines if line["event"] == "not migrated"]
+        assert told["mend"] == "python -m goals migrate"
+        assert "collection outbox does not exist" in told["problems"]
+
+
+async def test_settings_that_are_missing_or_wrong_are_named_and_nothing_starts(start: Start) -> None:
+    life = await start("api", JWT_KEYS="{}", DEVSTACK="perhaps")
+
+    assert await life.end() == 2
+    assert "DEVSTACK" in life.errors
+    assert "JWT_KEYS" in life.errors
+    assert "Traceback" not in life.errors
+
+
+async def test_a_demo_key_is_refused_outside_the_devstack(start: Start) -> None:
+    life = await start("api", DEVSTACK="false")
+
+    assert await life.end() == 2
+    assert "demo key" in life.errors
+    assert KEY not in life.errors
+
+
+async def test_an_unknown_command_is_answered_with_the_usage(start: Start) -> None:
+    life = await start("serve")
+
+    assert await life.end() == 1
+    assert "usage: python -m goals COMMAND" in life.errors
+
+
+async def test_each_role_becomes_ready_and_ends_in_time_when_told(start: Start, eventually: Any) -> None:
+    assert await (await start("migrate")).end() == 0
+    for role in ("api", "worker", "all"):
+        life = await start(role)
+        await eventually(life.is_ready, seconds=60)
+        assert (await life.get("/healthz"))[0] == 200
+        assert "outbox_rows" in (await life.get("/metrics"))[1]
+        assert (await life.get("/openapi.json"))[0] == (404 if role == "worker" else 200)
+
+        told_at = time.monotonic()
+        life.process.send_signal(signal.SIGTERM)
+
+        assert await life.end() == 0
+        assert time.monotonic() - told_at < 10
+        assert life.said("stopping")
+        assert not life.said("crashed")
+
+
+async def test_a_request_in_hand_is_answered_after_the_signal(start: Start, eventually: Any) -> None:
+    assert await (await start("migrate")).end() == 0
+    life = await start("api")
+    await eventually(life.is_ready, seconds=60)
+    in_hand = asyncio.create_task(life.get("/slow"))
+    await asyncio.sleep(0.3)
+
+    life.process.send_signal(signal.SIGTERM)
+
+    assert await in_hand == (200, {"slow": True})
+    assert await life.end() == 0
+
+
+async def test_a_part_that_crashes_ends_the_process_with_a_line_that_says_so(
+    start: Start, eventually: Any, mongo: Mongo, namespace: str
+) -> None:
+    assert await (await start("migrate")).end() == 0
+    plan = json.dumps({"timers.in_run": {"action": "raise"}})
+    life = await start("worker", FAULT_PLAN=plan)
+    await eventually(life.is_ready, seconds=60)
+
+    timers = mongo.database(f"{namespace}-goals")["timers"]
+    await timers.insert_one(
+        {
+            "_id": "t",
+            "name": "any",
+            "key": "k",
+            "due": PAST,
+            "parked": False,
+            "data": {},
+            "attempts": 0,
+            "cause": {"at": PAST, "correlation_id": "c"},
+        }
+    )
+
+    assert await life.end() == 1
+    [crash] = [line for line in life.lines if line["event"] == "crashed"]
+    assert "FaultError: timers.in_run" in crash["exception"]
+
+
+async def test_servers_that_are_away_at_the_start_are_waited_for(start: Start, eventually: Any) -> None:
+    life = await start(
+        "worker", KAFKA_BOOTSTRAP="127.0.0.1:1", MONGO_URL="mongodb://127.0.0.1:1/?directConnection=true"
+    )
+
+    await eventually(lambda: life.said("waiting"), seconds=60)
+    assert await life.reasons() == ["waiting for MongoDB"]
+
+    life.process.send_signal(signal.SIGTERM)
+    assert await life.end() == 0
+
+
+async def test_a_port_that_is_taken_is_named(start: Start, eventually: Any) -> None:
+    assert await (await start("migrate")).end() == 0
+    first = await start("api")
+    await eventually(first.is_ready, seconds=60)
+
+    second = await start("api", HTTP_PORT=first.url.rpartition(":")[2])
+
+    assert await second.end() == 1
+    assert "cannot be listened on" in second.errors
+
+
+async def test_what_is_parked_is_listed_and_replayed_by_command(start: Start) -> None:
+    assert await (await start("migrate")).end() == 0
+
+    listed = await start("parked")
+    replayed = await start("replay", ids.new_id())
+
+    assert await listed.end() == 0
+    assert listed.lines == []
+    assert await replayed.end() == 0
+    assert replayed.said("tried again")
