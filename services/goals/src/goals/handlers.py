@@ -5,6 +5,7 @@ from chassis.tx import Tx
 from contracts import (
     EscrowHeldV1,
     EscrowRejectedV1,
+    GiftSentV1,
     SessionEndedV1,
     SessionStartedV1,
     SessionUpdatedV1,
@@ -13,7 +14,7 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from goals import store
-from goals.domain import exclusive, hold, invitation, lifecycle
+from goals.domain import exclusive, hold, invitation, karaoke, lifecycle
 from goals.domain.exclusive import ExtensionsDue
 from goals.domain.goal import OPEN, End, Goal, GoalDue, LapseDue, schedule
 from goals.domain.lifecycle import SessionGoalsDue
@@ -74,6 +75,7 @@ async def answer_hold(event: EscrowHeldV1, tx: Tx) -> None:
     if goal is None:
         store.save(tx, hold.reject(event, "goal_unknown"))
         return
+    show_id = goal.context.show_goal_id
     held = hold.Hold(
         event=event,
         goal=goal,
@@ -82,6 +84,7 @@ async def answer_hold(event: EscrowHeldV1, tx: Tx) -> None:
         blocked=await tx.get(store.BLOCKS, block_id(goal.streamer_id, event.buyer_id)) is not None,
         now=tx.now,
         timing=tx.settings(GoalsSettings).timing,
+        show=await tx.get(store.GOALS, show_id) if show_id else None,
     )
     store.save(tx, lifecycle.answer_hold(held))
 
@@ -93,6 +96,18 @@ async def reject_proposal(event: EscrowRejectedV1, tx: Tx) -> None:
         return
     stage = await store.stage(tx, goal.session_id)
     store.save(tx, invitation.reject_proposal(goal, stage, event.reason, tx.cause.at))
+
+
+# -- shop ----------------------------------------------------------------------------------------------------------
+
+
+async def begin_karaoke(event: GiftSentV1, tx: Tx) -> None:
+    """A gift that asks for a performance is a goal of its own, once."""
+    goal_id = karaoke.goal_id_of(event)
+    if goal_id is None or await tx.get(store.GOALS, goal_id):
+        return
+    stage = await store.stage(tx, event.session_id)
+    store.save(tx, karaoke.create(goal_id, event, stage, tx.now))
 
 
 # -- timers --------------------------------------------------------------------------------------------------------

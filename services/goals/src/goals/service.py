@@ -4,6 +4,7 @@ from chassis.service import Service, on, when
 from contracts import (
     EscrowHeldV1,
     EscrowRejectedV1,
+    GiftSentV1,
     SessionEndedV1,
     SessionStartedV1,
     SessionUpdatedV1,
@@ -29,6 +30,7 @@ SERVICE = Service(
         on(ViewerUnblockedV1, handlers.unblock_viewer),
         on(EscrowHeldV1, handlers.answer_hold, needs=store.of_hold),
         on(EscrowRejectedV1, handlers.reject_proposal, needs=store.of_rejected_hold),
+        on(GiftSentV1, handlers.begin_karaoke, needs=store.of_gift),
     ),
     timers=(
         when(GoalDue, handlers.deactivate_goal, needs=store.of_timer),

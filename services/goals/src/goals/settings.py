@@ -1,6 +1,7 @@
 """The service's own variables (SPEC §11)."""
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field
@@ -28,7 +29,7 @@ class GoalsSettings(BaseSettings):
     refused_cooldown_seconds: Annotated[float, Field(ge=0, le=86_400)] = 300
     """Who was refused may not ask again for so long."""
 
-    @property
+    @cached_property
     def timing(self) -> Timing:
         """The same as the domain takes it, to the millisecond."""
         return Timing(

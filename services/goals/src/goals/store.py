@@ -7,9 +7,10 @@ from typing import Any, Final
 from chassis.collection import Collection, Index, Ref
 from chassis.errors import NotYet
 from chassis.tx import Tx
-from contracts import EscrowHeldV1, EscrowRejectedV1, SessionEvent, SessionViewerAuthorizedV1
+from contracts import EscrowHeldV1, EscrowRejectedV1, GiftSentV1, SessionEvent, SessionViewerAuthorizedV1
 from goals.domain.goal import OPEN, Goal, GoalDue, LapseDue
 from goals.domain.invitation import Viewer
+from goals.domain.karaoke import goal_id_of
 from goals.domain.stage import Stage
 from goals.domain.state import (
     SLICE,
@@ -124,6 +125,12 @@ def of_hold(event: EscrowHeldV1) -> Iterable[Ref]:
 def of_rejected_hold(event: EscrowRejectedV1) -> Iterable[Ref]:
     """What a hold that could not be made concerns."""
     return GOALS.ref(event.goal_id), STAGES.ref(event.session_id)
+
+
+def of_gift(event: GiftSentV1) -> Iterable[Ref]:
+    """What a gift that asks for a performance looks at."""
+    goal_id = goal_id_of(event)
+    return (GOALS.ref(goal_id), STAGES.ref(event.session_id)) if goal_id else ()
 
 
 def of_payment(event: SessionViewerAuthorizedV1) -> Iterable[Ref]:

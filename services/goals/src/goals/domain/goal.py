@@ -1,11 +1,11 @@
 """A goal: a promise with a deadline, whatever its kind (SPEC §3)."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from chassis.decision import At, Cancel, Timer
-from chassis.errors import Conflict, NotFound
+from chassis.errors import Conflict, Invalid, NotFound
 from contracts import (
     Conditions,
     Context,
@@ -21,6 +21,7 @@ from contracts import (
 
 State = Literal["proposed", "active", "ended", "rejected"]
 
+DEADLINE_MAX: Final = timedelta(hours=24)  # SPEC §3
 OPEN: tuple[State, ...] = ("proposed", "active")
 
 
@@ -30,6 +31,10 @@ class GoalNotFound(NotFound, slug="goal-not-found"):
 
 class GoalNotActive(Conflict, slug="goal-not-active"):
     """The goal is not active."""
+
+
+class DeadlineOutOfRange(Invalid, slug="deadline-out-of-range"):
+    """The deadline must lie in the future, at most 24 h away."""
 
 
 class GoalDue(Timer, name="goal-due"):
@@ -104,6 +109,16 @@ def owned_by(goal: Goal | None, user_id: str) -> Goal:
     return goal
 
 
+def require_deadline(exp: datetime, now: datetime) -> None:
+    """Refuse a deadline that a streamer cannot set.
+
+    Raises:
+        DeadlineOutOfRange: it has passed, or is more than 24 h away.
+    """
+    if not now < exp <= now + DEADLINE_MAX:
+        raise DeadlineOutOfRange(errors=[{"field": "exp", "message": "must lie within the next 24 h"}])
+
+
 def created(goal: Goal) -> GoalCreatedV1:
     """Tell that the goal is open."""
     return GoalCreatedV1(
@@ -143,10 +158,10 @@ def unschedule_lapse(goal_id: str) -> Cancel:
     return Cancel(f"lapse-due:{goal_id}")
 
 
-def end(goal: Goal, how: End, outcome: Outcome) -> tuple[Goal, GoalEndedV1]:
+def end(goal: Goal, outcome: Outcome, at: datetime, triggerer: str | None = None) -> tuple[Goal, GoalEndedV1]:
     """The goal when it is over, and the event that says so. `exp` never moves later."""
-    agreed = {"agreed": how.at} if outcome == "agreed" else {}
-    ended_at = min(goal.exp, how.at)
+    ended_at = min(goal.exp, at)
+    agreed = {"agreed": at} if outcome == "agreed" else {}
     ended = replace(
         goal,
         state="ended",
@@ -167,7 +182,7 @@ def end(goal: Goal, how: End, outcome: Outcome) -> tuple[Goal, GoalEndedV1]:
         context=ended.context,
         exp=ended.exp,
         ended_at=ended_at,
-        triggerer=how.triggerer,
+        triggerer=triggerer,
         metadata=ended.metadata,
         outcome=outcome,
     )

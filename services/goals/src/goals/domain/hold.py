@@ -22,6 +22,8 @@ class Hold:
     blocked: bool
     now: datetime
     timing: Timing
+    show: Goal | None = None
+    """The show of a funding, if there is one."""
 
 
 def reject(event: EscrowHeldV1, reason: ContributionRejection) -> Change:

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from chassis.decision import Decision, Timer
-from chassis.errors import Invalid
+from chassis.errors import Conflict, Invalid
 from contracts import GoalKind, LapseReason, Outcome, ProposalRejection
-from goals.domain import exclusive, invitation
+from goals.domain import exclusive, funding, invitation, karaoke, private, show
 from goals.domain.goal import End, Goal, GoalNotActive, end, lapse, unschedule, unschedule_lapse
 from goals.domain.hold import Hold, reject
 from goals.domain.stage import Stage, freed, require_on
@@ -26,14 +26,20 @@ class AnswerMissing(Invalid, slug="answer-missing"):
     """An invitation is answered with `agree`, true or false."""
 
 
+class NotDeletable(Conflict, slug="not-deletable"):
+    """This goal ends by itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """A row: what is particular to one kind of goal."""
 
     outcome: Callable[[Goal, End], Outcome]
     after_end: Callable[[Goal, Stage, Timing], Change]
+    progress: Callable[[Goal, datetime], int] = lambda goal, _now: goal.progress
     answer_hold: Callable[[Hold], Change] | None = None
     """None: no money is held for this kind."""
+    deletable: bool = True
     lapses: tuple[Callable[[Goal], bool], LapseReason] | None = None
     """Whether something can still follow the ended goal, and why it lapses when nothing came."""
 
@@ -46,6 +52,15 @@ KINDS: Final[Mapping[GoalKind, Kind]] = {
         lapses=(invitation.awaits_exclusive, "no_exclusive"),
     ),
     "ExclusiveGoal": Kind(outcome=exclusive.outcome, after_end=exclusive.after_end),
+    "ShowFundingGoal": Kind(
+        outcome=funding.outcome,
+        after_end=funding.after_end,
+        answer_hold=funding.answer_hold,
+        lapses=(funding.awaits_show, "no_show"),
+    ),
+    "ShowGoal": Kind(outcome=show.outcome, after_end=show.after_end, progress=show.performed_seconds),
+    "TriggerPrivateGoal": Kind(outcome=private.outcome, after_end=private.after_end, answer_hold=private.answer_hold),
+    "KaraokeGoal": Kind(outcome=karaoke.outcome, after_end=karaoke.after_end, deletable=False),
 }
 
 
@@ -63,8 +78,10 @@ def deletion(goal: Goal, stage: Stage, *, agree: bool | None, now: datetime, tri
     """How a DELETE ends a goal; `agree` is ignored unless it is an invitation.
 
     Raises:
-        GoalNotActive, SessionOver, InvitationExpired, InvitationRuledOut, StageTaken: as they say.
+        NotDeletable, GoalNotActive, SessionOver, InvitationExpired, InvitationRuledOut, StageTaken: as they say.
     """
+    if not KINDS[goal.kind].deletable:
+        raise NotDeletable
     if not goal.active:
         raise GoalNotActive
     require_on(stage)
@@ -86,10 +103,15 @@ def deactivate_goal(goal: Goal, stage: Stage, how: End, unbegun: Sequence[Extens
     Only who found the goal active ends it, so `goal.ended` is told once.
     """
     kind = KINDS[goal.kind]
-    outcome = kind.outcome(goal, how)
-    ended, event = end(goal, how, outcome)
+    final = replace(goal, progress=kind.progress(goal, how.at))
+    ended, event = end(final, kind.outcome(final, how), how.at, how.triggerer)
     told: Change = Decision((ended,), (event,), (unschedule(ended),))
     return together(told, kind.after_end(ended, stage, timing), exclusive.reject_extensions(unbegun, how.at))
+
+
+def progress(goal: Goal, now: datetime) -> int:
+    """How far a goal has come by `now`."""
+    return KINDS[goal.kind].progress(goal, now) if goal.active else goal.progress
 
 
 def close_goal(goal: Goal, stage: Stage, how: End, unbegun: Sequence[Extension], timing: Timing) -> Change:

@@ -38,6 +38,8 @@ class Stage:
     """When the session ended: closed for good since then."""
     holder_id: str | None = None
     """What has the stage: a funding until it lapsed or its show ended, an agreed invitation until the same."""
+    private_id: str | None = None
+    """The one private goal that is open."""
     agreements: int = 0
     """How many invitations were agreed to: each rules out those that were open then."""
     open_invitations: int = 0

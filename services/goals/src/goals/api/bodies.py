@@ -1,0 +1,140 @@
+"""What callers send. The query parameter `type` says which of them a POST has."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from chassis.http import Body, UnixTime
+from contracts import TicketType
+from contracts.values import Count, Diamonds, ObjectIdStr, ProductId, Title
+from goals.domain.funding import HESITATION_SECONDS_MAX, PERFORM_SECONDS_MAX, TARGET_TICKETS_MAX
+
+LEVELS_MAX = 10  # SPEC §3
+DISCOUNT_PERCENTAGE_MAX = 99  # SPEC §3: nothing is for free
+
+GoalTypeName = Literal["show-funding", "show", "trigger-exclusive", "exclusive", "trigger-private"]
+
+
+class InvitationContext(Body):
+    """Where, and for how many seconds."""
+
+    session_id: ObjectIdStr
+    duration: Annotated[int, Field(ge=1, le=10**6)] | None = None
+
+
+class NewInvitation(Body):
+    """`type=trigger-exclusive`: a viewer asks for a 1-on-1."""
+
+    context: InvitationContext
+
+
+class ExclusiveContext(Body):
+    """Which agreed invitation it follows."""
+
+    session_id: ObjectIdStr
+    trigger_exclusive_goal_id: ObjectIdStr
+
+
+class NewLevel(Body):
+    """A mark on the way that viewers see."""
+
+    title: Title | None = None
+    target: Count
+
+
+class NewExclusive(Body):
+    """`type=exclusive`: the streamer starts the 1-on-1."""
+
+    context: ExclusiveContext
+    levels: Annotated[tuple[NewLevel, ...], Field(max_length=LEVELS_MAX)] = ()
+    nbf: UnixTime | None = None
+
+
+class TicketLevel(Body):
+    """How many tickets make the show."""
+
+    title: Title
+    target: Annotated[int, Field(ge=1, le=TARGET_TICKETS_MAX)]
+
+
+class FundingContext(Body):
+    """What the tickets are for, and which ones they are."""
+
+    session_id: ObjectIdStr
+    perform_duration: Annotated[int, Field(ge=1, le=PERFORM_SECONDS_MAX)]
+    hesitation_countdown: Annotated[int, Field(ge=0, le=HESITATION_SECONDS_MAX)]
+    ticket_product_id: ProductId
+    ticket_product_type: TicketType
+    discount_percentage: int | None = None
+
+    @model_validator(mode="after")
+    def _discount_of_an_early_bird(self) -> Self:
+        discount = self.discount_percentage
+        if self.ticket_product_type == "earlybird" and not (
+            discount is not None and 0 <= discount <= DISCOUNT_PERCENTAGE_MAX
+        ):
+            raise ValueError(f"discount_percentage must be 0 to {DISCOUNT_PERCENTAGE_MAX} for an early bird")
+        return self
+
+
+class NewFunding(Body):
+    """`type=show-funding`: the streamer sells tickets for a show."""
+
+    levels: Annotated[tuple[TicketLevel, ...], Field(min_length=1, max_length=1)]
+    exp: UnixTime
+    context: FundingContext
+
+
+class ShowContext(Body):
+    """Which funding it follows."""
+
+    session_id: ObjectIdStr
+    funding_goal_id: ObjectIdStr
+
+
+class NewShow(Body):
+    """`type=show`: the streamer starts the show."""
+
+    context: ShowContext
+    nbf: UnixTime | None = None
+
+
+class DiamondLevel(Body):
+    """How many diamonds make the private performance."""
+
+    title: Title
+    target: Annotated[Diamonds, Field(ge=1)]
+
+
+class PrivateContext(Body):
+    """Where."""
+
+    session_id: ObjectIdStr
+
+
+class NewPrivate(Body):
+    """`type=trigger-private`: the streamer asks for gifts, for a performance to those who gave."""
+
+    levels: Annotated[tuple[DiamondLevel, ...], Field(min_length=1, max_length=1)]
+    exp: UnixTime
+    context: PrivateContext
+
+
+NewGoal = NewInvitation | NewExclusive | NewFunding | NewShow | NewPrivate
+
+BODIES: dict[str, type[Body]] = {
+    "trigger-exclusive": NewInvitation,
+    "exclusive": NewExclusive,
+    "show-funding": NewFunding,
+    "show": NewShow,
+    "trigger-private": NewPrivate,
+}
+
+
+class Deletion(Body):
+    """The streamer's answer to an invitation; ignored elsewhere."""
+
+    agree: bool | None = None
+
+
+NO_ANSWER = Deletion()
