@@ -2,8 +2,8 @@
 
     python bench/command.py [motor|pymongo]
 
-Both run as processes of their own on the same MongoDB and are loaded in turn, slice by slice, in one run. Before a ratio
-is printed, the documents they left must be alike: the same collections, counts per command and fields.
+Both run as processes of their own on the same MongoDB and are loaded in turn, slice by slice, in one run. Before a
+ratio is printed, the documents they left must be alike: the same collections, counts per command and fields.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,22 @@ import psutil
 from bson import ObjectId
 from load import post
 from pymongo import MongoClient
+from servers import Servers, bench_servers
 
 EXPECTED = 0.75
 SLICES, SECONDS, CONNECTIONS = 8, 3.0, 8
 KEY = "a-demo-key-of-at-least-thirty-two-bytes"
 OURS, ANCHOR = "ours", "anchor"
+PORTS = {OURS: 18_701, ANCHOR: 18_702}
 COLLECTIONS = ("balances", "entries", "movements", "outbox", "transfers")
+
+
+@dataclass
+class Measured:
+    commands: int = 0
+    rates: list[float] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
 
 
 def token() -> str:
@@ -39,9 +50,10 @@ def token() -> str:
     return jwt.encode(claims, KEY, algorithm="HS256", headers={"kid": "demo-bench"})
 
 
-def start(what: str, driver: str, mongo_url: str, kafka: str, port: int, namespace: str) -> subprocess.Popen[bytes]:
+def start(what: str, driver: str, servers: Servers, port: int, namespace: str) -> subprocess.Popen[bytes]:
     env = os.environ | {
-        "MONGO_URL": mongo_url, "MONGO_DRIVER": driver, "KAFKA_BOOTSTRAP": kafka, "NAMESPACE": namespace,
+        "MONGO_URL": servers.mongo_url, "MONGO_DRIVER": driver, "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
+        "NAMESPACE": namespace,
         "DEVSTACK": "true", "HTTP_PORT": str(port), "LOG_LEVEL": "WARNING",
         "JWT_KEYS": json.dumps({"demo-bench": {"alg": "HS256", "key": KEY}}),
         "BENCH_JWT_KEY": KEY, "BENCH_DATABASE": f"{namespace}-escrow",
@@ -72,58 +84,59 @@ def shape(database: Any, commands: int) -> dict[str, Any]:
     return shapes
 
 
-async def main(driver: str, mongo_url: str, kafka: str) -> bool:
+async def alternate(ports: dict[str, int], pids: dict[str, int]) -> dict[str, Measured]:
+    """Load one after the other, slice by slice."""
+    bearer, body = token(), b'{"amount_diamonds":5}'
+    results = {what: Measured() for what in ports}
+    for number in range(SLICES + 1):  # the first slice only warms
+        for what, port in ports.items():
+            cpu = sum(psutil.Process(pids[what]).cpu_times()[:2])
+            done = await post(port, lambda: f"/wallets/{ObjectId()}/credit", body, bearer, CONNECTIONS, SECONDS)
+            results[what].commands += done.requests
+            if number:
+                results[what].rates.append(done.per_second)
+                results[what].latencies_ms += done.latencies_ms
+                results[what].cpu_us.append(
+                    (sum(psutil.Process(pids[what]).cpu_times()[:2]) - cpu) / done.requests * 1e6
+                )
+    return results
+
+
+def tell(results: dict[str, Measured], driver: str) -> bool:
+    """Print the figures; True when the expectation is met."""
+    for what, result in results.items():
+        p50, p99 = (statistics.quantiles(result.latencies_ms, n=100)[i] for i in (49, 98))
+        print(
+            f"{what:7} {statistics.median(result.rates):5.0f}/s  p50 {p50:5.1f} ms  p99 {p99:6.1f} ms  CPU"
+            f" {statistics.median(result.cpu_us):5.0f} µs/command ({result.commands}, {driver if what == OURS else 'motor'})"
+        )
+    ratio = statistics.median(a / b for a, b in zip(results[OURS].rates, results[ANCHOR].rates, strict=True))
+    print(f"(d) command / bare Starlette = {ratio:.2f} (expected ≥ {EXPECTED})")
+    return ratio >= EXPECTED
+
+
+async def main(driver: str, servers: Servers) -> bool:
     run = str(ObjectId())[-6:]
-    ports = {OURS: 18_701, ANCHOR: 18_702}
-    namespaces = {what: f"bench-{what}-{run}" for what in ports}
-    servers = {what: start(what, driver, mongo_url, kafka, port, namespaces[what]) for what, port in ports.items()}
-    mongo: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+    names = {what: f"bench-{what}-{run}" for what in PORTS}
+    running = {what: start(what, driver, servers, port, names[what]) for what, port in PORTS.items()}
+    mongo: MongoClient[dict[str, Any]] = MongoClient(servers.mongo_url)
     try:
-        rates: dict[str, list[float]] = {OURS: [], ANCHOR: []}
-        cpu: dict[str, float] = {}
-        latencies: dict[str, list[float]] = {OURS: [], ANCHOR: []}
-        counts = {OURS: 0, ANCHOR: 0}
-        for port in ports.values():
+        for port in PORTS.values():
             await answers(port)
-        bearer, body = token(), b'{"amount_diamonds":5}'
-
-        def path() -> str:
-            return f"/wallets/{ObjectId()}/credit"
-
-        for what, port in ports.items():  # warm
-            counts[what] += (await post(port, path, body, bearer, connections=CONNECTIONS, seconds=1)).requests
-        before = {what: sum(psutil.Process(server.pid).cpu_times()[:2]) for what, server in servers.items()}
-        measured = dict(counts)
-        for _ in range(SLICES):
-            for what, port in ports.items():
-                done = await post(port, path, body, bearer, connections=CONNECTIONS, seconds=SECONDS)
-                rates[what].append(done.per_second)
-                latencies[what] += done.latencies_ms
-                counts[what] += done.requests
-        for what, server in servers.items():
-            spent = sum(psutil.Process(server.pid).cpu_times()[:2]) - before[what]
-            cpu[what] = spent / (counts[what] - measured[what]) * 1e6
-        shapes = {what: shape(mongo[f"{name}-escrow"], counts[what]) for what, name in namespaces.items()}
+        results = await alternate(PORTS, {what: process.pid for what, process in running.items()})
+        shapes = {what: shape(mongo[f"{name}-escrow"], results[what].commands) for what, name in names.items()}
         if shapes[OURS] != shapes[ANCHOR]:
             print("the final states differ, so there is no ratio:", json.dumps(shapes, indent=1))
             return False
-        ratio = statistics.median(a / b for a, b in zip(rates[OURS], rates[ANCHOR], strict=True))
-        for what in ports:
-            p50, p99 = (statistics.quantiles(latencies[what], n=100)[i] for i in (49, 98))
-            print(
-                f"{what:7} {statistics.median(rates[what]):7.0f}/s  p50 {p50:5.1f} ms  p99 {p99:6.1f} ms"
-                f"  CPU {cpu[what]:6.0f} µs/command  ({counts[what]} commands, driver {driver if what == OURS else 'motor'})"
-            )
-        print(f"(d) command / bare Starlette = {ratio:.2f} (expected ≥ {EXPECTED})")
-        return ratio >= EXPECTED
+        return tell(results, driver)
     finally:
-        for server in servers.values():
-            server.send_signal(signal.SIGTERM)
-        for server in servers.values():
-            server.wait(15)
-        for name in namespaces.values():
+        for process in running.values():
+            process.send_signal(signal.SIGTERM)
+            process.wait(15)
+        for name in names.values():
             mongo.drop_database(f"{name}-escrow")
 
 
 if __name__ == "__main__":
-    sys.exit(not asyncio.run(main((sys.argv[1:] or ["motor"])[0], os.environ["MONGO_URL"], os.environ["KAFKA_BOOTSTRAP"])))
+    with bench_servers() as found:
+        sys.exit(not asyncio.run(main((sys.argv[1:] or ["motor"])[0], found)))
