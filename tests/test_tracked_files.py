@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MEMBERS = sorted(file.parent.relative_to(ROOT).as_posix() for file in ROOT.glob("*/*/pyproject.toml"))
+MEMBERS = ["demo", *sorted(file.parent.relative_to(ROOT).as_posix() for file in ROOT.glob("*/*/pyproject.toml"))]
 
 
 @cache

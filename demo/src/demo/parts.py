@@ -76,6 +76,8 @@ async def _gateway(world: World) -> str:
 
 
 async def _service(world: World, process: Mapping[str, Any]) -> str:
+    if process["state"] != "ready":
+        raise Unmet(f"it is {process['state']}: `devstack logs {process['name']}`")
     answer = await world.http.get(f"http://{process['listens'][0]}/readyz")
     if answer.is_error:
         raise Unmet(f"/readyz answers {answer.status_code}: {answer.text}")
