@@ -106,10 +106,9 @@ def tell(results: dict[str, Measured], driver: str) -> bool:
     """Print the figures; True when the expectation is met."""
     for what, result in results.items():
         p50, p99 = (statistics.quantiles(result.latencies_ms, n=100)[i] for i in (49, 98))
-        print(
-            f"{what:7} {statistics.median(result.rates):5.0f}/s  p50 {p50:5.1f} ms  p99 {p99:6.1f} ms  CPU"
-            f" {statistics.median(result.cpu_us):5.0f} µs/command ({result.commands}, {driver if what == OURS else 'motor'})"
-        )
+        rate, cpu = statistics.median(result.rates), statistics.median(result.cpu_us)
+        print(f"{what:7} {rate:5.0f}/s  p50 {p50:5.1f} ms  p99 {p99:6.1f} ms  CPU {cpu:5.0f} µs/command", end="  ")
+        print(f"({result.commands} commands, driver {driver if what == OURS else 'motor'})")
     ratio = statistics.median(a / b for a, b in zip(results[OURS].rates, results[ANCHOR].rates, strict=True))
     print(f"(d) command / bare Starlette = {ratio:.2f} (expected ≥ {EXPECTED})")
     return ratio >= EXPECTED

@@ -19,9 +19,7 @@ class Slice:
         return self.requests / self.seconds
 
 
-async def post(
-    port: int, paths: Callable[[], str], body: bytes, token: str, *, connections: int, seconds: float
-) -> Slice:
+async def post(port: int, paths: Callable[[], str], body: bytes, token: str, connections: int, seconds: float) -> Slice:
     """Post `body` to a new path again and again for `seconds` on each of `connections`; every answer must be a 201."""
     until = time.perf_counter() + seconds
     latencies: list[float] = []
