@@ -1,0 +1,162 @@
+"""Write docs/events.md and docs/asyncapi.yaml from the contracts and the services' tables: who tells what, who listens.
+
+`python docs/generate.py` writes them; with `--check` it only compares, and exits 1 if one is stale.
+"""
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+from chassis.decision import Timer
+from chassis.service import Service
+from contracts import REGISTRY, Event
+from contracts.topics import TOPICS, TopicSpec
+
+DOCS: Final = Path(__file__).parent
+SERVICES: Final = DOCS.parent / "services"
+COMMAND: Final = "python docs/generate.py"
+
+
+def services() -> list[Service]:
+    """Every service that has a table, by name."""
+    packages = sorted(path.parent.name for path in SERVICES.glob("*/src/*/service.py"))
+    return [importlib.import_module(f"{package}.service").SERVICE for package in packages]
+
+
+def events_of(topic: str) -> list[type[Event]]:
+    """The events of a topic, by type."""
+    return sorted((event for event in REGISTRY.values() if topic == event.TOPIC), key=lambda event: event.TYPE)
+
+
+def summary(cls: type[Any]) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((cls.__doc__ or "").strip().partition("\n\n")[0].split())
+
+
+def deeds(service: Service, event: type[Event]) -> list[str]:
+    """What a service does when it hears `event`, without repeating itself."""
+    names = [row.handler.__name__.replace("_", " ") for row in service.handlers if row.subject is event]
+    return list(dict.fromkeys(names))
+
+
+def retention(spec: TopicSpec) -> str:
+    """How long a topic is kept, in words."""
+    return "kept for ever" if spec.keep_days is None else f"kept for {spec.keep_days} days"
+
+
+def markdown(known: Sequence[Service]) -> str:
+    """The event map for people."""
+    lines = [
+        "# Events",
+        "",
+        f"Written by `{COMMAND}` from `libs/contracts` and the services' tables; CI fails when it is stale.",
+        "An event is published by the service that its topic is named after. Those of a topic with the same key stay",
+        "in order; events of different topics may arrive in any order. A draft may still change.",
+    ]
+    for topic, spec in TOPICS.items():
+        lines += ["", f"## {topic}", "", f"{spec.partitions} partitions, {retention(spec)}.", ""]
+        lines += ["| event | key | what happened | heard by |", "|---|---|---|---|"]
+        lines += [_event_row(event, known) for event in events_of(topic)]
+    lines += ["", "## What services do later", "", "| service | timer or vendor call | deed |", "|---|---|---|"]
+    for service in known:
+        lines += [f"| {service.name} | {name} | {deed} |" for name, deed in _later(service)]
+    return "\n".join(lines) + "\n"
+
+
+def _event_row(event: type[Event], known: Sequence[Service]) -> str:
+    heard = [f"{service.name}: {', '.join(done)}" for service in known if (done := deeds(service, event))]
+    draft = " (draft)" if event.DRAFT else ""
+    return f"| `{event.TYPE}`{draft} | {event.KEY} | {summary(event)} | {'<br>'.join(heard) or '–'} |"
+
+
+def _later(service: Service) -> Iterable[tuple[str, str]]:
+    for row in service.timers:
+        yield cast("type[Timer]", row.subject).NAME, row.handler.__name__.replace("_", " ")
+    for call in service.effects:
+        yield f"{call.effect.NAME} (vendor)", call.perform.__name__.replace("_", " ")
+
+
+def asyncapi(known: Sequence[Service]) -> dict[str, Any]:
+    """The same for tools: AsyncAPI 3.0, with the committed JSON Schemas as payloads."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Footlights",
+            "version": "1",
+            "description": f"Written by `{COMMAND}`. CloudEvents 1.0 in Kafka's binary mode: attributes are headers.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {topic: _channel(topic, spec) for topic, spec in TOPICS.items()},
+        "operations": {name: operation for service in known for name, operation in _operations(service)},
+        "components": {"messages": {type_: _message(event) for type_, event in sorted(REGISTRY.items())}},
+    }
+
+
+def _channel(topic: str, spec: TopicSpec) -> dict[str, Any]:
+    kafka = {"partitions": spec.partitions, "topicConfiguration": {"retention.ms": spec.retention_ms}}
+    messages = {event.TYPE: {"$ref": f"#/components/messages/{event.TYPE}"} for event in events_of(topic)}
+    return {"address": topic, "messages": messages, "bindings": {"kafka": kafka}}
+
+
+def _operations(service: Service) -> Iterable[tuple[str, dict[str, Any]]]:
+    own = [event.TYPE for event in events_of(service.name)]
+    if own:
+        yield f"{service.name}.publish", _operation("send", service.name, own)
+    heard: dict[str, set[str]] = {}
+    for row in service.handlers:
+        event = cast("type[Event]", row.subject)
+        heard.setdefault(event.TOPIC, set()).add(event.TYPE)
+    for topic, types in sorted(heard.items()):
+        yield f"{service.name}.hear.{topic}", _operation("receive", topic, sorted(types))
+
+
+def _operation(action: str, topic: str, types: Sequence[str]) -> dict[str, Any]:
+    messages = [{"$ref": f"#/channels/{topic}/messages/{type_}"} for type_ in types]
+    return {"action": action, "channel": {"$ref": f"#/channels/{topic}"}, "messages": messages}
+
+
+def _message(event: type[Event]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": event.TYPE,
+        "summary": summary(event),
+        "payload": {"$ref": f"../libs/contracts/schemas/{event.TYPE}.json"},
+        "bindings": {"kafka": {"key": {"type": "string", "description": event.KEY}}},
+    }
+    return described | ({"x-draft": True} if event.DRAFT else {})
+
+
+def yaml(value: Any, indent: str = "") -> str:
+    """Block style for what has parts, JSON for what has none: all of it is YAML."""
+    if isinstance(value, Mapping) and value:
+        return "".join(f"\n{indent}{_name(name)}:{yaml(part, indent + '  ')}" for name, part in value.items())
+    if isinstance(value, list) and value:
+        return "".join(f"\n{indent}-{yaml(part, indent + '  ')}" for part in value)
+    return f" {json.dumps(value, ensure_ascii=False)}"
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[a-zA-Z][\w.-]*", name) else json.dumps(name)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write or compare; the number of stale files decides the exit code."""
+    known = services()
+    wanted = {DOCS / "events.md": markdown(known), DOCS / "asyncapi.yaml": yaml(asyncapi(known)).lstrip("\n") + "\n"}
+    if "--check" not in arguments:
+        for path, text in wanted.items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    stale = [
+        path.name for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for name in stale:
+        print(f"docs/{name} is stale: run `{COMMAND}`")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
