@@ -48,7 +48,7 @@ async def take_whole(body: Whole) -> Whole:
 
 
 @router.post("/maybe")
-async def take_maybe(body: Whole = Whole()) -> Whole:  # noqa: B008 - frozen
+async def take_maybe(body: Whole = Whole()) -> Whole:  # noqa: B008 - frozen, so shared safely
     return body
 
 

@@ -112,7 +112,11 @@ class Listens:
     def understand(self, received: Received, key: bytes) -> Received:
         """Decide what `received` means to this service; `key` is the record's own."""
         listed = self._listed.get(received.partition.topic, {})
-        type_ = next((value for name, value in received.headers if name == "ce_type"), None) or b""
+        type_ = b""
+        for name, value in received.headers:
+            if name == "ce_type":
+                type_ = value or b""
+                break
         try:
             if type_ in listed:
                 received.type = listed[type_].type

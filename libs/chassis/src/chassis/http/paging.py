@@ -107,7 +107,7 @@ def _place(cursor: str) -> tuple[str | int | datetime, str]:
 
 def _scalar(value: str | int) -> str | int:
     """MongoDB's integers have 64 bits."""
-    if isinstance(value, int) and value.bit_length() >= 64:  # noqa: PLR2004 - bits
+    if isinstance(value, int) and value.bit_length() >= 64:  # noqa: PLR2004 - an int64 has so many bits
         raise _not_ours()
     return value
 
