@@ -80,7 +80,7 @@ class FundingContext(Body):
 class NewFunding(Body):
     """`type=show-funding`: the streamer sells tickets for a show."""
 
-    levels: Annotated[tuple[TicketLevel, ...], Field(min_length=1, max_length=1)]
+    levels: tuple[TicketLevel]
     exp: UnixTime
     context: FundingContext
 
@@ -115,7 +115,7 @@ class PrivateContext(Body):
 class NewPrivate(Body):
     """`type=trigger-private`: the streamer asks for gifts, for a performance to those who gave."""
 
-    levels: Annotated[tuple[DiamondLevel, ...], Field(min_length=1, max_length=1)]
+    levels: tuple[DiamondLevel]
     exp: UnixTime
     context: PrivateContext
 
