@@ -21,9 +21,9 @@ from chassis.testing import KEY, KID
 PAST = datetime(2026, 1, 31, tzinfo=UTC)
 
 MAIN = """
-import asyncio
+import asyncio, time
 from chassis.decision import Effect
-from chassis.http import TxRouter, TxDep
+from chassis.http import TxRouter
 from chassis.life import run
 from chassis.service import Service, call
 
@@ -34,9 +34,10 @@ async def slow() -> dict[str, bool]:
     await asyncio.sleep(1)
     return {"slow": True}
 
-@router.get("/bug", public=True)
-async def bug(tx: TxDep) -> dict[str, bool]:
-    raise ValueError("secret detail")
+@router.get("/hang", public=True)
+async def hang() -> dict[str, bool]:
+    time.sleep(60)
+    return {"hangs": True}
 
 class Crash(Effect, name="crash"):
     pass
@@ -196,6 +197,22 @@ async def test_a_request_in_hand_is_answered_after_the_signal(start: Start, even
 
     assert await in_hand == (200, {"slow": True})
     assert await life.end() == 0
+
+
+async def test_a_process_that_hangs_ends_in_time_too_and_says_where(start: Start, eventually: Any) -> None:
+    assert await (await start("migrate")).end() == 0
+    life = await start("api")
+    await eventually(life.is_ready, seconds=60)
+    hanging = asyncio.create_task(life.get("/hang"))
+    await asyncio.sleep(0.5)
+
+    told_at = time.monotonic()
+    life.process.send_signal(signal.SIGTERM)
+
+    assert await life.end() == 1
+    assert time.monotonic() - told_at < 11
+    assert "in hang" in life.errors
+    assert await hanging == (0, None)
 
 
 async def test_a_part_that_crashes_ends_the_process_with_a_line_that_says_so(

@@ -9,6 +9,7 @@ import asyncio
 import faulthandler
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType
 from typing import Protocol
 
 import structlog
@@ -66,9 +67,7 @@ class Process:
 
     async def run(self) -> None:
         """Live until a signal, or until a part crashes."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
+        self._listen_to_signals(asyncio.get_running_loop())
         parts: list[Part] = [Server(Health(self._app(), self._readiness), self._settings)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep(parts[0]))]
@@ -85,11 +84,18 @@ class Process:
                 _log.warning("not finished in time", task=task.get_name())
                 task.cancel()
 
+    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        def hear(number: int, _frame: FrameType | None) -> None:
+            _end_whatever_hangs()  # here and not in the loop, which may be what hangs
+            loop.call_soon_threadsafe(self._stop, signal.Signals(number).name)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, hear)
+
     def _stop(self, reason: str) -> None:
         _log.info("stopping", reason=reason)
         self._readiness.stopping = True
         self._stopping.set()
-        _end_whatever_hangs()
 
     async def _keep(self, part: Part) -> None:
         """Run `part`; if it ends by itself, so does the process."""
