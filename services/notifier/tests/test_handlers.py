@@ -199,6 +199,20 @@ async def test_what_is_replayed_after_the_inbox_forgot_it_is_not_pushed_again(so
     assert await pushes(solo) == before == [("goal.ended", 1)]
 
 
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.deed)
+async def test_what_is_replayed_before_the_inbox_forgot_is_not_pushed_again_without_it(
+    solo: Solo, an: An, row: Row[Any]
+) -> None:
+    event = an(row.event, **({"kind": "ExclusiveGoal"} if "kind" in row.event.model_fields else {}))
+    await hear_again(solo, event, "e1", timedelta(hours=0))
+    before = await pushes(solo)
+
+    solo.clock.advance(60)
+    await hear_again(solo, event, "e1", timedelta(minutes=1))
+
+    assert await pushes(solo) == before != []
+
+
 async def test_what_was_missed_for_more_than_a_day_is_kept_for_users_and_not_told_to_streams(
     solo: Solo, an: An
 ) -> None:

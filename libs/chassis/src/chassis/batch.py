@@ -34,7 +34,8 @@ class Work:
 
     def needs(self) -> list[Ref]:
         """All documents its handlers have declared."""
-        return [ref for row in self.rows if row.needs is not None for ref in row.needs(self.subject)]
+        refs = [ref for row in self.rows if row.needs is not None for ref in row.needs(self.subject)]
+        return refs + [row.memory.ref(self.id) for row in self.rows if row.memory is not None]
 
 
 class Behind(Exception):

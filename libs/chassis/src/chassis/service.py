@@ -29,13 +29,19 @@ class On:
     subject: type[Event] | type[Timer] | type[Effect]
     handler: Handler
     needs: Needs | None
+    memory: Collection[Any] | None = None
+    """Where a document with the event's own id may be, which `handler` loads, too."""
 
 
 def on(
-    event: type[E], handler: Callable[[E, Tx], Awaitable[None]], *, needs: Callable[[E], Iterable[Ref]] | None = None
+    event: type[E],
+    handler: Callable[[E, Tx], Awaitable[None]],
+    *,
+    needs: Callable[[E], Iterable[Ref]] | None = None,
+    memory: Collection[Any] | None = None,
 ) -> On:
     """When `event` arrives, do `handler`. Several rows of one event run in the table's order, in one savepoint."""
-    return On(event, handler, needs)
+    return On(event, handler, needs, memory)
 
 
 def when(

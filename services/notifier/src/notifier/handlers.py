@@ -1,6 +1,7 @@
 """Each event: load, decide, save. What is pushed to whom stands in `domain.pushes.TABLE`."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from chassis.tx import Tx
@@ -17,7 +18,7 @@ from notifier import store
 from notifier.domain import entitlement, pace, pushes
 from notifier.domain.entitlement import Block, SessionState
 from notifier.domain.pace import ProgressDue
-from notifier.domain.pushes import GOAL_PROGRESS_UPDATED, EndedGoal, Occasion, Row
+from notifier.domain.pushes import GOAL_PROGRESS_UPDATED, EndedGoal, Occasion, Row, Told
 
 E = TypeVar("E", bound=Event)
 
@@ -31,6 +32,10 @@ def pushing(row: Row[E]) -> Callable[[E, Tx], Awaitable[None]]:
         if tx.cause.event_id is None:
             raise RuntimeError(f"{row.push} follows from an event, and there is none")
         occasion = Occasion(tx.cause.event_id, tx.cause.at, tx.now)
+        told = await tx.get(store.TOLD, occasion.event_id) or Told(occasion.event_id, occasion.at)
+        if row.push in told.pushes:
+            return
+        tx.put(store.TOLD, replace(told, pushes=(*told.pushes, row.push)))
         if isinstance(event, GoalProgressedV1) and row.paced:
             decision = pace.progressed(await tx.get(store.PROGRESS, event.goal_id), event, occasion)
             tx.apply(store.PROGRESS, decision)
@@ -55,8 +60,6 @@ async def push_waiting_progress(timer: ProgressDue, tx: Tx) -> None:
 
 async def _push(row: Row[E], event: E, occasion: Occasion, tx: Tx) -> None:
     channels = pushes.still_news(row.to(event), occasion)
-    if occasion.is_history:
-        channels = await store.not_kept_yet(tx, row.push, channels, occasion)
     if channels:
         audiences = await store.audiences(tx, channels)
         store.save(tx, pushes.push(row.push, event, channels, audiences, occasion))

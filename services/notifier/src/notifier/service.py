@@ -28,7 +28,9 @@ SERVICE = Service(
         on(ViewerBlockedV1, handlers.project_viewer_blocked),
         on(ViewerUnblockedV1, handlers.project_viewer_unblocked),
         on(GoalEndedV1, handlers.remember_goal_ended),
-        *(on(row.event, handlers.pushing(row), needs=store.needed_by(row)) for row in TABLE),  # SPEC §6
+        *(
+            on(row.event, handlers.pushing(row), needs=store.needed_by(row), memory=store.TOLD) for row in TABLE
+        ),  # SPEC §6
     ),
     timers=(when(ProgressDue, handlers.push_waiting_progress, needs=store.of_progress_due),),
     effects=(call(Push, gateway.push, deadline_seconds=gateway.DEADLINE_SECONDS, batch=gateway.PUSHES_AT_ONCE),),

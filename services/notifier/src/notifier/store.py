@@ -11,7 +11,7 @@ from notifier.domain import entitlement
 from notifier.domain.channels import Channel
 from notifier.domain.entitlement import Block, Broadcast, Permit, SessionState, pair_id
 from notifier.domain.pace import Progress, ProgressDue
-from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Occasion, Pushed, Row
+from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Pushed, Row, Told
 
 
 def _seconds(age: timedelta) -> int:
@@ -36,7 +36,8 @@ BROADCASTS = Collection("broadcasts", Broadcast)
 PERMITS = Collection(
     "permits", Permit, indexes=(Index({"told": 1}, expire_after_seconds=_seconds(KEPT)),)
 )  # a session lasts half a day at most
-COLLECTIONS = (AUDIENCES, NOTIFICATIONS, ENDED_GOALS, PROGRESS, BLOCKS, BROADCASTS, PERMITS)
+TOLD = Collection("told", Told, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),))
+COLLECTIONS = (AUDIENCES, NOTIFICATIONS, TOLD, ENDED_GOALS, PROGRESS, BLOCKS, BROADCASTS, PERMITS)
 
 
 # -- pushes ------------------------------------------------------------------------------------------------------------
@@ -59,12 +60,6 @@ def needed_by(row: Row[Any]) -> Callable[[Event], Iterable[Ref]]:
 def of_progress_due(timer: ProgressDue) -> Iterable[Ref]:
     """The progress that has waited, unless its goal has ended."""
     return (ENDED_GOALS.ref(timer.goal_id), PROGRESS.ref(timer.goal_id))
-
-
-async def not_kept_yet(tx: Tx, push: str, channels: tuple[Channel, ...], occasion: Occasion) -> tuple[Channel, ...]:
-    """Those of the channels on which this push is not kept yet."""
-    kept = await tx.get_many(NOTIFICATIONS, (occasion.copy_id(push, channel) for channel in channels))
-    return tuple(channel for channel in channels if occasion.copy_id(push, channel) not in kept)
 
 
 async def audiences(tx: Tx, channels: Iterable[Channel]) -> dict[str, Audience]:

@@ -33,7 +33,7 @@ E = TypeVar("E", bound=Event)
 DATA_BYTES_MAX = 10_240  # Pusher's limit, in UTF-8
 STALE = timedelta(seconds=60)  # a stream's news that could not be pushed for so long helps nobody (SPEC §6)
 KEPT = timedelta(days=7)  # how long a user who was away can catch up
-LIVE = timedelta(hours=24)  # an older event is history; the inbox remembers as long, and no session lasts longer
+LIVE = timedelta(hours=24)  # an older event is history: no session lasts longer
 
 # Who pays first is only on preview; who is extended is on sd already (SPEC §6).
 _AUTHORIZED: Mapping[AuthorizationReason, tuple[Preset, ...]] = {
@@ -160,6 +160,17 @@ class EndedGoal:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """An event, and the pushes that were decided on for it: made, put off or left to a later one. Each is decided once,
+    however often and from wherever the event is read: nobody is told twice.
+    """
+
+    id: str
+    at: datetime
+    pushes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Occasion:
     """The event that is told of: its id, when it happened, and the time now."""
 
@@ -169,7 +180,7 @@ class Occasion:
 
     @property
     def is_history(self) -> bool:
-        """Whether it is so long ago that nothing remembers if it was pushed, but what is kept."""
+        """Whether it is so long ago that no stream wants to hear of it."""
         return self.now - self.at >= LIVE
 
     def push_id(self, push: str) -> str:
