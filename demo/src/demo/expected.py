@@ -1,10 +1,10 @@
 """What a story must have led to, exactly, and in what the world differs from it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from demo.listener import Pushed
 from demo.tap import Carried
@@ -12,6 +12,8 @@ from demo.world import Person
 
 if TYPE_CHECKING:
     from demo.scene import Scene
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +42,16 @@ class Expected:
 async def differences(scene: "Scene", expected: Expected) -> list[str]:
     """A line for each thing that is not as expected; none if all is."""
     carried = list(scene.world.tap.of(session_id=scene.session_id))
+    lines = list(_differing_repeats(carried))
+    if scene.crashes:
+        carried = _first_of_each(carried, lambda event: (event.meta.id, event.meta.type))
     topics = {"goals": expected.goals, "sessions": expected.sessions, "escrow": expected.escrow}
-    lines = [line for topic, briefs in topics.items() for line in _event_differences(topic, briefs, carried)]
+    lines += [line for topic, briefs in topics.items() for line in _event_differences(topic, briefs, carried)]
     lines += [f"events on the topic {found.topic}: {found.brief}" for found in carried if found.topic not in topics]
     for person, channel, briefs in _channels(scene, expected):
         received = [push for push in scene.pushes_to(person) if push.channel == channel]
         name = f"pushes on {scene.world.plain(channel)} at {person}'s client"
-        lines += [f"{name}: {line}" for line in _push_differences(briefs, received)]
+        lines += [f"{name}: {line}" for line in _push_differences(briefs, received, crashes=scene.crashes)]
     lines += _numbering(push for person in scene.clients for push in scene.pushes_to(person))
     return [*lines, *await _ledger_differences(scene, expected)]
 
@@ -65,7 +70,23 @@ def _event_differences(topic: str, expected: Sequence[str], carried: Sequence[Ca
             yield f"events on the topic {topic} that follow from {owner or 'people and time'} are out of order: {chain}"
 
 
-def _push_differences(expected: Sequence[str], received: Sequence[Pushed]) -> Iterator[str]:
+def _differing_repeats(carried: Iterable[Carried]) -> Iterator[str]:
+    """An event that is repeated is the same event, in the same place."""
+    first: dict[tuple[str, str], Carried] = {}
+    for event in carried:
+        known = first.setdefault((event.meta.id, event.meta.type), event)
+        if (known.partition, known.event) != (event.partition, event.event):
+            yield f"{event.brief} came under the id of {known.brief}: {event.meta.id}"
+
+
+def _push_differences(expected: Sequence[str], received: Sequence[Pushed], *, crashes: bool) -> Iterator[str]:
+    if crashes:
+        yield from (
+            f"out of order: #{later.seq} {later.brief} after #{earlier.seq} {earlier.brief}"
+            for earlier, later in pairwise(received)
+            if later.seq < earlier.seq
+        )
+        received = _first_of_each(received, lambda push: (push.name, push.event_id))
     yield from _missing_and_more(expected, [push.brief for push in received])
     if any(later.seq <= earlier.seq for earlier, later in pairwise(received)):
         yield f"seq does not increase: {[(push.seq, push.brief) for push in received]}"
@@ -105,6 +126,13 @@ async def _ledger_differences(scene: "Scene", expected: Expected) -> list[str]:
         settled = (escrow["verdict"], held, where[verdict] == paid > 0, escrow["holds"])
         pairs.append(("the invitation's escrow (verdict, held, all of it, proof)", (verdict, 0, True, True), settled))
     return [f"{what}: {wanted} expected, {seen} seen" for what, wanted, seen in pairs if wanted != seen]
+
+
+def _first_of_each(things: Iterable[T], id_of: Callable[[T], object]) -> list[T]:
+    first: dict[object, T] = {}
+    for thing in things:
+        first.setdefault(id_of(thing), thing)
+    return list(first.values())
 
 
 def _missing_and_more(expected: Iterable[str], seen: Iterable[str]) -> Iterator[str]:

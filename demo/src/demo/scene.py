@@ -25,6 +25,8 @@ class Scene:
     world: World
     streamer: Person
     viewer: Person
+    crashes: bool = False
+    """Whether processes are killed meanwhile: then what they were doing may be seen twice, under the same numbers."""
     session_id: str = ""
     invitations: list[str] = field(default_factory=list)
     """The goal ids, in order."""
@@ -97,7 +99,7 @@ class Scene:
             Unmet: it answers with another status.
         """
         at = time.time()
-        answer = await self.world.request(who, method, path, body)
+        answer = await self.world.command(who, method, path, body)
         took = (time.time() - at) * 1_000
         problem = answer.json().get("type", "") if answer.is_error and answer.content else ""
         note = f"{who}: {method} {self.world.plain(path)}  → {answer.status_code} {problem} in {took:.0f} ms"

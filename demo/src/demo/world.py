@@ -12,12 +12,13 @@ import httpx
 
 from demo.listener import Listener
 from demo.tap import Tap
-from demo.waiting import Unmet
+from demo.waiting import Unmet, until
 from devstack.settings import service_variables
 from devstack.tokens import access_token
 
 TOKEN_SECONDS = 3_600
 ANSWER_SECONDS = 30.0  # as long as the gateway waits; a service gives up itself far earlier
+NOT_NOW = frozenset({502, 503, 504})  # the gateway says so when a process is gone, a service when a server is
 PAGE = 100  # as many accounts as the proof gives at once
 
 
@@ -77,6 +78,28 @@ class World:
         """One request through the gateway."""
         headers["Authorization"] = f"Bearer {who.token}"
         return await self.http.request(method, path, json=body, headers=headers)
+
+    async def command(
+        self, who: Person, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
+        """One command, said again under the same Idempotency-Key until it is answered, as a good client does.
+
+        Raises:
+            Unmet: nobody answers.
+        """
+        key = secrets.token_hex(12)
+
+        async def ask() -> httpx.Response | str:
+            try:
+                answer = await self.request(who, method, path, body, **{"Idempotency-Key": key})
+            except httpx.TransportError as error:
+                return repr(error)
+            return f"{answer.status_code} {answer.text}" if answer.status_code in NOT_NOW else answer
+
+        said = await until(f"an answer to {method} {path}", ask, lambda answer: isinstance(answer, httpx.Response))
+        if isinstance(said, str):
+            raise Unmet(said)
+        return said
 
     async def get(self, who: Person, path: str, **query: Any) -> Any:
         """What a GET answers.
