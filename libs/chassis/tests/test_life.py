@@ -13,10 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
 from chassis import ids
+from chassis.migrate import create_collections
 from chassis.mongo import Mongo
-from chassis.testing import KEY, KID
+from chassis.service import Service
+from chassis.settings import ChassisSettings
+from chassis.testing import DEMO, KEY, KID
+from chassis.topics import create_topics
 
 PAST = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -97,10 +102,20 @@ class Life:
 Start = Callable[..., Awaitable[Life]]
 
 
+@pytest.fixture(scope="module")
+async def migrated(servers: Any, mongo: Mongo) -> AsyncIterator[str]:
+    """A namespace in which everything is there."""
+    namespace = f"t{ids.new_id()[12:]}"
+    service = Service(name="goals", router=APIRouter())
+    await create_collections(mongo.database(f"{namespace}-goals"), service)
+    settings = {**DEMO, "kafka_bootstrap": servers.kafka_bootstrap, "namespace": namespace}
+    assert await create_topics(service, ChassisSettings(**settings)) == []
+    yield namespace
+    await mongo.client.drop_database(f"{namespace}-goals")
+
+
 @pytest.fixture
-async def start(
-    servers: Any, mongo: Mongo, namespace: str, tmp_path: Path, unused_tcp_port_factory: Any
-) -> AsyncIterator[Start]:
+async def start(servers: Any, migrated: str, tmp_path: Path, unused_tcp_port_factory: Any) -> AsyncIterator[Start]:
     package = tmp_path / "goals"
     package.mkdir()
     (package / "__init__.py").touch()  # or the real one would be found
@@ -114,7 +129,7 @@ async def start(
             "MONGO_URL": servers.mongo_url,
             "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
             "KAFKA_SESSION_TIMEOUT_SECONDS": "6",
-            "NAMESPACE": namespace,
+            "NAMESPACE": migrated,
             "DEVSTACK": "true",
             "JWT_KEYS": json.dumps({KID: {"alg": "HS256", "key": KEY}}),
             "HTTP_PORT": str(port),
@@ -131,17 +146,23 @@ async def start(
         if life.process.returncode is None:
             life.process.kill()
             await life.end()
-    await mongo.client.drop_database(f"{namespace}-goals")
 
 
-async def test_a_process_that_finds_nothing_migrated_says_what_and_how_to_mend_it(start: Start) -> None:
+async def test_a_process_that_finds_nothing_migrated_says_what_and_how_to_mend_it(
+    start: Start, mongo: Mongo, namespace: str
+) -> None:
     for role in ("api", "worker"):
-        life = await start(role)
+        life = await start(role, NAMESPACE=namespace)
 
         assert await life.end() == 2
         [told] = [line for line in life.lines if line["event"] == "not migrated"]
         assert told["mend"] == "python -m goals migrate"
         assert "collection outbox does not exist" in told["problems"]
+
+    assert await (await start("migrate", NAMESPACE=namespace)).end() == 0
+    life = await start("parked", NAMESPACE=namespace)
+    assert await life.end() == 0
+    await mongo.client.drop_database(f"{namespace}-goals")
 
 
 async def test_settings_that_are_missing_or_wrong_are_named_and_nothing_starts(start: Start) -> None:
@@ -169,7 +190,6 @@ async def test_an_unknown_command_is_answered_with_the_usage(start: Start) -> No
 
 
 async def test_each_role_becomes_ready_and_ends_in_time_when_told(start: Start, eventually: Any) -> None:
-    assert await (await start("migrate")).end() == 0
     for role in ("api", "worker", "all"):
         life = await start(role)
         await eventually(life.is_ready, seconds=60)
@@ -187,7 +207,6 @@ async def test_each_role_becomes_ready_and_ends_in_time_when_told(start: Start, 
 
 
 async def test_a_request_in_hand_is_answered_after_the_signal(start: Start, eventually: Any) -> None:
-    assert await (await start("migrate")).end() == 0
     life = await start("api")
     await eventually(life.is_ready, seconds=60)
     in_hand = asyncio.create_task(life.get("/slow"))
@@ -200,7 +219,6 @@ async def test_a_request_in_hand_is_answered_after_the_signal(start: Start, even
 
 
 async def test_a_process_that_hangs_ends_in_time_too_and_says_where(start: Start, eventually: Any) -> None:
-    assert await (await start("migrate")).end() == 0
     life = await start("api")
     await eventually(life.is_ready, seconds=60)
     hanging = asyncio.create_task(life.get("/hang"))
@@ -216,14 +234,13 @@ async def test_a_process_that_hangs_ends_in_time_too_and_says_where(start: Start
 
 
 async def test_a_part_that_crashes_ends_the_process_with_a_line_that_says_so(
-    start: Start, eventually: Any, mongo: Mongo, namespace: str
+    start: Start, eventually: Any, mongo: Mongo, migrated: str
 ) -> None:
-    assert await (await start("migrate")).end() == 0
     plan = json.dumps({"timers.in_run": {"action": "raise"}})
     life = await start("worker", FAULT_PLAN=plan)
     await eventually(life.is_ready, seconds=60)
 
-    timers = mongo.database(f"{namespace}-goals")["timers"]
+    timers = mongo.database(f"{migrated}-goals")["timers"]
     await timers.insert_one(
         {
             "_id": "t",
@@ -240,6 +257,7 @@ async def test_a_part_that_crashes_ends_the_process_with_a_line_that_says_so(
     assert await life.end() == 1
     [crash] = [line for line in life.lines if line["event"] == "crashed"]
     assert "FaultError: timers.in_run" in crash["exception"]
+    await timers.delete_many({})
 
 
 async def test_servers_that_are_away_at_the_start_are_waited_for(start: Start, eventually: Any) -> None:
@@ -255,7 +273,6 @@ async def test_servers_that_are_away_at_the_start_are_waited_for(start: Start, e
 
 
 async def test_a_port_that_is_taken_is_named(start: Start, eventually: Any) -> None:
-    assert await (await start("migrate")).end() == 0
     first = await start("api")
     await eventually(first.is_ready, seconds=60)
 
@@ -266,8 +283,6 @@ async def test_a_port_that_is_taken_is_named(start: Start, eventually: Any) -> N
 
 
 async def test_what_is_parked_is_listed_and_replayed_by_command(start: Start) -> None:
-    assert await (await start("migrate")).end() == 0
-
     listed = await start("parked")
     replayed = await start("replay", ids.new_id())
 
