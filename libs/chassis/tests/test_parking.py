@@ -400,7 +400,7 @@ async def test_what_mongodb_refuses_for_good_is_parked_alone(desk: Desk, how: st
     assert ("E11000" if how == "doubled" else "8-byte ints") in key["reason"]
     heard = [viewer for event in events for viewer in await desk.heard(event.streamer_id)]
     assert set(heard) == set(viewers(events)) - {poison.viewer_id}
-    assert len(await desk.documents("inbox")) == 39
+    assert sum(len(row["ids"]) for row in await desk.documents("inbox")) == 39
 
 
 async def test_too_many_failures_in_a_row_halt_and_keep_nothing_of_the_batch(desk: Desk) -> None:
@@ -533,7 +533,7 @@ async def test_who_loses_a_partition_in_the_middle_of_a_batch_changes_nothing(de
     await former.deliver({SESSIONS: records})
 
     assert await desk.heard(events[0].streamer_id) == viewers(events)
-    assert len(await desk.documents("inbox")) == 4
+    assert sum(len(row["ids"]) for row in await desk.documents("inbox")) == 4
 
 
 async def test_a_partition_that_ends_before_its_position_halts(desk: Desk) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from chassis import metrics
+from chassis import ids, metrics
 from chassis.backoff import back_off
 from chassis.batch import BATCH_MAX, Behind, Lane, Work, run_each
 from chassis.clock import instant, unix
@@ -31,7 +31,7 @@ from chassis.parking import (
     fail,
     park,
 )
-from chassis.positions import INBOX, POSITIONS, Position, Seen, Trying
+from chassis.positions import INBOX, POSITIONS, Position, Taken, Trying
 from chassis.received import NOBODY, UNKNOWN, Listens, Partition, Received, Record, unread
 from chassis.runtime import Runtime
 from chassis.service import Service
@@ -319,31 +319,38 @@ class Delivery:
 
     async def _take(self, tx: Tx, messages: Sequence[Received], blocked: Collection[str]) -> list[Exception | None]:
         """Let the handlers have what has not taken effect yet; returns, for each message, what went wrong."""
-        counts = self._outcome.counts
         works: dict[str, Work] = {}
         for message in messages:
             if message.work is not None:
                 works.setdefault(message.work.id, message.work)
-        seen = await tx.get_many(INBOX, works)
+        rows = await tx.find(INBOX, {"ids": {"$in": list(works)}}) if works else []
+        seen = works.keys() & {id_ for row in rows for id_ in row.ids} if rows else set()
         fresh = [work for id_, work in works.items() if id_ not in seen] if seen else list(works.values())
         failures = dict(zip((work.id for work in fresh), await run_each(tx, fresh, blocked), strict=True))
+        taken = tuple(id_ for id_, failure in failures.items() if failure is None)
+        if taken:
+            tx.insert(INBOX, Taken(ids.new_id(), taken, tx.now))
+        return self._results(messages, failures)
+
+    def _results(
+        self, messages: Sequence[Received], failures: Mapping[str, Exception | None]
+    ) -> list[Exception | None]:
+        """What went wrong with each message. The same event again, within the batch, shares the first one's fate."""
+        counts = self._outcome.counts
+        told: set[str] = set()
         results: list[Exception | None] = []
         for message in messages:
-            id_ = message.work.id if message.work is not None else ""
-            failure = failures.get(id_)
-            if id_ not in works:
-                counts[message.type, "repeated" if id_ else "skipped"] += 1
-                results.append(failure and Behind())
-                continue
-            del works[id_]  # the same event again, within this batch, is a repetition
+            failure, what = None, "skipped"
+            if message.work is not None:
+                id_ = message.work.id
+                failure = failures.get(id_)
+                what = "repeated" if id_ in told or id_ not in failures else "handled"
+                if failure is not None:
+                    failure = Behind() if id_ in told else failure
+                    what = "waiting" if isinstance(failure, Behind) else "parked"
+                told.add(id_)
+            counts[message.type, what] += 1
             results.append(failure)
-            if failure is not None:
-                counts[message.type, "waiting" if isinstance(failure, Behind) else "parked"] += 1
-            elif id_ in seen:
-                counts[message.type, "repeated"] += 1
-            else:
-                tx.insert(INBOX, Seen(id_, tx.now))
-                counts[message.type, "handled"] += 1
         return results
 
     def _judge(self, outcome: _Outcome, messages: Sequence[Received], failures: Sequence[Exception | None]) -> None:
