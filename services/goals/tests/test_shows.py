@@ -284,8 +284,8 @@ async def test_a_funding_has_one_show_when_it_is_over(night: Night) -> None:
         ({}, {"hesitation_countdown": 3_601}, "context.hesitation_countdown"),
         ({}, {"ticket_product_type": "latebird"}, "context.ticket_product_type"),
         ({}, {"ticket_product_id": {"$ne": 1}}, "context.ticket_product_id"),
-        ({}, {"discount_percentage": 100}, "context"),
-        ({}, {"discount_percentage": None}, "context"),
+        ({}, {"discount_percentage": 100}, "context.discount_percentage"),
+        ({}, {"discount_percentage": None}, "context.discount_percentage"),
     ],
 )
 async def test_an_offer_that_can_never_be_valid(

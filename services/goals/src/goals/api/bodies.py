@@ -1,8 +1,8 @@
 """What callers send. The query parameter `type` says which of them a POST has."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from chassis.http import Body, UnixTime
 from contracts import TicketType
@@ -65,16 +65,15 @@ class FundingContext(Body):
     hesitation_countdown: Annotated[int, Field(ge=0, le=HESITATION_SECONDS_MAX)]
     ticket_product_id: ProductId
     ticket_product_type: TicketType
-    discount_percentage: int | None = None
+    discount_percentage: Annotated[int | None, Field(validate_default=True)] = None
 
-    @model_validator(mode="after")
-    def _discount_of_an_early_bird(self) -> Self:
-        discount = self.discount_percentage
-        if self.ticket_product_type == "earlybird" and not (
-            discount is not None and 0 <= discount <= DISCOUNT_PERCENTAGE_MAX
-        ):
-            raise ValueError(f"discount_percentage must be 0 to {DISCOUNT_PERCENTAGE_MAX} for an early bird")
-        return self
+    @field_validator("discount_percentage")
+    @classmethod
+    def _discount_of_an_early_bird(cls, discount: int | None, info: ValidationInfo) -> int | None:
+        fits = discount is not None and 0 <= discount <= DISCOUNT_PERCENTAGE_MAX
+        if info.data.get("ticket_product_type") == "earlybird" and not fits:
+            raise ValueError(f"must be 0 to {DISCOUNT_PERCENTAGE_MAX} for an early bird")
+        return discount
 
 
 class NewFunding(Body):
