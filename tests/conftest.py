@@ -1,4 +1,4 @@
-"""The whole system, started once for the stories: a stack of the tests' own, with the demo's short times."""
+"""The whole system, started once for the stories and the faults: a stack of the tests' own, with short times."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -14,12 +14,15 @@ from devstack.stack import Stack
 # A stopped worker's partitions are free after this long; the default is for networks.
 QUICK_GROUPS = {"KAFKA_SESSION_TIMEOUT_SECONDS": "2"}
 
+# Longer than the demo's: an invitation outlives the death of any process, and of several on a busy machine.
+LASTING_INVITATIONS = {"INVITATION_SECONDS": "30", "PROPOSAL_SECONDS": "60"}
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     plain = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
     data: Path = tmp_path_factory.mktemp("evening")
-    with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS}) as running:
+    with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS, **LASTING_INVITATIONS}) as running:
         yield running
 
 
