@@ -35,7 +35,7 @@ from chassis.runtime import Outside, Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from chassis.tx import Tx
-from contracts import Event, event_of, meta_of
+from contracts import Event, Meta, event_of, meta_of
 
 NIGHT = datetime(2086, 1, 31, 20, 0, tzinfo=UTC)  # ahead of MongoDB's own clock, whose TTL would delete what is past
 KID, KEY = "demo-test", "a-demo-key-of-at-least-thirty-two-bytes"
@@ -135,20 +135,53 @@ class Solo:
         self, *events: Event, at: datetime | None = None, apart: bool = False
     ) -> list[Exception | None]:
         """As `hear`, but returns what went wrong with each event."""
-        works = [self._work(event, self.cause(at, ids.new_id())) for event in events]
+        works = [self.work(event, self.cause(at, ids.new_id())) for event in events]
         parts = [[work] for work in works] if apart else [works]
-        return [failure for part in parts for failure in await self._run(part)]
+        return [failure for part in parts for failure in await self.handle(part)]
+
+    def listens_to(self, event: type[Event]) -> bool:
+        """Whether the service's table lists this event."""
+        return any(row.subject is event for row in self.service.handlers)
+
+    def work(self, event: Event, cause: Cause, lane: str | None = None) -> Work:
+        """What the service's table does with `event`; behind one that fails, nothing of its `lane` is handled."""
+        return Work(cause.event_id or "", event, self._rows(type(event)), cause, lane)
+
+    async def handle(self, works: Sequence[Work]) -> list[Exception | None]:
+        """Handle `works` as one batch; what went wrong with each is in its place."""
+        failures: list[Exception | None] = []
+        kept: list[Exception | None] = []
+
+        async def attempt(tx: Tx, part: Sequence[Work]) -> None:
+            kept[:] = await run_each(tx, part)
+
+        while len(failures) < len(works):
+            await self._lane.run(works[len(failures) :], attempt)
+            failures += kept
+        return failures
+
+    async def die_handling(self, works: Sequence[Work]) -> None:
+        """Handle `works`, but end as a process does that is killed before its transaction is committed."""
+        tx = self.runtime.begin(self.cause())
+        try:
+            await run_each(tx, works)
+        finally:
+            await tx.abort()
 
     async def take(self) -> list[Event]:
         """The events published since the last take, in order."""
-        events = await self.published()
-        await self.runtime.database[OUTBOX.name].delete_many({})
-        return events
+        return [event for _, event in await self.take_messages()]
+
+    async def take_messages(self) -> list[tuple[Meta, Event]]:
+        """The same, each with what its message says of it."""
+        messages = await self._messages()
+        if messages:
+            await self.runtime.database[OUTBOX.name].delete_many({})
+        return messages
 
     async def published(self) -> list[Event]:
         """The events published since the last take, in order; they stay."""
-        rows = await self.runtime.database[OUTBOX.name].find().sort([("_stamp", 1), ("n", 1)]).to_list(None)
-        return [event_of(meta_of(list(row["headers"].items())), row["value"]) for row in rows]
+        return [event for _, event in await self._messages()]
 
     async def timers(self) -> list[Timer]:
         """The timers that are set, the first due first."""
@@ -194,31 +227,26 @@ class Solo:
         names = await self.runtime.database.list_collection_names()
         await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in names if name != "migrations"))
 
+    async def next_due(self) -> datetime | None:
+        """When the first of the timers that are set is due."""
+        timers = await self.runtime.database[TIMERS.name].find().sort("due", 1).limit(1).to_list(None)
+        return TIMERS.from_raw(timers[0]).due if timers else None
+
+    async def _messages(self) -> list[tuple[Meta, Event]]:
+        rows = await self.runtime.database[OUTBOX.name].find().sort([("_stamp", 1), ("n", 1)]).to_list(None)
+        metas = [meta_of(list(row["headers"].items())) for row in rows]
+        return [(meta, event_of(meta, row["value"])) for meta, row in zip(metas, rows, strict=True)]
+
     async def _first_due(self) -> StoredTimer | None:
         due = self.runtime.database[TIMERS.name].find({"due": {"$lte": self.now}}).sort("due", 1).limit(1)
         rows = await due.to_list(None)
         return TIMERS.from_raw(rows[0]) if rows else None
-
-    async def _run(self, works: list[Work]) -> list[Exception | None]:
-        failures: list[Exception | None] = []
-        kept: list[Exception | None] = []
-
-        async def attempt(tx: Tx, part: Sequence[Work]) -> None:
-            kept[:] = await run_each(tx, part)
-
-        while len(failures) < len(works):
-            await self._lane.run(works[len(failures) :], attempt)
-            failures += kept
-        return failures
 
     def _rows(self, subject: type[Event] | type[Timer]) -> tuple[Any, ...]:
         rows = tuple(row for row in (*self.service.handlers, *self.service.timers) if row.subject is subject)
         if not rows:
             raise LookupError(f"{self.service.name} has no row for {subject.__name__}")
         return rows
-
-    def _work(self, event: Event, cause: Cause) -> Work:
-        return Work(cause.event_id or "", event, self._rows(type(event)), cause)
 
     def _timer(self, stored: StoredTimer) -> Timer:
         kinds = {cast("type[Timer]", row.subject).NAME: cast("type[Timer]", row.subject) for row in self.service.timers}

@@ -1,0 +1,328 @@
+"""Who has the money in the end: every line of SPEC §5's settlement table, whoever is late and whatever is read first.
+
+Each line is played through all services; again with escrow, goals or sessions away during each of its steps; and its
+facts are read by an escrow that hears the answer to the hold last. The money ends at the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chassis.clock import ManualClock
+from chassis.testing import NIGHT, Solo
+from contracts import (
+    EscrowCompletedV1,
+    EscrowFailedV1,
+    EscrowSettledV1,
+    Event,
+    GoalContributionRejectedV1,
+    GoalProgressedV1,
+)
+from escrow.service import SERVICE as ESCROW
+
+if TYPE_CHECKING:
+    from tests.conftest import House
+
+TICKET_DIAMONDS, ROSE_DIAMONDS, STEP_DIAMONDS = 134, 10, 20
+CREDIT = 1_000
+
+Steps = AsyncIterator[str | None]
+Play = Callable[["House", str], Steps]
+SoloOf = Callable[..., Awaitable[Solo]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: what is played, what it costs the buyer, and why."""
+
+    play: Play
+    spent: int
+    reason: str
+
+
+# The plays. At each `yield` everybody has time to hear what was said.
+
+
+async def sell_one_ticket(house: House, buyer: str, of: int) -> AsyncIterator[str]:
+    """A show of so many tickets, one of them sold."""
+    funding_id = await house.fund(target=of)
+    yield funding_id
+    assert (await house.give(buyer, funding_id)).status_code == 202
+    yield funding_id
+
+
+async def unfunded_and_nothing_came(house: House, buyer: str) -> Steps:
+    async for _ in sell_one_ticket(house, buyer, of=2):
+        yield
+    await house.troupe.pass_time(600)
+    yield
+    await house.troupe.pass_time(36)
+
+
+async def unfunded_but_performed(house: House, buyer: str) -> Steps:
+    async for funding_id in sell_one_ticket(house, buyer, of=2):
+        yield funding_id
+    await house.troupe.pass_time(610)
+    yield
+    assert (await house.perform(funding_id)).status_code == 201
+    yield
+    await house.troupe.pass_time(61)
+
+
+async def funded_and_performed(house: House, buyer: str) -> Steps:
+    async for funding_id in sell_one_ticket(house, buyer, of=1):
+        yield funding_id
+    await house.troupe.pass_time(1_000)
+    yield
+    assert (await house.perform(funding_id)).status_code == 201
+    yield
+    await house.troupe.pass_time(61)
+
+
+async def funded_and_never_performed(house: House, buyer: str) -> Steps:
+    async for _ in sell_one_ticket(house, buyer, of=1):
+        yield
+    await house.troupe.pass_time(1_000)
+    yield
+    await house.end()
+
+
+async def unfunded_and_the_session_ended(house: House, buyer: str) -> Steps:
+    async for _ in sell_one_ticket(house, buyer, of=2):
+        yield
+    await house.end()
+
+
+async def show_broken_off(house: House, buyer: str) -> Steps:
+    async for funding_id in sell_one_ticket(house, buyer, of=1):
+        yield funding_id
+    assert (await house.delete(funding_id)).status_code == 204
+    yield
+    show = await house.perform(funding_id)
+    yield
+    await house.troupe.pass_time(30)
+    assert (await house.delete(show.json()["goal_id"])).status_code == 204
+
+
+async def show_cut_by_the_session(house: House, buyer: str) -> Steps:
+    async for funding_id in sell_one_ticket(house, buyer, of=1):
+        yield funding_id
+    assert (await house.delete(funding_id)).status_code == 204
+    yield
+    assert (await house.perform(funding_id)).status_code == 201
+    yield
+    await house.troupe.pass_time(30)
+    await house.end()
+
+
+async def invite(house: House, buyer: str) -> str:
+    response = await house.invite(buyer)
+    assert response.status_code == 202, response.text
+    invitation_id: str = response.json()["goal_id"]
+    return invitation_id
+
+
+async def agree(house: House, invitation_id: str) -> None:
+    assert (await house.delete(invitation_id, agree=True)).status_code == 204
+
+
+async def agreed_and_nothing_came(house: House, buyer: str) -> Steps:
+    invitation_id = await invite(house, buyer)
+    yield
+    await agree(house, invitation_id)
+    yield
+    await house.troupe.pass_time(66)
+
+
+async def agreed_and_the_session_ended(house: House, buyer: str) -> Steps:
+    invitation_id = await invite(house, buyer)
+    yield
+    await agree(house, invitation_id)
+    yield
+    await house.end()
+
+
+async def refused(house: House, buyer: str) -> Steps:
+    invitation_id = await invite(house, buyer)
+    yield
+    assert (await house.delete(invitation_id, agree=False)).status_code == 204
+
+
+async def timed_out(house: House, buyer: str) -> Steps:
+    await invite(house, buyer)
+    yield
+    await house.troupe.pass_time(31)
+
+
+async def invitation_cancelled(house: House, buyer: str) -> Steps:
+    await invite(house, buyer)
+    yield
+    await house.end()
+
+
+async def exclusive_kept(house: House, buyer: str) -> Steps:
+    invitation_id = await invite(house, buyer)
+    yield
+    await agree(house, invitation_id)
+    yield
+    house.troupe.clock.advance(1)
+    assert (await house.begin_exclusive(invitation_id)).status_code == 201
+    yield
+    await house.troupe.pass_time(121)
+
+
+async def exclusive_broken_off(house: House, buyer: str) -> Steps:
+    invitation_id = await invite(house, buyer)
+    yield
+    await agree(house, invitation_id)
+    yield
+    house.troupe.clock.advance(1)
+    begun = await house.begin_exclusive(invitation_id)
+    yield
+    await house.troupe.pass_time(30)
+    assert (await house.delete(begun.json()["goal_id"])).status_code == 204
+
+
+async def give_one_rose(house: House, buyer: str, of: int) -> AsyncIterator[str]:
+    """A private goal of so many diamonds, to which one rose is given."""
+    goal_id = await house.ask_for_gifts(target=of)
+    yield goal_id
+    assert (await house.give(buyer, goal_id, "livestream-gift_rose")).status_code == 202
+    yield goal_id
+
+
+async def private_timed_out(house: House, buyer: str) -> Steps:
+    async for _ in give_one_rose(house, buyer, of=100):
+        yield
+    await house.troupe.pass_time(601)
+
+
+async def private_deleted(house: House, buyer: str) -> Steps:
+    async for goal_id in give_one_rose(house, buyer, of=100):
+        yield goal_id
+    assert (await house.delete(goal_id)).status_code == 204
+
+
+async def private_kept(house: House, buyer: str) -> Steps:
+    async for _ in give_one_rose(house, buyer, of=10):
+        yield
+    await house.troupe.pass_time(61)
+
+
+async def private_not_kept(house: House, buyer: str) -> Steps:
+    async for _ in give_one_rose(house, buyer, of=10):
+        yield
+    await house.troupe.pass_time(30)
+    await house.end()
+
+
+LINES = {
+    "show: unfunded, goal.lapsed after the hesitation": Line(unfunded_and_nothing_came, 0, "no_show"),
+    "show: unfunded, a show came": Line(unfunded_but_performed, TICKET_DIAMONDS, "kept"),
+    "show: unfunded, the session ended": Line(unfunded_and_the_session_ended, 0, "session_ended"),
+    "show: funded, performed": Line(funded_and_performed, TICKET_DIAMONDS, "kept"),
+    "show: funded, the session ended": Line(funded_and_never_performed, 0, "session_ended"),
+    "show: broken off": Line(show_broken_off, 0, "cancelled"),
+    "show: cut by the end of the session": Line(show_cut_by_the_session, 0, "cancelled"),
+    "invitation: agreed, goal.lapsed after the window": Line(agreed_and_nothing_came, 0, "no_exclusive"),
+    "invitation: agreed, the session ended": Line(agreed_and_the_session_ended, 0, "session_ended"),
+    "invitation: refused": Line(refused, 0, "refused"),
+    "invitation: timed out": Line(timed_out, 0, "timed_out"),
+    "invitation: the session ended": Line(invitation_cancelled, 0, "cancelled"),
+    "exclusive: kept": Line(exclusive_kept, STEP_DIAMONDS, "kept"),
+    "exclusive: broken off": Line(exclusive_broken_off, 0, "cancelled"),
+    "private goal: timed out": Line(private_timed_out, 0, "timed_out"),
+    "private goal: deleted": Line(private_deleted, 0, "cancelled"),
+    "private goal: kept": Line(private_kept, ROSE_DIAMONDS, "kept"),
+    "private goal: not kept": Line(private_not_kept, 0, "not_kept"),
+}
+every_line = pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
+
+
+def require_settled(line: Line, told: list[Event]) -> None:
+    """Escrow has told the line's end, and told it once."""
+    ends = [event for event in told if isinstance(event, EscrowCompletedV1 | EscrowFailedV1)]
+    assert [event.reason for event in ends] == [line.reason]
+    [over] = [event for event in told if isinstance(event, EscrowSettledV1)]
+    expected = ("release", 1, 0) if line.spent else ("refund", 0, 1)
+    assert (over.verdict, over.released, over.refunded) == expected
+
+
+@every_line
+async def test_the_money_ends_where_the_table_says(house: House, solo_of: SoloOf, line: Line) -> None:
+    buyer = await house.viewer(CREDIT)
+    async for _ in line.play(house, buyer):
+        await house.troupe.settle()
+    await house.troupe.settle()
+    assert (await house.spent(buyer, CREDIT), await house.earned()) == (line.spent, line.spent)
+    require_settled(line, [message.event for message in house.troupe.told])
+
+    late = await solo_of(ESCROW, clock=ManualClock(NIGHT))
+    await hear_the_answer_last(late, house, buyer, line)
+
+
+async def hear_the_answer_last(late: Solo, house: House, buyer: str, line: Line) -> None:
+    """An escrow that reads the same facts, each at its time, but the answer to the hold after the verdict."""
+    path, body = f"/wallets/{buyer}/credit", {"amount_diamonds": CREDIT}
+    await late.client(house.streamer, "OPS").post(path, json=body)
+    heard = [message for message in house.troupe.told if late.listens_to(type(message.event))]
+    answers = [one.event for one in heard if isinstance(one.event, GoalProgressedV1 | GoalContributionRejectedV1)]
+    for message in heard:
+        late.clock.advance_to(message.meta.time)
+        await late.run_timers()
+        if message.event not in answers:
+            await late.hear(message.event, at=message.meta.time)
+    late.clock.advance_to(house.now)
+    await late.run_timers()
+    assert not [event for event in await late.published() if isinstance(event, EscrowCompletedV1 | EscrowFailedV1)]
+    await late.hear(*answers)
+    require_settled(line, await late.published())
+    wallet = (await late.client(buyer).get("/wallets/me")).json()
+    assert CREDIT - wallet["balance_diamonds"] == line.spent
+
+
+@pytest.mark.parametrize("away", ["escrow", "goals", "sessions"])
+@every_line
+async def test_the_money_ends_there_whoever_is_away_for_a_while_at_each_step(
+    house: House, line: Line, away: str
+) -> None:
+    buyer = await house.viewer(CREDIT)
+    house.troupe.stop(away)
+    async for _ in line.play(house, buyer):
+        await house.troupe.settle()
+        house.troupe.go_on(away)
+        await house.troupe.settle()
+        house.troupe.stop(away)
+    house.troupe.go_on(away)
+    await house.troupe.settle()
+    assert (await house.spent(buyer, CREDIT), await house.earned()) == (line.spent, line.spent)
+    require_settled(line, [message.event for message in house.troupe.told])
+
+
+@pytest.mark.parametrize("first", ["goals", "sessions"])
+@pytest.mark.parametrize(
+    ("play", "spent"),
+    [(unfunded_but_performed, TICKET_DIAMONDS), (exclusive_kept, STEP_DIAMONDS)],
+    ids=["show", "exclusive"],
+)
+async def test_a_slow_escrow_never_refunds_what_was_begun_in_time(
+    house: House, play: Play, spent: int, first: str
+) -> None:
+    buyer = await house.viewer(CREDIT)
+    async for _ in play(house, buyer):
+        await house.troupe.settle()
+        if house.troupe.events(GoalProgressedV1):
+            house.troupe.stop("escrow")  # from the moment the money counts, past every deadline
+    await house.troupe.pass_time(7_200)
+    house.troupe.go_on("escrow")
+    await house.troupe.collect()
+    while waiting := sorted(house.troupe.waiting("escrow"), key=lambda part: not part.lane.startswith(first)):
+        await house.troupe.deliver(waiting[0].only(1))
+        await house.troupe.run_timers("escrow")  # whose timers are long due, at the worst of moments
+    await house.troupe.settle()
+    assert not house.troupe.events(EscrowFailedV1)
+    assert (await house.spent(buyer, CREDIT), await house.earned()) == (spent, spent)
