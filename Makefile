@@ -42,7 +42,7 @@ test: setup lint ## everything: lint, generated files fresh, all tests on a loca
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas
 
-demo: setup ## the invitation night, told by the running stack, with short times
+demo: setup ## the invitation night and the show night, told by the running stack, with short times
 	$(BIN)/python -m demo
 
 up: setup ## start the local stack in the background

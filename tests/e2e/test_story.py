@@ -1,4 +1,4 @@
-"""The endings of an invitation through the gateway, Kafka, the ledger and pusher-js; and with a part that is away."""
+"""All stories through the gateway, Kafka, the ledger and pusher-js; and some with a part that is away."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -10,7 +10,9 @@ from demo.expected import Expected
 from demo.parts import proofs
 from demo.scene import EXCLUSIVE_PRICE, Scene
 from demo.settings import INVITATION_REFUND_SECONDS
-from demo.stories import DIAMONDS, GOALS_INVITED, STORIES, STREAM_INVITED
+from demo.shows import PURSE, TICKET, gives, off_air_without_show, sells_tickets
+from demo.stories import GOALS_INVITED, STORIES, STREAM_INVITED
+from demo.story import DIAMONDS
 from demo.waiting import WAIT_SECONDS, until
 from demo.world import World
 from devstack.stack import Stack
@@ -53,9 +55,9 @@ def away(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
         stack.start_part(worker)
 
 
-async def opened(world: World) -> Scene:
+async def opened(world: World, diamonds: int = DIAMONDS) -> Scene:
     scene = Scene(world, world.person("Hope", "CREATOR"), world.person("Tom"))
-    await scene.opens(DIAMONDS)
+    await scene.opens(diamonds)
     await scene.goes_on_air()
     return scene
 
@@ -145,6 +147,22 @@ async def test_an_agreement_that_comes_to_nothing_is_refunded_whoever_was_away(
     await money_is_back(scene)
     await scene.is_open_to_everyone()
     await scene.sees(scene.viewer, "escrow.failed no_exclusive")
+
+
+@pytest.mark.parametrize("away", [*WORKERS, "goals-worker", "shop-worker"], indirect=True)
+async def test_a_ticket_is_sold_and_refunded_whoever_was_away_at_the_sale(
+    world: World, stack: Stack, away: str
+) -> None:
+    scene = await opened(world, PURSE)
+    funding = await sells_tickets(scene, target=1)
+
+    stack.stop_part(away)
+    await gives(scene, scene.viewer, TICKET, funding)
+    stack.start_part(away)
+    await scene.sees(scene.viewer, "stream.authorized ticket")
+    await scene.ends_session()
+
+    await scene.comes_out(off_air_without_show())
 
 
 async def test_the_evening_sums_to_zero_and_nothing_was_parked(told: Mapping[str, Told], world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from demo.scene import Scene
-from demo.stories import DIAMONDS
+from demo.story import DIAMONDS
 from demo.world import World
 from devstack.stack import Stack
 

@@ -69,7 +69,7 @@ async def prove_parts(world: World) -> int:
 async def play_stories(world: World) -> int:
     """The number of stories that came out differently, and of messages that no service could handle."""
     heading("The stories")
-    print(f"  {len(STORIES)} at once, each with a streamer and a viewer of its own; this takes half a minute …")
+    print(f"  {len(STORIES)} at once, each with a streamer and viewers of its own; this takes a minute …")
     began = time.monotonic()
     told = await play(world, STORIES)
     for number, one in enumerate(told, start=1):

@@ -3,13 +3,35 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-KINDS: Final[Mapping[str, str]] = {"TriggerExclusiveGoal": "invitation", "ExclusiveGoal": "exclusive"}
+KINDS: Final[Mapping[str, str]] = {
+    "TriggerExclusiveGoal": "invitation",
+    "ExclusiveGoal": "exclusive",
+    "ShowFundingGoal": "funding",
+    "ShowGoal": "show",
+    "TriggerPrivateGoal": "private",
+    "KaraokeGoal": "karaoke",
+}
+
+
+def _progress(data: Mapping[str, Any]) -> str:
+    """An invitation has no way to go."""
+    return "" if data["kind"] == "TriggerExclusiveGoal" else f"{data['progress']} of {data['target']}"
+
+
+def _gift(data: Mapping[str, Any]) -> str:
+    return f"{data['count']} {data['product_id'].removeprefix('livestream-')}"
+
 
 PARTICULAR: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "session.updated": lambda data: "exclusive" if data["exclusive_to"] else "open",
     "session.goal_closed": lambda data: "kept" if data["kept"] else "not kept",
+    "goal.progressed": _progress,
+    "goal.progress.updated": _progress,
     "goal.extended": lambda data: "by a payment" if data.get("payment_id") else "by the streamer",
     "escrow.settled": lambda data: f"released {data['released']} refunded {data['refunded']}",
+    "gift.requested": _gift,
+    "gift.sent": _gift,
+    "gift.failed": _gift,
 }
 
 
@@ -21,7 +43,7 @@ def brief(name: str, data: Mapping[str, Any]) -> str:
     words += [data[field] for field in ("outcome", "reason") if data.get(field)]
     if name in PARTICULAR:
         words.append(PARTICULAR[name](data))
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 def figures(data: Mapping[str, Any]) -> str:

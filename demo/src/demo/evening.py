@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from demo.scene import Scene
-from demo.stories import Story
+from demo.story import Story
 from demo.waiting import Unmet
 from demo.world import World
 
@@ -38,7 +38,8 @@ async def play(world: World, stories: Sequence[Story]) -> Sequence[Told]:
 
 
 def _cast(world: World, story: Story) -> Told:
-    return Told(story, Scene(world, world.person(story.streamer, "CREATOR"), world.person(story.viewer)))
+    friend = world.person(story.friend) if story.friend else None
+    return Told(story, Scene(world, world.person(story.streamer, "CREATOR"), world.person(story.viewer), friend))
 
 
 async def _play(told: Told, begin_seconds: float) -> None:

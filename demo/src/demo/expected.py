@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+PROGRESS = "goal.progress.updated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theirs:
+    """What one viewer hears alone, and has in the end."""
+
+    alone: Sequence[str] = ()
+    own: Sequence[str] = ()
+    wallet: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """Events by their topic and pushes by their channel, in few words (`demo.brief`), and where the diamonds are."""
@@ -23,8 +35,11 @@ class Expected:
     goals: Sequence[str]
     sessions: Sequence[str]
     escrow: Sequence[str]
+    shop: Sequence[str] = ()
     stream: Sequence[str] = ()
     """Pushed to everyone at the stream: `presence-stream@`, `private-stream@`, and the streamer's own channel."""
+    gifts: Sequence[str] = ()
+    """Pushed to `private-stream@` besides."""
     alone: Sequence[str] = ()
     """Pushed to the viewer of this stream: `presence-stream-viewer@….preview.…`."""
     viewer: Sequence[str] = ()
@@ -35,8 +50,16 @@ class Expected:
     """The viewer's diamonds in the end."""
     earned: int = 0
     """What the streamer has earned."""
+    guest: Theirs | None = None
+    """The second viewer's part."""
     escrows: Sequence[Literal["release", "refund"]] = ()
-    """How each invitation's escrow was settled, in the order of the invitations."""
+    """How the escrow of each promise was settled, in the order of the promises."""
+
+    def parts(self, scene: "Scene") -> Iterator[tuple[Person, Theirs]]:
+        """What each viewer hears alone, and has in the end."""
+        yield scene.viewer, Theirs(alone=self.alone, own=self.viewer, wallet=self.wallet)
+        if self.guest:
+            yield scene.guest, self.guest
 
 
 async def differences(scene: "Scene", expected: Expected) -> list[str]:
@@ -45,7 +68,12 @@ async def differences(scene: "Scene", expected: Expected) -> list[str]:
     lines = list(_differing_repeats(carried))
     if scene.crashes:
         carried = _first_of_each(carried, lambda event: (event.meta.id, event.meta.type))
-    topics = {"goals": expected.goals, "sessions": expected.sessions, "escrow": expected.escrow}
+    topics = {
+        "goals": expected.goals,
+        "sessions": expected.sessions,
+        "escrow": expected.escrow,
+        "shop": expected.shop,
+    }
     lines += [line for topic, briefs in topics.items() for line in _event_differences(topic, briefs, carried)]
     lines += [f"events on the topic {found.topic}: {found.brief}" for found in carried if found.topic not in topics]
     for person, channel, briefs in _channels(scene, expected):
@@ -87,11 +115,22 @@ def _push_differences(expected: Sequence[str], received: Sequence[Pushed], *, cr
             if later.seq < earlier.seq
         )
         received = _first_of_each(received, lambda push: (push.name, push.event_id))
-    yield from _missing_and_more(expected, [push.brief for push in received])
+    briefs = [push.brief for push in received]
+    yield from _missing_and_more([brief for brief in expected if not _is_overtaken(brief, expected, briefs)], briefs)
     if any(later.seq <= earlier.seq for earlier, later in pairwise(received)):
         yield f"seq does not increase: {[(push.seq, push.brief) for push in received]}"
     repeated = Counter((push.name, push.event_id) for push in received)
     yield from (f"{name} of event {event_id} came {n} times" for (name, event_id), n in repeated.items() if n > 1)
+
+
+def _is_overtaken(brief: str, expected: Sequence[str], received: Sequence[str]) -> bool:
+    """Whether it is progress that was not pushed, and later progress of its goal, or the goal's end, stands for it."""
+    name, _, rest = brief.partition(" ")
+    if name != PROGRESS or brief in received:
+        return False
+    kind = rest.partition(" ")[0]
+    later = expected[expected.index(brief) + 1 :]
+    return any(one.startswith((f"{PROGRESS} {kind}", f"goal.ended {kind}")) and one in received for one in later)
 
 
 def _numbering(pushes: Iterable[Pushed]) -> Iterator[str]:
@@ -103,28 +142,36 @@ def _numbering(pushes: Iterable[Pushed]) -> Iterator[str]:
 
 
 def _channels(scene: "Scene", expected: Expected) -> Iterator[tuple[Person, str, Sequence[str]]]:
-    streamer, viewer = scene.streamer, scene.viewer
-    for person in (streamer, viewer):
+    streamer = scene.streamer
+    for person in scene.clients:
         yield person, f"presence-stream@{streamer.id}", expected.stream
-        yield person, f"private-stream@{streamer.id}", expected.stream
+        yield person, f"private-stream@{streamer.id}", (*expected.stream, *expected.gifts)
     yield streamer, f"private-user@{streamer.id}", (*expected.stream, *expected.streamer)
-    yield viewer, f"private-user@{viewer.id}", expected.viewer
-    yield viewer, f"presence-stream-viewer@{streamer.id}.preview.{viewer.id}", expected.alone
+    for viewer, theirs in expected.parts(scene):
+        yield viewer, f"private-user@{viewer.id}", theirs.own
+        yield viewer, f"presence-stream-viewer@{streamer.id}.preview.{viewer.id}", theirs.alone
 
 
 async def _ledger_differences(scene: "Scene", expected: Expected) -> list[str]:
-    wallet = await scene.world.get(scene.viewer, "/wallets/me")
     earned = await scene.world.get(scene.streamer, "/wallets/me")
     pairs: list[tuple[str, object, object]] = [
-        (f"{scene.viewer}'s diamonds", expected.wallet, wallet["balance_diamonds"]),
-        (f"{scene.streamer}'s earnings", expected.earned, earned["earnings_diamonds"]),
+        (f"{scene.streamer}'s earnings", expected.earned, earned["earnings_diamonds"])
     ]
-    for invitation, verdict in zip(scene.invitations, expected.escrows, strict=False):
-        escrow = await scene.world.get(scene.streamer, f"/escrows/trigger_exclusive:{invitation}/proof")
+    for viewer, theirs in expected.parts(scene):
+        wallet = await scene.world.get(viewer, "/wallets/me")
+        pairs.append((f"{viewer}'s diamonds", theirs.wallet, wallet["balance_diamonds"]))
+    for escrow_id, verdict in zip(scene.escrows, expected.escrows, strict=False):
+        escrow = await scene.world.get(scene.streamer, f"/escrows/{escrow_id}/proof")
         paid, held = escrow["paid_diamonds"], escrow["held_diamonds"]
         where = {"release": escrow["released_diamonds"], "refund": escrow["refunded_diamonds"]}
         settled = (escrow["verdict"], held, where[verdict] == paid > 0, escrow["holds"])
-        pairs.append(("the invitation's escrow (verdict, held, all of it, proof)", (verdict, 0, True, True), settled))
+        pairs.append(
+            (
+                f"{scene.world.plain(escrow_id)}'s escrow (verdict, held, all of it, proof)",
+                (verdict, 0, True, True),
+                settled,
+            )
+        )
     return [f"{what}: {wanted} expected, {seen} seen" for what, wanted, seen in pairs if wanted != seen]
 
 

@@ -57,7 +57,7 @@ async def _mongod(world: World) -> str:
 
 async def _kafka(world: World) -> str:
     topics = world.tap.topics
-    if not {"goals", "sessions", "escrow"} <= topics.keys():
+    if not {"goals", "sessions", "escrow", "shop"} <= topics.keys():
         raise Unmet(f"topics are missing, there are only {', '.join(topics)}")
     return ", ".join(f"{topic} ({partitions})" for topic, partitions in topics.items() if not topic.endswith(".dlq"))
 

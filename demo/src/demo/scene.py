@@ -1,5 +1,6 @@
-"""One streamer, one viewer, one session: what they do in a story, and what becomes visible of it from outside."""
+"""One streamer, a viewer or two, one session: what they do in a story, and what becomes visible of it from outside."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,38 +26,59 @@ class Scene:
     world: World
     streamer: Person
     viewer: Person
+    friend: Person | None = None
+    """A second viewer, where the story needs one."""
     crashes: bool = False
     """Whether processes are killed meanwhile: then what they were doing may be seen twice, under the same numbers."""
     session_id: str = ""
-    invitations: list[str] = field(default_factory=list)
-    """The goal ids, in order."""
+    escrows: list[str] = field(default_factory=list)
+    """The escrow ids of what was promised, in order."""
     clients: dict[Person, Listener] = field(default_factory=dict)
     expected: Expected | None = None
     _lines: list[Line] = field(default_factory=list)
 
+    @property
+    def viewers(self) -> Sequence[Person]:
+        """Who pays."""
+        return (self.viewer, self.friend) if self.friend else (self.viewer,)
+
+    @property
+    def guest(self) -> Person:
+        """The second viewer, in a story that has one."""
+        if self.friend is None:
+            raise AssertionError("this story has one viewer")
+        return self.friend
+
+    def names(self, thing_id: str, name: str) -> None:
+        """Have an id printed as a name that nothing else has."""
+        same = sum(known.split("-again")[0] == name for known in self.world.names.values())
+        self.world.names[thing_id] = name + "-again" * same
+
     # -- what people do ------------------------------------------------------------------------------------------------
 
     async def opens(self, diamonds: int) -> None:
-        """The viewer gets diamonds, and both open their pusher-js clients."""
-        await self.world.credit(self.viewer, diamonds)
-        for person, channels in self._channels().items():
-            self.clients[person] = await self.world.listen(person, *channels)
+        """Viewers get diamonds, and all open their pusher-js clients."""
+        for viewer in self.viewers:
+            await self.world.credit(viewer, diamonds)
+        listeners = (self.world.listen(person, *channels) for person, channels in self._channels().items())
+        self.clients = dict(zip(self._channels(), await asyncio.gather(*listeners), strict=True))
 
     async def goes_on_air(self) -> None:
         """The streamer opens the session."""
         prices = {"exclusive": EXCLUSIVE_PRICE, "sd": SD_PRICE}
         answer = await self.does(self.streamer, "POST", "/sessions", {"prices": prices, "title": "tonight"}, 201)
         self.session_id = answer["session_id"]
-        self._call(self.session_id, f"session-of-{self.streamer}")
+        self.names(self.session_id, f"session-of-{self.streamer}")
         await self.sees_on_kafka("session.started")
 
     async def invites(self) -> str:
         """The viewer asks for a step alone with the streamer; the goal's id."""
         context = {"session_id": self.session_id, "duration": STEP_SECONDS}
         answer = await self.does(self.viewer, "POST", "/goals?type=trigger-exclusive", {"context": context}, 202)
-        self.invitations.append(answer["goal_id"])
-        self._call(answer["goal_id"], f"invitation-of-{self.viewer}")
-        return self.invitations[-1]
+        invitation: str = answer["goal_id"]
+        self.escrows.append(f"trigger_exclusive:{invitation}")
+        self.names(invitation, f"invitation-of-{self.viewer}")
+        return invitation
 
     async def invites_and_is_seen(self) -> str:
         """The viewer asks, and the streamer's client shows it: now she can answer."""
@@ -80,7 +102,7 @@ class Scene:
         """The streamer begins the 1-on-1, and both clients show it; the goal's id."""
         context = {"session_id": self.session_id, "trigger_exclusive_goal_id": invitation}
         answer = await self.does(self.streamer, "POST", "/goals?type=exclusive", {"context": context}, 201)
-        self._call(answer["goal_id"], f"exclusive-of-{self.viewer}")
+        self.names(answer["goal_id"], f"exclusive-of-{self.viewer}")
         for person in self.clients:
             await self.sees(person, "goal.added exclusive")
         goal_id: str = answer["goal_id"]
@@ -170,28 +192,24 @@ class Scene:
 
     async def _tell_ledger(self) -> None:
         """Put into the timeline what the ledger says."""
-        for entry in (await self.world.get(self.viewer, "/wallets/me/entries"))["items"]:
-            self._note(f"{self.viewer}'s wallet: {entry['kind']} {entry['amount_diamonds']:+}")
-        wallet = await self.world.get(self.viewer, "/wallets/me")
+        for viewer in self.viewers:
+            for entry in (await self.world.get(viewer, "/wallets/me/entries"))["items"]:
+                self._note(f"{viewer}'s wallet: {entry['kind']} {entry['amount_diamonds']:+}")
+            wallet = await self.world.get(viewer, "/wallets/me")
+            self._note(f"{viewer} has {wallet['balance_diamonds']} diamonds")
         earned = await self.world.get(self.streamer, "/wallets/me")
-        spendable, earnings = wallet["balance_diamonds"], earned["earnings_diamonds"]
-        self._note(f"{self.viewer} has {spendable} diamonds, {self.streamer} has earned {earnings}")
-
-    def _call(self, thing_id: str, name: str) -> None:
-        """Have an id printed as a name that nothing else has."""
-        same = sum(known.split("-again")[0] == name for known in self.world.names.values())
-        self.world.names[thing_id] = name + "-again" * same
+        self._note(f"{self.streamer} has earned {earned['earnings_diamonds']}")
 
     def _note(self, text: str) -> None:
         self._lines.append(Line(time.time(), "LEDGER", text))
 
     def _channels(self) -> Mapping[Person, Sequence[str]]:
         """What each client subscribes to (SPEC §6)."""
-        streamer, viewer = self.streamer.id, self.viewer.id
+        streamer = self.streamer.id
         shared = (f"presence-stream@{streamer}", f"private-stream@{streamer}")
-        return {
-            self.streamer: (*shared, f"private-user@{streamer}"),
-            self.viewer: (*shared, f"private-user@{viewer}", f"presence-stream-viewer@{streamer}.preview.{viewer}"),
+        return {self.streamer: (*shared, f"private-user@{streamer}")} | {
+            viewer: (*shared, f"private-user@{viewer.id}", f"presence-stream-viewer@{streamer}.preview.{viewer.id}")
+            for viewer in self.viewers
         }
 
     def _kafka_lines(self) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""Which stack the stories are played on: the times of SPEC §11, short, so that an evening passes in half a minute.
+"""Which stack the stories are played on: the times of SPEC §11, short, so that an evening passes in a minute.
 
 Long enough for a small machine that is busy: what takes a tenth of a second at best may take some seconds there.
 """
@@ -18,6 +18,18 @@ EXCLUSIVE_WINDOW_SECONDS: Final = 8
 INVITATION_REFUND_SECONDS: Final = 10
 """Later than the window: an agreement that came to nothing lapses first and is refunded then, as at full length."""
 
+FUNDING_SECONDS: Final = 12
+"""In this time something is sold for a funding or a private goal; the stories of those that fail wait it out."""
+
+HESITATION_SECONDS: Final = 8
+"""In this time an unfunded show is begun; one story waits it out."""
+
+SHOW_REFUND_SECONDS: Final = 2
+"""Later than the hesitation: what was not performed lapses first and is refunded then, as at full length."""
+
+PRIVATE_JUDGED_SECONDS: Final = 6
+"""In this time after a private goal was reached, one story goes off air, and another waits it out."""
+
 UNKNOWN_WAIT_SECONDS: Final = 10
 """A session may be invited to the moment it is on air: goals waits this long to hear of it, not 2 s."""
 
@@ -26,6 +38,8 @@ SETTINGS: Final[Mapping[str, str]] = {
     "INVITATION_SECONDS": str(INVITATION_SECONDS),
     "EXCLUSIVE_WINDOW_SECONDS": str(EXCLUSIVE_WINDOW_SECONDS),
     "INVITATION_REFUND_SECONDS": str(INVITATION_REFUND_SECONDS),
+    "SHOW_REFUND_SECONDS": str(SHOW_REFUND_SECONDS),
+    "PRIVATE_JUDGED_SECONDS": str(PRIVATE_JUDGED_SECONDS),
     "UNKNOWN_WAIT_SECONDS": str(UNKNOWN_WAIT_SECONDS),
 }
 """What the stack must run with. All else stays as it is: no story waits for it."""

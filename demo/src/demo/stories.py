@@ -1,15 +1,16 @@
-"""The endings of an invitation, each played by a streamer and a viewer of its own, so that all can run at once."""
+"""The endings of an invitation, each played by a streamer and a viewer of its own, so that all can run at once.
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+Those of the show night stand in `shows`.
+"""
+
 from typing import Final
 
 from demo.expected import Expected
 from demo.scene import EXCLUSIVE_PRICE, Scene
 from demo.settings import INVITATION_REFUND_SECONDS, INVITATION_SECONDS, STEP_SECONDS
+from demo.shows import SHOWS
+from demo.story import DIAMONDS, Story
 from demo.waiting import WAIT_SECONDS
-
-DIAMONDS: Final = 200  # in a viewer's wallet before the evening
 
 GOALS_INVITED: Final = ("goal.proposed invitation", "goal.created invitation", "goal.progressed invitation")
 STREAM_INVITED: Final = ("goal.progress.updated invitation", "goal.added invitation")
@@ -255,17 +256,6 @@ async def session_ended(scene: Scene) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
-    """One ending, and who plays it."""
-
-    title: str
-    play: Callable[[Scene], Awaitable[None]]
-    streamer: str
-    viewer: str
-    diamonds: int = DIAMONDS
-
-
 STORIES: Final = (
     Story("Agreed and performed, extended and paid on", performed, "Ada", "Max"),
     Story("Agreed but never started", never_started, "Bea", "Ned"),
@@ -274,4 +264,5 @@ STORIES: Final = (
     Story("Not enough diamonds", not_enough_diamonds, "Ella", "Quin", EXCLUSIVE_PRICE - 1),
     Story("Cut short", cut_short, "Fay", "Ray"),
     Story("The session ended in the middle", session_ended, "Gia", "Sam"),
+    *SHOWS,
 )

@@ -1,0 +1,22 @@
+"""One story: what happens in it, and who plays it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from demo.scene import Scene
+
+DIAMONDS: Final = 200  # in a viewer's wallet before the evening
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One ending, and who plays it."""
+
+    title: str
+    play: Callable[[Scene], Awaitable[None]]
+    streamer: str
+    viewer: str
+    diamonds: int = DIAMONDS
+    friend: str | None = None
+    """A second viewer, who begins with as many diamonds."""
