@@ -29,7 +29,7 @@ from contracts import (
     SessionViewerRevokedV1,
     WalletCreditedV1,
 )
-from contracts.goals import Conditions, Level
+from contracts.goals import Conditions, Context, Level
 from contracts.sessions import Remaining, Statuses
 from notifier.domain import entitlement, pushes
 from notifier.domain.channels import Channel, channel_of, user, viewer, watching
@@ -332,33 +332,51 @@ def authorized(an: An, known: Any = None, **changes: Any) -> entitlement.Permit:
     return entitlement.authorized(known, event, NOW)
 
 
+def may(
+    on_air: entitlement.Broadcast | None,
+    permit: entitlement.Permit | None,
+    *,
+    viewer_id: str = V,
+    at: datetime = NOW,
+    show_ended: bool = False,
+) -> bool:
+    return entitlement.may_watch_paid(on_air, permit, viewer_id, at, show_ended=show_ended)
+
+
+def show_added(an: An, known: entitlement.Broadcast, goal_id: str, funding_goal_id: str | None = None) -> Any:
+    kind = "ShowGoal" if funding_goal_id else "ShowFundingGoal"
+    context = Context(type="show" if funding_goal_id else "show-funding", funding_goal_id=funding_goal_id)
+    event: Any = an(SessionGoalAddedV1, streamer_id=S, session_id=G, kind=kind, goal_id=goal_id, context=context)
+    return entitlement.show_added(known, event)
+
+
 def test_who_paid_is_entitled_from_nbf_until_before_exp(an: An) -> None:
     permit = authorized(an, reason="paid", nbf=NOW, exp=NOW + timedelta(seconds=60))
 
-    def may(after_seconds: float) -> bool:
-        return entitlement.may_watch_paid(broadcast(an), permit, V, NOW + timedelta(seconds=after_seconds))
+    def may_after(seconds: float) -> bool:
+        return may(broadcast(an), permit, at=NOW + timedelta(seconds=seconds))
 
-    assert [may(-0.001), may(0), may(59.999), may(60)] == [False, True, True, False]
+    assert [may_after(-0.001), may_after(0), may_after(59.999), may_after(60)] == [False, True, True, False]
 
 
 def test_nobody_is_entitled_without_a_permit_but_the_streamer(an: An) -> None:
-    assert not entitlement.may_watch_paid(broadcast(an), None, V, NOW)
-    assert entitlement.may_watch_paid(broadcast(an), None, S, NOW)
+    assert not may(broadcast(an), None)
+    assert may(broadcast(an), None, viewer_id=S)
 
 
 def test_nobody_is_entitled_off_air(an: An) -> None:
     permit = authorized(an, reason="private")
 
-    assert not entitlement.may_watch_paid(None, None, V, NOW)
-    assert not entitlement.may_watch_paid(broadcast(an, SessionEndedV1, active=False), permit, V, NOW)
-    assert not entitlement.may_watch_paid(broadcast(an, SessionEndedV1, active=False), None, S, NOW)
+    assert not may(None, None)
+    assert not may(broadcast(an, SessionEndedV1, active=False), permit)
+    assert not may(broadcast(an, SessionEndedV1, active=False), None, viewer_id=S)
 
 
 def test_an_exclusive_session_is_its_viewers_alone(an: An) -> None:
     permit = authorized(an, reason="private")
 
-    assert entitlement.may_watch_paid(broadcast(an, SessionUpdatedV1, exclusive_to=(V,)), permit, V, NOW)
-    assert not entitlement.may_watch_paid(broadcast(an, SessionUpdatedV1, exclusive_to=("8" * 24,)), permit, V, NOW)
+    assert may(broadcast(an, SessionUpdatedV1, exclusive_to=(V,)), permit)
+    assert not may(broadcast(an, SessionUpdatedV1, exclusive_to=("8" * 24,)), permit)
 
 
 def test_a_kept_private_goal_entitles_without_time_and_what_gives_no_time_changes_none(an: An) -> None:
@@ -371,17 +389,48 @@ def test_a_kept_private_goal_entitles_without_time_and_what_gives_no_time_change
     assert (closed.nbf, closed.exp, closed.private) == (paid.nbf, paid.exp, True)
 
 
+def revoked(an: An, known: Any, **remaining: Any) -> entitlement.Permit:
+    left = Remaining(**{"nbf": None, "exp": None, "ticket": False, "private": False} | remaining)
+    event: Any = an(SessionViewerRevokedV1, session_id=G, viewer_id=V, remaining=left)
+    return entitlement.revoked(known, event, NOW)
+
+
+def test_a_ticket_entitles_for_the_last_show_from_its_funding_until_the_show_ended(an: An) -> None:
+    first, second, show = "1" * 24, "2" * 24, "3" * 24
+    ticket = authorized(an, reason="ticket", goal_id=first, nbf=None, exp=None)
+    funding = show_added(an, broadcast(an), first)
+    showing = show_added(an, funding, show, first)
+
+    assert not may(broadcast(an), ticket)
+    assert may(funding, ticket)
+    assert may(showing, ticket)
+    assert not may(showing, ticket, show_ended=True)
+    assert not may(show_added(an, showing, second), ticket)
+    assert not may(show_added(an, broadcast(an), second), ticket)
+
+
+def test_only_the_last_show_of_the_latest_session_is_known(an: An) -> None:
+    first, second, show = "1" * 24, "2" * 24, "3" * 24
+    funding = show_added(an, show_added(an, broadcast(an), first), second)
+
+    assert show_added(an, funding, show, first) == funding
+    assert show_added(an, funding, show, second).show_goal_id == show
+    assert show_added(an, broadcast(an, session_id="a" * 24), first).funding_goal_id is None
+    assert broadcast(an, SessionUpdatedV1, funding, exclusive_to=(V,)).funding_goal_id == second
+
+
 def test_a_revocation_leaves_what_remains_and_nothing_else(an: An) -> None:
-    event: Any = an(
-        SessionViewerRevokedV1,
-        session_id=G,
-        viewer_id=V,
-        remaining=Remaining(nbf=None, exp=None, ticket=True, private=False),
-    )
+    first, exp = "1" * 24, NOW + timedelta(seconds=60)
+    ticket = authorized(an, reason="ticket", goal_id=first, nbf=None, exp=None)
+    all_of_it = authorized(an, authorized(an, ticket, reason="private"), reason="paid", nbf=NOW, exp=exp)
+    funding = show_added(an, broadcast(an), first)
 
-    permit = entitlement.revoked(event, NOW)
-
-    assert not entitlement.may_watch_paid(broadcast(an), permit, V, NOW)
+    assert revoked(an, all_of_it, ticket=True) == ticket
+    assert revoked(an, all_of_it, private=True) == entitlement.Permit(ticket.id, NOW, private=True)
+    assert revoked(an, all_of_it, nbf=NOW, exp=exp) == entitlement.Permit(ticket.id, NOW, NOW, exp)
+    assert may(funding, revoked(an, all_of_it, ticket=True))
+    assert not may(funding, revoked(an, all_of_it))
+    assert not may(funding, revoked(an, None, ticket=True))
 
 
 def test_an_older_session_never_replaces_a_newer_one(an: An) -> None:

@@ -9,14 +9,17 @@ from contracts import (
     Event,
     GoalEndedV1,
     GoalProgressedV1,
+    SessionGoalAddedV1,
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
 )
 from notifier import store
-from notifier.domain import entitlement, pace, pushes
+from notifier.domain import entitlement, holders, pace, pushes
+from notifier.domain.channels import Channel
 from notifier.domain.entitlement import Block, SessionState
+from notifier.domain.holders import TicketHoldersDue
 from notifier.domain.pace import ProgressDue
 from notifier.domain.pushes import GOAL_PROGRESS_UPDATED, EndedGoal, Occasion, Row, Told
 
@@ -29,19 +32,15 @@ def pushing(row: Row[E]) -> Callable[[E, Tx], Awaitable[None]]:
     async def handler(event: E, tx: Tx) -> None:
         if row.until_ended and await tx.get(store.ENDED_GOALS, event.subject):
             return
-        if tx.cause.event_id is None:
-            raise RuntimeError(f"{row.push} follows from an event, and there is none")
-        occasion = Occasion(tx.cause.event_id, tx.cause.at, tx.now)
-        told = await tx.get(store.TOLD, occasion.event_id) or Told(occasion.event_id, occasion.at)
-        if row.push in told.pushes:
+        occasion = _occasion(tx)
+        if await _is_decided(row.push, occasion, tx):
             return
-        tx.put(store.TOLD, replace(told, pushes=(*told.pushes, row.push)))
         if isinstance(event, GoalProgressedV1) and row.paced:
             decision = pace.progressed(await tx.get(store.PROGRESS, event.goal_id), event, occasion)
             tx.apply(store.PROGRESS, decision)
             if decision.state is None or decision.state.waiting is not None:
                 return
-        await _push(row, event, occasion, tx)
+        await _push(row.push, event, row.to(event), occasion, tx)
 
     handler.__name__ = handler.__qualname__ = row.deed
     return handler
@@ -55,14 +54,51 @@ async def push_waiting_progress(timer: ProgressDue, tx: Tx) -> None:
     waiting = progress.waiting
     tx.put(store.PROGRESS, pace.taken(progress, tx.now))
     event = GoalProgressedV1.model_validate_json(waiting.event)
-    await _push(GOAL_PROGRESS_UPDATED, event, Occasion(waiting.event_id, waiting.at, tx.now), tx)
+    row, occasion = GOAL_PROGRESS_UPDATED, Occasion(waiting.event_id, waiting.at, tx.now)
+    await _push(row.push, event, row.to(event), occasion, tx)
 
 
-async def _push(row: Row[E], event: E, occasion: Occasion, tx: Tx) -> None:
-    channels = pushes.still_news(row.to(event), occasion)
+async def notify_stream_authorized_to_ticket_holders(event: SessionGoalAddedV1, tx: Tx) -> None:
+    """A show begins: its ticket holders are told from now on, a slice at a time."""
+    occasion = _occasion(tx)
+    first = holders.begin(event, occasion)
+    if first is not None and not await _is_decided(TicketHoldersDue.NAME, occasion, tx):
+        tx.set_timer(first)
+
+
+async def push_to_ticket_holders(timer: TicketHoldersDue, tx: Tx) -> None:
+    """Tell one slice of the holders, and let the next one follow, unless the show has ended."""
+    if await tx.get(store.ENDED_GOALS, timer.show_goal_id):
+        return
+    event = SessionGoalAddedV1.model_validate_json(timer.show)
+    told = await store.ticket_holders(tx, timer.funding_goal_id, timer.after, holders.SLICE_MAX)
+    channels = holders.channels(event.streamer_id, told)
+    await _push("stream.authorized", event, channels, timer.occasion(tx.now), tx)
+    if len(told) == holders.SLICE_MAX:
+        tx.set_timer(holders.following(timer, told[-1], event.session_id, tx.now))
+
+
+async def _push(push: str, event: Event, to: tuple[Channel, ...], occasion: Occasion, tx: Tx) -> None:
+    channels = pushes.still_news(to, occasion)
     if channels:
         audiences = await store.audiences(tx, channels)
-        store.save(tx, pushes.push(row.push, event, channels, audiences, occasion))
+        store.save(tx, pushes.push(push, event, channels, audiences, occasion))
+
+
+async def _is_decided(push: str, occasion: Occasion, tx: Tx) -> bool:
+    """Whether this push was decided on for this event before; from now on it is."""
+    told = await tx.get(store.TOLD, occasion.event_id) or Told(occasion.event_id, occasion.at)
+    if push in told.pushes:
+        return True
+    tx.put(store.TOLD, replace(told, pushes=(*told.pushes, push)))
+    return False
+
+
+def _occasion(tx: Tx) -> Occasion:
+    """The event in hand."""
+    if tx.cause.event_id is None:
+        raise RuntimeError("a push follows from an event, and there is none")
+    return Occasion(tx.cause.event_id, tx.cause.at, tx.now)
 
 
 async def remember_goal_ended(event: GoalEndedV1, tx: Tx) -> None:
@@ -76,6 +112,14 @@ async def project_session(event: SessionState, tx: Tx) -> None:
     tx.put(store.BROADCASTS, entitlement.broadcast(known, event))
 
 
+async def project_show(event: SessionGoalAddedV1, tx: Tx) -> None:
+    """Which show is the streamer's last: its tickets alone let watch."""
+    known = await tx.get(store.BROADCASTS, event.streamer_id)
+    shown = entitlement.show_added(known, event)
+    if shown is not None and shown != known:
+        tx.put(store.BROADCASTS, shown)
+
+
 async def project_viewer_authorized(event: SessionViewerAuthorizedV1, tx: Tx) -> None:
     """A viewer may watch."""
     known = await tx.get(store.PERMITS, entitlement.pair_id(event.session_id, event.viewer_id))
@@ -84,7 +128,8 @@ async def project_viewer_authorized(event: SessionViewerAuthorizedV1, tx: Tx) ->
 
 async def project_viewer_revoked(event: SessionViewerRevokedV1, tx: Tx) -> None:
     """Only what remains is a viewer's."""
-    tx.put(store.PERMITS, entitlement.revoked(event, tx.cause.at))
+    known = await tx.get(store.PERMITS, entitlement.pair_id(event.session_id, event.viewer_id))
+    tx.put(store.PERMITS, entitlement.revoked(known, event, tx.cause.at))
 
 
 async def project_viewer_blocked(event: ViewerBlockedV1, tx: Tx) -> None:

@@ -6,10 +6,18 @@ from typing import Any
 
 from chassis.collection import Collection, Index, Ref
 from chassis.tx import Tx
-from contracts import Event, SessionViewerAuthorizedV1, ViewerBlockedV1, ViewerUnblockedV1
+from contracts import (
+    Event,
+    SessionGoalAddedV1,
+    SessionViewerAuthorizedV1,
+    SessionViewerRevokedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
+)
 from notifier.domain import entitlement
 from notifier.domain.channels import Channel
 from notifier.domain.entitlement import Block, Broadcast, Permit, SessionState, pair_id
+from notifier.domain.holders import TicketHoldersDue
 from notifier.domain.pace import Progress, ProgressDue
 from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Pushed, Row, Told
 
@@ -34,7 +42,9 @@ PROGRESS = Collection("progress", Progress, indexes=(Index({"pushed": 1}, expire
 BLOCKS = Collection("blocks", Block)
 BROADCASTS = Collection("broadcasts", Broadcast)
 PERMITS = Collection(
-    "permits", Permit, indexes=(Index({"told": 1}, expire_after_seconds=_seconds(KEPT)),)
+    "permits",
+    Permit,
+    indexes=(Index({"ticket_goal": 1, "_id": 1}), Index({"told": 1}, expire_after_seconds=_seconds(KEPT))),
 )  # a session lasts half a day at most
 TOLD = Collection("told", Told, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),))
 COLLECTIONS = (AUDIENCES, NOTIFICATIONS, TOLD, ENDED_GOALS, PROGRESS, BLOCKS, BROADCASTS, PERMITS)
@@ -62,6 +72,17 @@ def of_progress_due(timer: ProgressDue) -> Iterable[Ref]:
     return (ENDED_GOALS.ref(timer.goal_id), PROGRESS.ref(timer.goal_id))
 
 
+def of_ticket_holders_due(timer: TicketHoldersDue) -> Iterable[Ref]:
+    """Whether the show has ended."""
+    return (ENDED_GOALS.ref(timer.show_goal_id),)
+
+
+async def ticket_holders(tx: Tx, funding_goal_id: str, after: str, limit: int) -> list[Permit]:
+    """Who holds a ticket of this funding's show now: the first `limit` permits `after` this one."""
+    where = {"ticket_goal": funding_goal_id, "_id": {"$gt": after}}
+    return await tx.find(PERMITS, where, sort={"_id": 1}, limit=limit)
+
+
 async def audiences(tx: Tx, channels: Iterable[Channel]) -> dict[str, Audience]:
     """The audiences of the channels' owners, as far as they ever heard anything."""
     return await tx.get_many(AUDIENCES, (channel.owner_id for channel in channels))
@@ -80,12 +101,12 @@ def save(tx: Tx, pushed: Pushed) -> None:
 # -- who may listen ----------------------------------------------------------------------------------------------------
 
 
-def broadcast_of(event: SessionState) -> Iterable[Ref]:
+def broadcast_of(event: SessionState | SessionGoalAddedV1) -> Iterable[Ref]:
     """The streamer's latest session."""
     return (BROADCASTS.ref(event.streamer_id),)
 
 
-def permit_of(event: SessionViewerAuthorizedV1) -> Iterable[Ref]:
+def permit_of(event: SessionViewerAuthorizedV1 | SessionViewerRevokedV1) -> Iterable[Ref]:
     """What the viewer had so far."""
     return (PERMITS.ref(pair_id(event.session_id, event.viewer_id)),)
 
@@ -103,5 +124,9 @@ async def is_blocked(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
 async def may_watch_paid(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
     """Whether the viewer is entitled to the streamer's paid streaming now."""
     broadcast = await tx.get(BROADCASTS, streamer_id)
-    permit = await tx.get(PERMITS, pair_id(broadcast.session_id, viewer_id)) if broadcast else None
-    return entitlement.may_watch_paid(broadcast, permit, viewer_id, tx.now)
+    if broadcast is None:
+        return False
+    permit = await tx.get(PERMITS, pair_id(broadcast.session_id, viewer_id))
+    show_id = broadcast.show_goal_id
+    show_ended = show_id is not None and await tx.get(ENDED_GOALS, show_id) is not None
+    return entitlement.may_watch_paid(broadcast, permit, viewer_id, tx.now, show_ended=show_ended)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from contracts import (
     SessionEndedV1,
+    SessionGoalAddedV1,
     SessionStartedV1,
     SessionUpdatedV1,
     SessionViewerAuthorizedV1,
@@ -30,17 +31,27 @@ class Broadcast:
     created: datetime
     active: bool
     exclusive_to: tuple[str, ...]
+    funding_goal_id: str | None = None
+    show_goal_id: str | None = None
+    """The last show of the session: its funding, and itself once it was added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """What a viewer may watch in one session: paid time, or all of it after a kept private goal."""
+    """What a viewer may watch in one session: paid time, a show, or all of it after a kept private goal."""
 
     id: str
     told: datetime
     nbf: datetime | None = None
     exp: datetime | None = None
     private: bool = False
+    ticket_goal: str | None = None
+    """The funding goal that a ticket stands for: the latest one that the viewer bought any for."""
+
+    @property
+    def viewer_id(self) -> str:
+        """Whose it is: the second half of `pair_id`."""
+        return self.id.partition(":")[2]
 
 
 def pair_id(one: str, other: str) -> str:
@@ -50,31 +61,52 @@ def pair_id(one: str, other: str) -> str:
 
 def broadcast(known: Broadcast | None, event: SessionState) -> Broadcast:
     """The streamer's latest session after `event`; sessions of one streamer are told of in any order."""
-    if known and known.session_id != event.session_id and known.created > event.statuses.created:
-        return known
+    if known and known.session_id == event.session_id:
+        return replace(known, active=event.active, exclusive_to=event.exclusive_to)
     created = event.statuses.created
+    if known and known.created > created:
+        return known
     return Broadcast(event.streamer_id, event.session_id, created, event.active, event.exclusive_to)
 
 
+def show_added(known: Broadcast | None, event: SessionGoalAddedV1) -> Broadcast | None:
+    """The broadcast after a goal was added to a session: a funding begins its last show, a show joins its funding."""
+    if known is None or known.session_id != event.session_id:
+        return known
+    if event.kind == "ShowFundingGoal":
+        return replace(known, funding_goal_id=event.goal_id, show_goal_id=None)
+    if event.kind == "ShowGoal" and event.context.funding_goal_id == known.funding_goal_id:
+        return replace(known, show_goal_id=event.goal_id)
+    return known
+
+
 def authorized(known: Permit | None, event: SessionViewerAuthorizedV1, at: datetime) -> Permit:
-    """The permit after a viewer was given something. Tickets are not looked at here: their channel is preview."""
+    """The permit after a viewer was given something."""
     permit = replace(known, told=at) if known else Permit(pair_id(event.session_id, event.viewer_id), at)
     if event.reason == "private":
         return replace(permit, private=True)
+    if event.reason == "ticket":
+        return replace(permit, ticket_goal=event.goal_id)
     if event.nbf is None or event.exp is None:
         return permit
     return replace(permit, nbf=event.nbf, exp=event.exp)
 
 
-def revoked(event: SessionViewerRevokedV1, at: datetime) -> Permit:
-    """The permit after something was taken back: what remains, whatever was known."""
+def revoked(known: Permit | None, event: SessionViewerRevokedV1, at: datetime) -> Permit:
+    """The permit after something was taken back: what remains. Only for which show a ticket is, was known before."""
     remaining = event.remaining
     id_ = pair_id(event.session_id, event.viewer_id)
-    return Permit(id_, at, remaining.nbf, remaining.exp, remaining.private)
+    ticket_goal = known.ticket_goal if known and remaining.ticket else None
+    return Permit(id_, at, remaining.nbf, remaining.exp, remaining.private, ticket_goal)
 
 
-def may_watch_paid(broadcast: Broadcast | None, permit: Permit | None, viewer_id: str, now: datetime) -> bool:
-    """Whether a viewer is entitled to paid streaming of this streamer now (SPEC §4, the token's rules)."""
+def may_watch_paid(
+    broadcast: Broadcast | None, permit: Permit | None, viewer_id: str, now: datetime, *, show_ended: bool
+) -> bool:
+    """Whether a viewer is entitled to paid streaming of this streamer now (SPEC §4, the token's rules).
+
+    `show_ended`: whether the broadcast's last show is over, with which its tickets end.
+    """
     if broadcast is None or not broadcast.active:
         return False
     if viewer_id == broadcast.id:
@@ -82,4 +114,5 @@ def may_watch_paid(broadcast: Broadcast | None, permit: Permit | None, viewer_id
     if permit is None or (broadcast.exclusive_to and viewer_id not in broadcast.exclusive_to):
         return False
     paid = permit.nbf is not None and permit.exp is not None and permit.nbf <= now < permit.exp
-    return permit.private or paid
+    ticket = permit.ticket_goal is not None and permit.ticket_goal == broadcast.funding_goal_id and not show_ended
+    return ticket or permit.private or paid

@@ -67,7 +67,7 @@ def _authorized(event: SessionViewerAuthorizedV1) -> tuple[Channel, ...]:
 
 
 def _authorized_by_start(event: SessionGoalAddedV1) -> tuple[Channel, ...]:
-    """An exclusive's viewer; a show's ticket holders are told page by page."""
+    """An exclusive's viewer; a show's ticket holders are told in slices (`holders`)."""
     if event.kind != "ExclusiveGoal" or event.conditions.exclusive_to is None:
         return ()
     return viewer(event.streamer_id, event.conditions.exclusive_to, "preview", "sd")
@@ -183,13 +183,9 @@ class Occasion:
         """Whether it is so long ago that no stream wants to hear of it."""
         return self.now - self.at >= LIVE
 
-    def push_id(self, push: str) -> str:
-        """The id of a push that follows from it."""
-        return derived_id(self.event_id, push)
-
     def copy_id(self, push: str, channel: Channel) -> str:
-        """The id of that push on one channel: the vendor call's, and what is kept has it too."""
-        return derived_id(self.push_id(push), channel.name)
+        """The id of a push that follows from it on one channel: the vendor call's, and what is kept has it too."""
+        return derived_id(self.event_id, push, channel.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +213,7 @@ def push(
     seq = 1 + max(owner.seq for owner in owners)
     whole = _data(event, occasion, seq)
     sent = whole if len(whole.encode()) <= DATA_BYTES_MAX else _pointer(event, occasion, seq)
+    push_id = derived_id(occasion.event_id, name, str(seq))  # one event can be pushed in slices, a number each
     return Pushed(
         tuple(replace(owner, seq=seq) for owner in owners),
         tuple(
@@ -226,7 +223,7 @@ def push(
         ),
         tuple(
             Call(
-                Push(push_id=occasion.push_id(name), name=name, channel=channel.name, data=sent),
+                Push(push_id=push_id, name=name, channel=channel.name, data=sent),
                 id=occasion.copy_id(name, channel),
                 key=channel.name,
                 not_after=occasion.at + KEPT if channel.is_kept else occasion.now + STALE,
