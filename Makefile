@@ -38,9 +38,11 @@ lint: setup ## ruff, formatting, types, architecture
 test: setup lint ## everything: lint, generated files fresh, all tests on a local stack of their own
 	$(BIN)/python -m contracts.schemas --check
 	$(BIN)/python -m pytest
+	MONGO_DRIVER=pymongo $(BIN)/python -m pytest libs/chassis
 
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas
+	$(BIN)/python docs/generate.py
 
 demo: setup ## the invitation night and the show night, told by the running stack, with short times
 	$(BIN)/python -m demo
