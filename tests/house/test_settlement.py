@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,12 +25,14 @@ from contracts import (
 from escrow.service import SERVICE as ESCROW
 
 if TYPE_CHECKING:
-    from tests.conftest import House
+    import httpx
+
+    from tests.house.conftest import House
 
 TICKET_DIAMONDS, ROSE_DIAMONDS, STEP_DIAMONDS = 134, 10, 20
 CREDIT = 1_000
 
-Steps = AsyncIterator[str | None]
+Steps = AsyncIterator[Any]  # what is yielded does not matter
 Play = Callable[["House", str], Steps]
 SoloOf = Callable[..., Awaitable[Solo]]
 
@@ -44,12 +46,20 @@ class Line:
     reason: str
 
 
+async def goal_of(asking: Awaitable[httpx.Response]) -> str:
+    """The goal that was asked for."""
+    response = await asking
+    assert response.status_code in (201, 202), response.text
+    goal_id: str = response.json()["goal_id"]
+    return goal_id
+
+
 # The plays. At each `yield` everybody has time to hear what was said.
 
 
 async def sell_one_ticket(house: House, buyer: str, of: int) -> AsyncIterator[str]:
     """A show of so many tickets, one of them sold."""
-    funding_id = await house.fund(target=of)
+    funding_id = await goal_of(house.fund(target=of))
     yield funding_id
     assert (await house.give(buyer, funding_id)).status_code == 202
     yield funding_id
@@ -68,7 +78,7 @@ async def unfunded_but_performed(house: House, buyer: str) -> Steps:
         yield funding_id
     await house.troupe.pass_time(610)
     yield
-    assert (await house.perform(funding_id)).status_code == 201
+    await goal_of(house.perform(funding_id))
     yield
     await house.troupe.pass_time(61)
 
@@ -78,7 +88,7 @@ async def funded_and_performed(house: House, buyer: str) -> Steps:
         yield funding_id
     await house.troupe.pass_time(1_000)
     yield
-    assert (await house.perform(funding_id)).status_code == 201
+    await goal_of(house.perform(funding_id))
     yield
     await house.troupe.pass_time(61)
 
@@ -102,10 +112,10 @@ async def show_broken_off(house: House, buyer: str) -> Steps:
         yield funding_id
     assert (await house.delete(funding_id)).status_code == 204
     yield
-    show = await house.perform(funding_id)
+    show_id = await goal_of(house.perform(funding_id))
     yield
     await house.troupe.pass_time(30)
-    assert (await house.delete(show.json()["goal_id"])).status_code == 204
+    assert (await house.delete(show_id)).status_code == 204
 
 
 async def show_cut_by_the_session(house: House, buyer: str) -> Steps:
@@ -113,17 +123,10 @@ async def show_cut_by_the_session(house: House, buyer: str) -> Steps:
         yield funding_id
     assert (await house.delete(funding_id)).status_code == 204
     yield
-    assert (await house.perform(funding_id)).status_code == 201
+    await goal_of(house.perform(funding_id))
     yield
     await house.troupe.pass_time(30)
     await house.end()
-
-
-async def invite(house: House, buyer: str) -> str:
-    response = await house.invite(buyer)
-    assert response.status_code == 202, response.text
-    invitation_id: str = response.json()["goal_id"]
-    return invitation_id
 
 
 async def agree(house: House, invitation_id: str) -> None:
@@ -131,7 +134,7 @@ async def agree(house: House, invitation_id: str) -> None:
 
 
 async def agreed_and_nothing_came(house: House, buyer: str) -> Steps:
-    invitation_id = await invite(house, buyer)
+    invitation_id = await goal_of(house.invite(buyer))
     yield
     await agree(house, invitation_id)
     yield
@@ -139,7 +142,7 @@ async def agreed_and_nothing_came(house: House, buyer: str) -> Steps:
 
 
 async def agreed_and_the_session_ended(house: House, buyer: str) -> Steps:
-    invitation_id = await invite(house, buyer)
+    invitation_id = await goal_of(house.invite(buyer))
     yield
     await agree(house, invitation_id)
     yield
@@ -147,49 +150,49 @@ async def agreed_and_the_session_ended(house: House, buyer: str) -> Steps:
 
 
 async def refused(house: House, buyer: str) -> Steps:
-    invitation_id = await invite(house, buyer)
+    invitation_id = await goal_of(house.invite(buyer))
     yield
     assert (await house.delete(invitation_id, agree=False)).status_code == 204
 
 
 async def timed_out(house: House, buyer: str) -> Steps:
-    await invite(house, buyer)
+    await goal_of(house.invite(buyer))
     yield
     await house.troupe.pass_time(31)
 
 
 async def invitation_cancelled(house: House, buyer: str) -> Steps:
-    await invite(house, buyer)
+    await goal_of(house.invite(buyer))
     yield
     await house.end()
 
 
 async def exclusive_kept(house: House, buyer: str) -> Steps:
-    invitation_id = await invite(house, buyer)
+    invitation_id = await goal_of(house.invite(buyer))
     yield
     await agree(house, invitation_id)
     yield
     house.troupe.clock.advance(1)
-    assert (await house.begin_exclusive(invitation_id)).status_code == 201
+    await goal_of(house.begin_exclusive(invitation_id))
     yield
     await house.troupe.pass_time(121)
 
 
 async def exclusive_broken_off(house: House, buyer: str) -> Steps:
-    invitation_id = await invite(house, buyer)
+    invitation_id = await goal_of(house.invite(buyer))
     yield
     await agree(house, invitation_id)
     yield
     house.troupe.clock.advance(1)
-    begun = await house.begin_exclusive(invitation_id)
+    exclusive_id = await goal_of(house.begin_exclusive(invitation_id))
     yield
     await house.troupe.pass_time(30)
-    assert (await house.delete(begun.json()["goal_id"])).status_code == 204
+    assert (await house.delete(exclusive_id)).status_code == 204
 
 
 async def give_one_rose(house: House, buyer: str, of: int) -> AsyncIterator[str]:
     """A private goal of so many diamonds, to which one rose is given."""
-    goal_id = await house.ask_for_gifts(target=of)
+    goal_id = await goal_of(house.ask_for_gifts(target=of))
     yield goal_id
     assert (await house.give(buyer, goal_id, "livestream-gift_rose")).status_code == 202
     yield goal_id
