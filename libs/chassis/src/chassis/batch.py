@@ -4,7 +4,7 @@ Measured: 504 events in one transaction 19 750/s, in 72 transactions 1 750/s; dr
 14 300/s, against 270 with replaying its batch one by one.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,7 @@ W = TypeVar("W")
 BATCH_MAX = 500  # more gains nothing measurable and makes a conflict dearer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: thousands a second are made
 class Work:
     """One thing to handle: an event, a timer or an answer, with the rows of the table that apply to it."""
 
@@ -32,10 +32,13 @@ class Work:
     lane: str | None = None
     """What has to stay in order: behind a failed work, nothing of its lane is handled."""
 
-    def needs(self) -> list[Ref]:
+    def needs(self) -> Iterator[Ref]:
         """All documents its handlers have declared."""
-        refs = [ref for row in self.rows if row.needs is not None for ref in row.needs(self.subject)]
-        return refs + [row.memory.ref(self.id) for row in self.rows if row.memory is not None]
+        for row in self.rows:
+            if row.needs is not None:
+                yield from row.needs(self.subject)
+            if row.memory is not None:
+                yield row.memory.ref(self.id)
 
 
 class Behind(Exception):
@@ -53,33 +56,37 @@ async def run_each(tx: Tx, works: Sequence[Work], blocked: Collection[str] = ())
     await tx.prefetch(ref for work in works for ref in work.needs())
     stuck = set(blocked)
     failures: list[Exception | None] = []
+    run = _run_traced if tracing.is_on() else _run
     for work in works:
-        failure = Behind() if stuck and work.lane in stuck else await _run(tx, work)
+        failure: Exception | None = None
+        if stuck and work.lane in stuck:
+            failure = Behind()
+        else:
+            savepoint = tx.savepoint()
+            try:
+                await run(tx, work)
+            except PyMongoError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is this work's alone; the caller parks it
+                tx.rollback(savepoint)
+                failure = error
         failures.append(failure)
         if failure is not None and work.lane is not None:
             stuck.add(work.lane)
     return failures
 
 
-async def _run(tx: Tx, work: Work) -> Exception | None:
-    if not tracing.is_on():
-        return await _handle(tx, work, work.cause)
+async def _run(tx: Tx, work: Work) -> None:
+    tx.cause = work.cause
+    for row in work.rows:
+        await row.handler(work.subject, tx)
+
+
+async def _run_traced(tx: Tx, work: Work) -> None:
     with tracing.span(f"handle {type(work.subject).__name__}", work.cause.traceparent, id=work.id) as traceparent:
-        return await _handle(tx, work, replace(work.cause, traceparent=traceparent))
-
-
-async def _handle(tx: Tx, work: Work, cause: Cause) -> Exception | None:
-    savepoint = tx.savepoint()
-    tx.cause = cause
-    try:
+        tx.cause = replace(work.cause, traceparent=traceparent)
         for row in work.rows:
             await row.handler(work.subject, tx)
-    except PyMongoError:
-        raise
-    except Exception as failure:  # noqa: BLE001 - whatever it was, it is this work's alone; the caller parks it
-        tx.rollback(savepoint)
-        return failure
-    return None
 
 
 class Lane(Generic[W]):

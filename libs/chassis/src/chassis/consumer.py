@@ -40,8 +40,7 @@ ENDS_SECONDS = 5.0  # how often the ends of the partitions are asked for: a dead
 LOST_SECONDS = 0.5  # before claiming again what another process has claimed: one of the two does not know yet
 HALT_SECONDS = 5.0  # between tries while too much fails
 STUCK_SECONDS = 60.0  # with messages to handle, and nothing done
-FETCH_BYTES_MAX = 4 * 1024 * 1024
-PARTITION_FETCH_BYTES_MAX = 512 * 1024
+FETCH_BYTES_MAX = 16 * 1024 * 1024  # held in memory at most, besides what is in hand
 FETCH_WAIT_MILLISECONDS = 100  # a new position is not fetched before the fetch under way returns
 
 _log = structlog.get_logger(__name__)
@@ -150,6 +149,7 @@ class Consumer:
             brought = await self._poll()
             try:
                 if brought:
+                    self._getting = self._getting or self._get(POLL_SECONDS)  # unpacked while MongoDB is at work
                     await self._keeping_on(self._delivery.deliver(brought))
                 if self._clock.monotonic() >= self._delivery.retry_at:
                     await self._keeping_on(self._delivery.retry())
@@ -322,6 +322,7 @@ class Consumer:
                 told = offsets
             if offsets and self._clock.monotonic() - self._ends_at > ENDS_SECONDS:
                 await self._ask_ends(offsets)
+                await self._delivery.measure()
             self._watch()
 
     async def _commit(self, offsets: dict[TopicPartition, int]) -> bool:
@@ -387,7 +388,6 @@ class Consumer:
                 rebalance_timeout_ms=rebalance_ms,
                 request_timeout_ms=rebalance_ms + 5_000,  # joining waits for the others
                 fetch_max_bytes=FETCH_BYTES_MAX,
-                max_partition_fetch_bytes=PARTITION_FETCH_BYTES_MAX,
                 fetch_max_wait_ms=FETCH_WAIT_MILLISECONDS,
             )
             self._kafka.subscribe(list(self._topics), listener=_Listener(self))

@@ -29,6 +29,7 @@ from chassis.parking import (
     Parked,
     ParkedKey,
     fail,
+    measure_parked,
     park,
 )
 from chassis.positions import INBOX, POSITIONS, Position, Taken, Trying
@@ -222,6 +223,13 @@ class Delivery:
         where = {"position": {"$in": ids}, "state": "retrying"}
         order = {"next_try_at": 1}
         return await self._look(lambda tx: tx.find(PARKED_KEYS, where, sort=order, limit=RETRY_KEYS_MAX))
+
+    async def measure(self) -> None:
+        """Set the gauge of messages that wait for an operator; while MongoDB is away it stays as it is."""
+        try:
+            await measure_parked(self._runtime.database)
+        except PyMongoError as error:
+            _log.debug("parked messages not counted", error=repr(error))
 
     # -- inside: one by one ----------------------------------------------------------------------------------------
 

@@ -234,7 +234,7 @@ async def replay(database: Database, clock: Clock, key: str | None = None) -> in
     return done.modified_count
 
 
-async def measure(database: Database) -> None:
+async def measure_parked(database: Database) -> None:
     """Set the gauge of messages that wait for an operator."""
     keys = await database[PARKED_KEYS.name].find({"state": "parked"}, {"_id": 1}).limit(LIST_MAX).to_list(None)
     lanes = [raw["_id"] for raw in keys]

@@ -1,6 +1,6 @@
 """From the bytes of a Kafka record to something that can be handled: once, for however many attempts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, cast
@@ -79,8 +79,14 @@ async def _fail(failure: Exception, _tx: Tx) -> None:
 
 def unread(partition: Partition, record: Record) -> Received:
     """A record whose meaning nobody has looked at."""
-    key = (record.key or b"").decode(errors="backslashreplace")
-    return Received(partition, record.offset, key, record.headers, record.value)
+    return Received(partition, record.offset, _text(record.key or b""), record.headers, record.value)
+
+
+def _text(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key.decode(errors="backslashreplace")
 
 
 class _Listed(NamedTuple):
@@ -118,9 +124,9 @@ class Listens:
                 type_ = value or b""
                 break
         try:
-            if type_ in listed:
-                received.type = listed[type_].type
-                received.work = _work(received, key, listed)
+            if one := listed.get(type_):
+                received.type = one.type
+                received.work = _work(received, key, one.rows, listed)
             else:
                 received.type = _known(type_)
                 _refuse_unless_strange(received, type_, listed)
@@ -131,16 +137,16 @@ class Listens:
         return received
 
 
-def _work(received: Received, key: bytes, listed: dict[bytes, _Listed]) -> Work | None:
+def _work(received: Received, key: bytes, rows: tuple[On, ...], listed: Mapping[bytes, _Listed]) -> Work | None:
     meta = meta_of(received.headers)
     if meta.versions and meta.type != _highest(meta.versions, listed):
         return None
     event = event_of(meta, received.value, key)
     cause = Cause(meta.time, meta.correlation_id, meta.id, meta.traceparent)
-    return Work(meta.id, event, listed[meta.type.encode()].rows, cause, received.lane)
+    return Work(meta.id, event, rows, cause, received.lane)
 
 
-def _refuse_unless_strange(received: Received, type_: bytes, listed: dict[bytes, _Listed]) -> None:
+def _refuse_unless_strange(received: Received, type_: bytes, listed: Mapping[bytes, _Listed]) -> None:
     """Let pass what nobody here listens to, but not a new version of what somebody does, nor what says nothing."""
     if not type_:
         raise Undecodable("ce_type is missing")
@@ -152,7 +158,7 @@ def _refuse_unless_strange(received: Received, type_: bytes, listed: dict[bytes,
         raise UnknownVersion(type_.decode(errors="replace"))
 
 
-def _highest(versions: tuple[str, ...], listed: dict[bytes, _Listed]) -> str | None:
+def _highest(versions: tuple[str, ...], listed: Mapping[bytes, _Listed]) -> str | None:
     """The highest of the versions published side by side that is listened to."""
     known = [version for version in versions if version.encode() in listed]
     return max(known, key=lambda version: int(version.rpartition(".v")[2]), default=None)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -57,8 +57,7 @@ class UnknownVersion(Exception):
         self.type = type_
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(NamedTuple):
     """The CloudEvents attributes of one message.
 
     `correlation_id` is the request that set it all off, `causation_id` the event that led to this one directly.
@@ -123,7 +122,8 @@ def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
     try:
         if attributes["ce_specversion"] != "1.0":
             raise Undecodable("ce_specversion is not 1.0")
-        if attributes["content-type"].partition(";")[0].rstrip() != CONTENT_TYPE:
+        content_type = attributes["content-type"]
+        if content_type != CONTENT_TYPE and content_type.partition(";")[0].rstrip() != CONTENT_TYPE:
             raise Undecodable(f"content-type is not {CONTENT_TYPE}")
         versions = attributes.get("ce_versions")
         return Meta(
@@ -155,12 +155,14 @@ def event_of(meta: Meta, value: bytes | None, key: bytes | None = None) -> Event
     try:
         if b"NaN" in value or b"Infinity" in value:  # pydantic's parser takes them, JSON does not
             from_json(value, allow_inf_nan=False)
-        event = event_class.model_validate_json(value)
+        # What model_validate_json calls, at half the price
+        event: Event = event_class.__pydantic_validator__.validate_json(value)
     except ValidationError as error:
         raise Undecodable(_reason(error)) from None  # the cause would carry the data into logs
     except ValueError as error:
         raise Undecodable(f"not JSON: {error}") from None
-    if meta.partition_key != event.key or (key is not None and key != event.key.encode()):
+    event_key = event.key
+    if meta.partition_key != event_key or (key is not None and key != event_key.encode()):
         raise Undecodable(f"the key is not the data's {event_class.KEY}")
     return event
 
