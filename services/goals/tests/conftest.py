@@ -1,6 +1,9 @@
 """A night with the goals service: one session, its streamer, and whoever comes."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +12,7 @@ import httpx
 import pytest
 
 from chassis import ids
+from chassis.clock import unix
 from chassis.collection import Collection
 from chassis.testing import Solo
 from chassis.tx import Tx
@@ -32,6 +36,17 @@ from goals.service import SERVICE
 from goals.settings import GoalsSettings
 
 SoloOf = Callable[..., Awaitable[Solo]]
+Round = Callable[["Night"], AsyncGenerator[Any, Any]]
+
+ROUNDS = 204  # 200, in whole dozens
+SIDE_BY_SIDE = 12
+AHEAD_SECONDS_MAX = 0.012  # about what one command takes: either deed may come first
+
+
+async def soon(deed: Awaitable[Any], seconds_max: float = AHEAD_SECONDS_MAX) -> Any:
+    """Do it, after a moment that is different each time."""
+    await asyncio.sleep(random.random() * seconds_max)
+    return await deed
 
 
 @dataclass
@@ -72,6 +87,17 @@ class Night:
             "cause_id": goal_id,
         }
         return EscrowHeldV1.model_validate(facts | changes)
+
+    def ticket(self, funding_id: str, count: int = 1, buyer: str | None = None) -> EscrowHeldV1:
+        return self.held(
+            funding_id,
+            buyer or ids.new_id(),
+            escrow_id=f"show_funding:{funding_id}",
+            earning_id=ids.new_id(),
+            amount_diamonds=7 * count,
+            count=count,
+            gift_id=ids.new_id(),
+        )
 
     def not_held(self, goal_id: str, viewer: str) -> EscrowRejectedV1:
         return EscrowRejectedV1(
@@ -125,6 +151,27 @@ class Night:
     async def extend(self, goal_id: str) -> httpx.Response:
         return await self.host().put(f"/goals/{goal_id}/extend")
 
+    async def offer(self, changes: dict[str, Any] | None = None, **context: Any) -> httpx.Response:
+        """Sell tickets for a show of a step, for 600 s."""
+        body: dict[str, Any] = {
+            "levels": [{"title": "A song", "target": 10}],
+            "exp": unix(self.solo.now) + 600,
+            "context": {
+                "session_id": self.session_id,
+                "perform_duration": 60,
+                "hesitation_countdown": 30,
+                "ticket_product_id": "livestream-show-ticket_134",
+                "ticket_product_type": "earlybird",
+                "discount_percentage": 33,
+            }
+            | context,
+        }
+        return await self.host().post("/goals?type=show-funding", json=body | (changes or {}))
+
+    async def perform(self, funding_id: str, **more: Any) -> httpx.Response:
+        context = {"session_id": self.session_id, "funding_goal_id": funding_id}
+        return await self.host().post("/goals?type=show", json={"context": context} | more)
+
     # Where a story begins: each in one transaction, the short way
 
     async def proposal(self, viewer: str) -> str:
@@ -151,6 +198,28 @@ class Night:
             timing = tx.settings(GoalsSettings).timing
             store.save(tx, exclusive.create(wanted, invited, stage, tx.now, timing))
             return invitation_id, exclusive_id
+
+    async def funding(self) -> str:
+        """Tickets are being sold."""
+        offered = await self.offer()
+        assert offered.status_code == 201, offered.text
+        goal_id: str = offered.json()["goal_id"]
+        return goal_id
+
+    async def ended_funding(self, tickets: int) -> str:
+        """The streamer has ended the sale after so many tickets; 10 are enough."""
+        funding_id = await self.funding()
+        if tickets:
+            await self.solo.hear(self.ticket(funding_id, tickets))
+        assert (await self.answer(funding_id, agree=None)).status_code == 204
+        return funding_id
+
+    async def show(self) -> tuple[str, str]:
+        """A running show, after its funding."""
+        funding_id = await self.ended_funding(tickets=10)
+        started = await self.perform(funding_id)
+        assert started.status_code == 201, started.text
+        return funding_id, started.json()["goal_id"]
 
     async def _propose(self, viewer: str, tx: Tx) -> str:
         goal_id, timing = ids.new_id(), tx.settings(GoalsSettings).timing
@@ -193,6 +262,36 @@ class Night:
         """The same of one goal, and nothing is taken."""
         published: list[Event] = await self.solo.published()
         return [event.TYPE.removesuffix(".v1") for event in published if getattr(event, "goal_id", None) == goal_id]
+
+    async def race(self, one_round: Round, *, brink: float | None = None) -> Counter[Any]:
+        """Play the rounds, a dozen sessions side by side; returns who won how often.
+
+        A round is a generator: it begins a story, yields deeds that are done at once, gets their results and yields who
+        won. With a `brink`, time then stands so many seconds after the beginnings, and passes it during the deeds.
+        """
+        wins: Counter[Any] = Counter()
+        for _ in range(ROUNDS // SIDE_BY_SIDE):
+            sessions = [self.another() for _ in range(SIDE_BY_SIDE)]
+            await self.solo.hear(*(one.started() for one in sessions))
+            rounds = [one_round(one) for one in sessions]
+            deeds = await asyncio.gather(*(anext(played) for played in rounds))
+            within = AHEAD_SECONDS_MAX
+            if brink is not None:
+                self.solo.clock.advance(brink - 0.001)
+                within *= SIDE_BY_SIDE  # the timers of all these sessions run one after the other
+            *results, _ = await asyncio.gather(
+                *(asyncio.gather(*(soon(deed, within) for deed in of_one)) for of_one in deeds),
+                self._pass_brink(brink),
+            )
+            for played, result in zip(rounds, results, strict=True):
+                wins[await played.asend(result)] += 1
+                await played.aclose()
+            await self.solo.clear()  # what is judged must not run on beside the next
+        return wins
+
+    async def _pass_brink(self, brink: float | None) -> None:
+        if brink is not None:
+            await soon(self.later(0.001))
 
     def another(self) -> "Night":
         """Another session of another streamer, on the same service."""

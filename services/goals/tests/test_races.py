@@ -2,137 +2,112 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from chassis import ids
-from goals.domain.goal import OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
     from services.goals.tests.conftest import Night
 
-ROUNDS = 200
-AHEAD_SECONDS_MAX = 0.012  # about what one command takes: either may come first
-
-
-async def soon(deed: Awaitable[Any]) -> Any:
-    """Do it, after a moment that is different each time."""
-    await asyncio.sleep(random.random() * AHEAD_SECONDS_MAX)
-    return await deed
-
-
-async def race(night: Night, one_round: Callable[[Night], Awaitable[str]]) -> Counter[str]:
-    """Run the rounds, each in a session of its own; returns who won how often, which must be both."""
-    wins: Counter[str] = Counter()
-    for _ in range(ROUNDS):
-        one = night.another()
-        await one.solo.hear(one.started())
-        wins[await one_round(one)] += 1
-        await one.solo.take()
-    return wins
+    Played = AsyncGenerator[Any, Any]
 
 
 async def test_agree_against_time_out(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         goal_id = await one.invitation(ids.new_id())
-        one.solo.clock.advance(29.999)
 
-        answered, _ = await asyncio.gather(soon(one.answer(goal_id, agree=True)), soon(one.later(0.001)))
+        (answered,) = yield [one.answer(goal_id, agree=True)]
 
         goal = await one.goal(goal_id)
         assert (answered.status_code, goal.outcome) in {(204, "agreed"), (409, "timed_out")}
         assert (await one.told_of(goal_id)).count("goal.ended") == 1
         assert ((await one.stage()).holder_id == goal_id) == (goal.outcome == "agreed")
-        return str(goal.outcome)
+        yield goal.outcome
 
-    assert set(await race(night, one_round)) == {"agreed", "timed_out"}
+    assert set(await night.race(one_round, brink=30)) == {"agreed", "timed_out"}
 
 
 async def test_two_agrees_on_one_invitation(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         goal_id = await one.invitation(ids.new_id())
 
-        answers = await asyncio.gather(*(soon(one.answer(goal_id, agree=True)) for _ in range(2)))
+        answers = yield [one.answer(goal_id, agree=True) for _ in range(2)]
 
         assert sorted(answer.status_code for answer in answers) == [204, 409]
         assert (await one.told_of(goal_id)).count("goal.ended") == 1
         assert (await one.stage()).agreements == 1
-        return str(answers[0].status_code)
+        yield answers[0].status_code
 
-    assert set(await race(night, one_round)) == {"204", "409"}
+    assert set(await night.race(one_round)) == {204, 409}
 
 
 async def test_two_agrees_on_two_invitations(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         goal_ids = [await one.invitation(ids.new_id()) for _ in range(2)]
 
-        answers = await asyncio.gather(*(soon(one.answer(goal_id, agree=True)) for goal_id in goal_ids))
+        answers = yield [one.answer(goal_id, agree=True) for goal_id in goal_ids]
 
         assert sorted(answer.status_code for answer in answers) == [204, 409]
-        winner = goal_ids[0 if answers[0].status_code == 204 else 1]
+        winner, loser = goal_ids if answers[0].status_code == 204 else reversed(goal_ids)
         stage = await one.stage()
         assert (stage.holder_id, stage.agreements, stage.open_invitations) == (winner, 1, 1)
-        await one.later(30)
-        assert sorted([str((await one.goal(goal_id)).outcome) for goal_id in goal_ids]) == ["agreed", "timed_out"]
-        return str(answers[0].status_code)
+        assert (await one.goal(loser)).active
+        yield answers[0].status_code
 
-    assert set(await race(night, one_round)) == {"204", "409"}
+    assert set(await night.race(one_round)) == {204, 409}
 
 
 async def test_two_exclusives_on_one_invitation(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         invitation_id = await one.agreement(ids.new_id())
 
-        starts = await asyncio.gather(*(soon(one.start(invitation_id)) for _ in range(2)))
+        starts = yield [one.start(invitation_id) for _ in range(2)]
 
         assert sorted(start.status_code for start in starts) == [201, 409]
         (exclusive_id,) = [start.json()["goal_id"] for start in starts if start.status_code == 201]
         assert (await one.goal(invitation_id)).context.exclusive_goal_id == exclusive_id
-        told = [event.TYPE for event in await one.solo.published()]
+        told = [event.TYPE for event in await one.solo.published() if event.key == one.session_id]
         assert told.count("goal.created.v1") == 2  # the invitation and one exclusive
-        return str(starts[0].status_code)
+        yield starts[0].status_code
 
-    assert set(await race(night, one_round)) == {"201", "409"}
+    assert set(await night.race(one_round)) == {201, 409}
 
 
 async def test_an_exclusive_against_its_lapse(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         invitation_id = await one.agreement(ids.new_id())
-        one.solo.clock.advance(59.999)
 
-        started, _ = await asyncio.gather(soon(one.start(invitation_id)), soon(one.later(0.001)))
+        (started,) = yield [one.start(invitation_id)]
 
         invitation = await one.goal(invitation_id)
         lapsed = (await one.told_of(invitation_id)).count("goal.lapsed")
         assert (started.status_code, invitation.lapsed, lapsed) in {(201, False, 0), (409, True, 1)}
         assert ((await one.stage()).holder_id is None) == invitation.lapsed
-        return str(started.status_code)
+        yield started.status_code
 
-    assert set(await race(night, one_round)) == {"201", "409"}
+    assert set(await night.race(one_round, brink=60)) == {201, 409}
 
 
 async def test_agree_against_the_sessions_end(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         goal_id = await one.invitation(ids.new_id())
 
-        answered, _ = await asyncio.gather(soon(one.answer(goal_id, agree=True)), soon(one.solo.hear(one.ended())))
+        answered, _ = yield [one.answer(goal_id, agree=True), one.solo.hear(one.ended())]
 
         goal, told = await one.goal(goal_id), await one.told_of(goal_id)
         assert (answered.status_code, goal.outcome, goal.lapsed) in {(204, "agreed", True), (409, "cancelled", False)}
         assert (told.count("goal.ended"), told.count("goal.lapsed")) == (1, int(goal.lapsed))
         assert (await one.stage()).holder_id is None
-        return str(goal.outcome)
+        yield goal.outcome
 
-    assert set(await race(night, one_round)) == {"agreed", "cancelled"}
+    assert set(await night.race(one_round)) == {"agreed", "cancelled"}
 
 
 async def test_invite_against_the_sessions_end(night: Night) -> None:
-    async def one_round(one: Night) -> str:
-        asked, _ = await asyncio.gather(soon(one.ask(ids.new_id())), soon(one.solo.hear(one.ended())))
+    async def one_round(one: Night) -> Played:
+        asked, _ = yield [one.ask(ids.new_id()), one.solo.hear(one.ended())]
 
         assert asked.status_code in {202, 409}
         if asked.status_code == 202:
@@ -140,77 +115,152 @@ async def test_invite_against_the_sessions_end(night: Night) -> None:
             assert (await one.goal(goal_id)).state == "rejected"
             assert await one.told_of(goal_id) == ["goal.proposed", "goal.rejected"]
         assert (await one.stage()).open_invitations == 0
-        return str(asked.status_code)
+        yield asked.status_code
 
-    assert set(await race(night, one_round)) == {"202", "409"}
+    assert set(await night.race(one_round)) == {202, 409}
 
 
 async def test_two_invitations_of_one_viewer(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         viewer = ids.new_id()
 
-        asked = await asyncio.gather(*(soon(one.ask(viewer)) for _ in range(2)))
+        asked = yield [one.ask(viewer) for _ in range(2)]
 
         assert sorted(answer.status_code for answer in asked) == [202, 409]
         assert (await one.stage()).open_invitations == 1
-        return str(asked[0].status_code)
+        yield asked[0].status_code
 
-    assert set(await race(night, one_round)) == {"202", "409"}
+    assert set(await night.race(one_round)) == {202, 409}
 
 
 async def test_extend_against_exp(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         _, exclusive_id = await one.exclusive(ids.new_id())
         exp = (await one.goal(exclusive_id)).exp
-        one.solo.clock.advance(359.999)
 
-        extended, _ = await asyncio.gather(soon(one.extend(exclusive_id)), soon(one.later(0.001)))
+        (extended,) = yield [one.extend(exclusive_id)]
 
         goal, told = await one.goal(exclusive_id), await one.told_of(exclusive_id)
         if extended.status_code == 204:
             assert (goal.state, goal.exp > exp, told) == ("active", True, ["goal.created", "goal.extended"])
-            await one.later(61)
-            goal = await one.goal(exclusive_id)
         else:
-            assert (extended.status_code, told) == (409, ["goal.created", "goal.ended"])
-        assert goal.state not in OPEN
-        assert goal.outcome == "completed"
-        assert (await one.told_of(exclusive_id)).count("goal.ended") == 1
-        return str(extended.status_code)
+            assert (extended.status_code, goal.outcome, goal.exp) == (409, "completed", exp)
+            assert told == ["goal.created", "goal.ended"]
+        yield extended.status_code
 
-    assert set(await race(night, one_round)) == {"204", "409"}
+    assert set(await night.race(one_round, brink=360)) == {204, 409}
 
 
 async def test_a_payment_against_the_end(night: Night) -> None:
     """Its part of the time has not begun either way: it is given back, once."""
 
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         viewer = ids.new_id()
         _, exclusive_id = await one.exclusive(viewer)
         paid = one.paid(exclusive_id, viewer)
 
-        deleted, _ = await asyncio.gather(soon(one.answer(exclusive_id, agree=None)), soon(one.solo.hear(paid)))
+        deleted, _ = yield [one.answer(exclusive_id, agree=None), one.solo.hear(paid)]
 
         told = await one.told_of(exclusive_id)
         assert deleted.status_code == 204
         assert (told.count("goal.ended"), told.count("goal.extension_rejected")) == (1, 1)
-        return "paid first" if "goal.extended" in told else "ended first"
+        yield "paid first" if "goal.extended" in told else "ended first"
 
-    assert set(await race(night, one_round)) == {"paid first", "ended first"}
+    assert set(await night.race(one_round)) == {"paid first", "ended first"}
 
 
 async def test_a_held_price_against_the_proposals_end(night: Night) -> None:
-    async def one_round(one: Night) -> str:
+    async def one_round(one: Night) -> Played:
         viewer = ids.new_id()
         goal_id = await one.proposal(viewer)
-        one.solo.clock.advance(29.999)
 
-        await asyncio.gather(soon(one.solo.hear(one.held(goal_id, viewer))), soon(one.later(0.001)))
+        yield [one.solo.hear(one.held(goal_id, viewer))]
 
         goal, told = await one.goal(goal_id), await one.told_of(goal_id)
         answers = [kind for kind in told if kind in {"goal.progressed", "goal.contribution_rejected"}]
         assert (goal.state, answers) in [("active", ["goal.progressed"]), ("rejected", ["goal.contribution_rejected"])]
         assert told.count("goal.rejected") == (goal.state == "rejected")
-        return goal.state
+        yield goal.state
 
-    assert set(await race(night, one_round)) == {"active", "rejected"}
+    assert set(await night.race(one_round, brink=30)) == {"active", "rejected"}
+
+
+# Shows
+
+
+async def test_buying_for_a_show_that_ends_at_that_moment_counts_or_comes_back(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        funding_id, show_id = await one.show()
+        bought = one.ticket(funding_id)
+
+        deleted, _ = yield [one.answer(show_id, agree=None), one.solo.hear(bought)]
+
+        assert deleted.status_code == 204
+        of_ticket = {"goal.progressed", "goal.contribution_rejected"}
+        answers = [
+            event.TYPE.removesuffix(".v1")
+            for event in await one.solo.published()
+            if getattr(event, "earning_id", None) == bought.earning_id
+        ]
+        assert len(answers) == 1
+        assert answers[0] in of_ticket
+        assert (await one.told_of(show_id)).count("goal.ended") == 1
+        yield answers[0]
+
+    assert set(await night.race(one_round)) == {"goal.progressed", "goal.contribution_rejected"}
+
+
+async def test_a_show_against_its_lapse(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        funding_id = await one.ended_funding(tickets=0)
+
+        (started,) = yield [one.perform(funding_id)]
+
+        funding = await one.goal(funding_id)
+        lapsed = (await one.told_of(funding_id)).count("goal.lapsed")
+        assert (started.status_code, funding.lapsed, lapsed) in {(201, False, 0), (409, True, 1)}
+        assert ((await one.stage()).holder_id is None) == funding.lapsed
+        yield started.status_code
+
+    assert set(await night.race(one_round, brink=30)) == {201, 409}
+
+
+async def test_two_shows_of_one_funding(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        funding_id = await one.ended_funding(tickets=10)
+
+        starts = yield [one.perform(funding_id) for _ in range(2)]
+
+        assert sorted(start.status_code for start in starts) == [201, 409]
+        told = [event.TYPE for event in await one.solo.published() if event.key == one.session_id]
+        assert told.count("goal.created.v1") == 2  # the funding and one show
+        yield starts[0].status_code
+
+    assert set(await night.race(one_round)) == {201, 409}
+
+
+async def test_a_funding_against_an_agreement(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        goal_id = await one.invitation(ids.new_id())
+
+        answered, created = yield [one.answer(goal_id, agree=True), one.offer()]
+
+        assert (answered.status_code, created.status_code) in {(204, 409), (409, 201)}
+        holder = goal_id if answered.status_code == 204 else created.json()["goal_id"]
+        assert (await one.stage()).holder_id == holder
+        yield created.status_code
+
+    assert set(await night.race(one_round)) == {201, 409}
+
+
+async def test_a_funding_against_the_sessions_end(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        created, _ = yield [one.offer(), one.solo.hear(one.ended())]
+
+        told = [event.TYPE for event in await one.solo.published() if event.key == one.session_id]
+        expected = {201: ["goal.created.v1", "goal.ended.v1", "goal.lapsed.v1"], 409: []}
+        assert told == expected[created.status_code]
+        assert (await one.stage()).holder_id is None
+        yield created.status_code
+
+    assert set(await night.race(one_round)) == {201, 409}

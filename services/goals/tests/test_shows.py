@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,77 +15,19 @@ from goals import store
 if TYPE_CHECKING:
     import httpx
 
-    from contracts import EscrowHeldV1
     from services.goals.tests.conftest import Night
-
-ROUNDS = 200
-TICKET = "livestream-show-ticket_134"
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["type"].removeprefix("/problems/")
 
 
-def offer(night: Night, **context: Any) -> dict[str, Any]:
-    return {
-        "levels": [{"title": "A song", "target": 10}],
-        "exp": unix(night.solo.now) + 600,
-        "context": {
-            "session_id": night.session_id,
-            "perform_duration": 60,
-            "hesitation_countdown": 30,
-            "ticket_product_id": TICKET,
-            "ticket_product_type": "earlybird",
-            "discount_percentage": 33,
-        }
-        | context,
-    }
-
-
-async def fund(night: Night) -> str:
-    created = await night.host().post("/goals?type=show-funding", json=offer(night))
-    assert created.status_code == 201, created.text
-    goal_id: str = created.json()["goal_id"]
-    return goal_id
-
-
-def ticket(night: Night, funding_id: str, count: int = 1, buyer: str | None = None, diamonds: int = 7) -> EscrowHeldV1:
-    return night.held(
-        funding_id,
-        buyer or ids.new_id(),
-        escrow_id=f"show_funding:{funding_id}",
-        earning_id=ids.new_id(),
-        amount_diamonds=diamonds * count,
-        count=count,
-        gift_id=ids.new_id(),
-    )
-
-
-async def perform(night: Night, funding_id: str, **more: Any) -> httpx.Response:
-    context = {"session_id": night.session_id, "funding_goal_id": funding_id}
-    return await night.host().post("/goals?type=show", json={"context": context} | more)
-
-
-async def early_start(night: Night) -> str:
-    """A funded funding that its streamer has ended."""
-    funding_id = await fund(night)
-    await night.solo.hear(ticket(night, funding_id, 10))
-    assert (await night.host().delete(f"/goals/{funding_id}")).status_code == 204
-    return funding_id
-
-
-async def on_stage(night: Night) -> tuple[str, str]:
-    """A running show, after its funding."""
-    funding_id = await early_start(night)
-    return funding_id, (await perform(night, funding_id)).json()["goal_id"]
-
-
 # Endings
 
 
 async def test_a_funded_show_is_performed_and_the_stage_is_free_again(night: Night) -> None:
-    funding_id, show_id = await on_stage(night)
-    await night.solo.hear(ticket(night, funding_id))
+    funding_id, show_id = await night.show()
+    await night.solo.hear(night.ticket(funding_id))
     await night.later(60)
 
     assert await night.told() == [
@@ -106,7 +46,7 @@ async def test_a_funded_show_is_performed_and_the_stage_is_free_again(night: Nig
 
 
 async def test_an_unfunded_show_lapses_after_its_hesitation(night: Night) -> None:
-    funding_id = await fund(night)
+    funding_id = await night.funding()
     await night.later(600)
     await night.told()
 
@@ -117,34 +57,34 @@ async def test_an_unfunded_show_lapses_after_its_hesitation(night: Night) -> Non
     (lapsed,) = await night.solo.take()
     assert isinstance(lapsed, GoalLapsedV1)
     assert lapsed.reason == "no_show"
-    assert refusal(await perform(night, funding_id)) == (409, "funding-lapsed")
+    assert refusal(await night.perform(funding_id)) == (409, "funding-lapsed")
     assert (await night.stage()).holder_id is None
 
 
 async def test_an_unfunded_show_may_be_performed_within_its_hesitation(night: Night) -> None:
-    funding_id = await fund(night)
+    funding_id = await night.funding()
     await night.later(600)
     night.solo.clock.advance(30)
 
-    assert (await perform(night, funding_id)).status_code == 201
+    assert (await night.perform(funding_id)).status_code == 201
     await night.solo.run_timers()
 
     assert "goal.lapsed" not in await night.told()
 
 
 async def test_a_funding_past_its_exp_is_performed_although_its_timer_has_not_run(night: Night) -> None:
-    funding_id = await fund(night)
+    funding_id = await night.funding()
     night.solo.clock.advance(600)
     await night.told()
 
-    assert (await perform(night, funding_id)).status_code == 201
+    assert (await night.perform(funding_id)).status_code == 201
 
     assert await night.told() == ["goal.ended", "goal.created"]
     assert (await night.goal(funding_id)).outcome == "unfunded"
 
 
 async def test_a_funded_show_that_is_never_performed_lapses_with_the_session(night: Night) -> None:
-    funding_id = await early_start(night)
+    funding_id = await night.ended_funding(tickets=10)
     await night.later(3_600)
     await night.told()
 
@@ -156,7 +96,7 @@ async def test_a_funded_show_that_is_never_performed_lapses_with_the_session(nig
 
 
 async def test_a_session_that_ends_ends_its_funding_and_lapses_it(night: Night) -> None:
-    funding_id = await fund(night)
+    funding_id = await night.funding()
     await night.told()
 
     await night.solo.hear(night.ended())
@@ -166,7 +106,7 @@ async def test_a_session_that_ends_ends_its_funding_and_lapses_it(night: Night) 
 
 
 async def test_a_broken_off_show_is_cancelled(night: Night) -> None:
-    _, show_id = await on_stage(night)
+    _, show_id = await night.show()
     night.solo.clock.advance(59)
     await night.told()
 
@@ -179,7 +119,7 @@ async def test_a_broken_off_show_is_cancelled(night: Night) -> None:
 
 
 async def test_the_sessions_end_breaks_a_show_off(night: Night) -> None:
-    funding_id, show_id = await on_stage(night)
+    funding_id, show_id = await night.show()
     await night.told()
 
     await night.solo.hear(night.ended())
@@ -241,9 +181,9 @@ async def test_a_karaoke_gift_is_a_goal_once(night: Night) -> None:
 
 async def test_two_shows_at_once_and_an_invitation_during_a_show_are_refused(night: Night) -> None:
     open_id = await night.invitation(ids.new_id())
-    await fund(night)
+    await night.funding()
 
-    again = await night.host().post("/goals?type=show-funding", json=offer(night))
+    again = await night.offer()
     assert refusal(again) == (409, "stage-taken")
     assert refusal(await night.ask(ids.new_id())) == (409, "stage-taken")
     assert refusal(await night.answer(open_id, agree=True)) == (409, "stage-taken")
@@ -252,19 +192,19 @@ async def test_two_shows_at_once_and_an_invitation_during_a_show_are_refused(nig
 async def test_a_funding_during_an_agreement_is_refused(night: Night) -> None:
     await night.agreement(ids.new_id())
 
-    again = await night.host().post("/goals?type=show-funding", json=offer(night))
+    again = await night.offer()
 
     assert refusal(again) == (409, "stage-taken")
 
 
 async def test_a_funding_has_one_show_when_it_is_over(night: Night) -> None:
-    funding_id = await fund(night)
-    assert refusal(await perform(night, funding_id)) == (409, "funding-not-over")
+    funding_id = await night.funding()
+    assert refusal(await night.perform(funding_id)) == (409, "funding-not-over")
     await night.host().delete(f"/goals/{funding_id}")
-    assert refusal(await perform(night, ids.new_id())) == (404, "funding-not-found")
-    assert refusal(await perform(night, funding_id, nbf=unix(night.solo.now) + 601)) == (422, "begins-too-late")
-    assert (await perform(night, funding_id, nbf=unix(night.solo.now) + 600)).status_code == 201
-    assert refusal(await perform(night, funding_id)) == (409, "show-exists")
+    assert refusal(await night.perform(ids.new_id())) == (404, "funding-not-found")
+    assert refusal(await night.perform(funding_id, nbf=unix(night.solo.now) + 601)) == (422, "begins-too-late")
+    assert (await night.perform(funding_id, nbf=unix(night.solo.now) + 600)).status_code == 201
+    assert refusal(await night.perform(funding_id)) == (409, "show-exists")
 
 
 @pytest.mark.parametrize(
@@ -291,7 +231,7 @@ async def test_a_funding_has_one_show_when_it_is_over(night: Night) -> None:
 async def test_an_offer_that_can_never_be_valid(
     night: Night, changes: dict[str, Any], context: dict[str, Any], field: str
 ) -> None:
-    answer = await night.host().post("/goals?type=show-funding", json=offer(night, **context) | changes)
+    answer = await night.offer(changes, **context)
 
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
@@ -299,39 +239,37 @@ async def test_an_offer_that_can_never_be_valid(
 
 
 async def test_a_funding_that_ends_in_25_hours_is_refused(night: Night) -> None:
-    body = offer(night) | {"exp": unix(night.solo.now) + 25 * 3_600}
+    offered = await night.offer({"exp": unix(night.solo.now) + 25 * 3_600})
 
-    assert refusal(await night.host().post("/goals?type=show-funding", json=body)) == (422, "deadline-out-of-range")
+    assert refusal(offered) == (422, "deadline-out-of-range")
 
 
 async def test_a_regular_ticket_ignores_the_discount(night: Night) -> None:
-    body = offer(night, ticket_product_type="regular", discount_percentage=100)
-
-    created = await night.host().post("/goals?type=show-funding", json=body)
+    created = await night.offer(ticket_product_type="regular", discount_percentage=100)
 
     assert created.status_code == 201
     assert (await night.goal(created.json()["goal_id"])).context.discount_percentage is None
 
 
 async def test_only_streamers_make_goals_of_their_session(night: Night) -> None:
-    stranger = night.solo.client(ids.new_id(), "CREATOR")
+    elsewhere = night.another()
+    await night.solo.hear(elsewhere.started())
+    viewer_only = night.viewer(night.streamer)
+    body = {"context": {"session_id": night.session_id, "funding_goal_id": ids.new_id()}}
 
-    assert refusal(await night.viewer(night.streamer).post("/goals?type=show-funding", json=offer(night))) == (
-        403,
-        "scope-missing",
-    )
-    assert refusal(await stranger.post("/goals?type=show-funding", json=offer(night))) == (403, "not-your-session")
+    assert refusal(await viewer_only.post("/goals?type=show", json=body)) == (403, "scope-missing")
+    assert refusal(await elsewhere.offer(session_id=night.session_id)) == (403, "not-your-session")
 
 
 # Many
 
 
 async def test_the_leaderboard_is_paged_with_ranks_and_ties_go_to_the_earlier(night: Night) -> None:
-    funding_id = await fund(night)
+    funding_id = await night.funding()
     big, early, late = ids.new_id(), ids.new_id(), ids.new_id()
     for buyer, count in ((late, 1), (early, 2), (big, 5), (late, 1)):
         night.solo.clock.advance(1)
-        await night.solo.hear(ticket(night, funding_id, count, buyer))
+        await night.solo.hear(night.ticket(funding_id, count, buyer))
     path = f"/goals/{funding_id}/leaderboard?limit=2"
 
     first = (await night.host().get(path)).json()
@@ -347,9 +285,9 @@ async def test_the_leaderboard_is_paged_with_ranks_and_ties_go_to_the_earlier(ni
 
 
 async def test_many_tickets_in_a_batch_count_one_by_one(night: Night) -> None:
-    funding_id = await fund(night)
+    funding_id = await night.funding()
     await night.told()
-    tickets = [ticket(night, funding_id) for _ in range(300)]
+    tickets = [night.ticket(funding_id) for _ in range(300)]
 
     await night.solo.hear(*tickets, *tickets[:50])
 
@@ -358,103 +296,8 @@ async def test_many_tickets_in_a_batch_count_one_by_one(night: Night) -> None:
     assert [event.reached for event in counted].index(True) == 9
 
 
-# Races
-
-
-async def soon(deed: Any) -> Any:
-    await asyncio.sleep(random.random() * 0.012)
-    return await deed
-
-
-async def test_buying_for_a_show_that_ends_at_that_moment_counts_or_comes_back(night: Night) -> None:
-    seen = set()
-    for _ in range(ROUNDS):
-        one = night.another()
-        await one.solo.hear(one.started())
-        funding_id, show_id = await on_stage(one)
-        await one.solo.take()
-
-        await asyncio.gather(soon(one.host().delete(f"/goals/{show_id}")), soon(one.solo.hear(ticket(one, funding_id))))
-
-        told = await one.told()
-        answers = [kind for kind in told if kind in {"goal.progressed", "goal.contribution_rejected"}]
-        assert (len(answers), told.count("goal.ended")) == (1, 1)
-        if answers == ["goal.progressed"]:
-            assert told.index("goal.progressed") < told.index("goal.ended")
-        seen.add(answers[0])
-    assert seen == {"goal.progressed", "goal.contribution_rejected"}
-
-
-async def test_a_show_against_its_lapse(night: Night) -> None:
-    seen = set()
-    for _ in range(ROUNDS):
-        one = night.another()
-        await one.solo.hear(one.started())
-        funding_id = await fund(one)
-        await one.host().delete(f"/goals/{funding_id}")
-        one.solo.clock.advance(29.999)
-
-        started, _ = await asyncio.gather(soon(perform(one, funding_id)), soon(one.later(0.001)))
-
-        funding, told = await one.goal(funding_id), await one.told()
-        assert (started.status_code, funding.lapsed, told.count("goal.lapsed")) in {(201, False, 0), (409, True, 1)}
-        assert ((await one.stage()).holder_id is None) == funding.lapsed
-        seen.add(started.status_code)
-    assert seen == {201, 409}
-
-
-async def test_two_shows_of_one_funding(night: Night) -> None:
-    for _ in range(ROUNDS):
-        one = night.another()
-        await one.solo.hear(one.started())
-        funding_id = await early_start(one)
-        await one.solo.take()
-
-        starts = await asyncio.gather(*(soon(perform(one, funding_id)) for _ in range(2)))
-
-        assert sorted(start.status_code for start in starts) == [201, 409]
-        assert await one.told() == ["goal.created"]
-
-
-async def test_a_funding_against_an_agreement(night: Night) -> None:
-    seen = set()
-    for _ in range(ROUNDS):
-        one = night.another()
-        await one.solo.hear(one.started())
-        goal_id = await one.invitation(ids.new_id())
-
-        answered, created = await asyncio.gather(
-            soon(one.answer(goal_id, agree=True)),
-            soon(one.host().post("/goals?type=show-funding", json=offer(one))),
-        )
-
-        assert (answered.status_code, created.status_code) in {(204, 409), (409, 201)}
-        holder = goal_id if answered.status_code == 204 else created.json()["goal_id"]
-        assert (await one.stage()).holder_id == holder
-        seen.add(created.status_code)
-        await one.solo.take()
-    assert seen == {201, 409}
-
-
-async def test_a_funding_against_the_sessions_end(night: Night) -> None:
-    seen = set()
-    for _ in range(ROUNDS):
-        one = night.another()
-        await one.solo.hear(one.started())
-
-        created, _ = await asyncio.gather(
-            soon(one.host().post("/goals?type=show-funding", json=offer(one))), soon(one.solo.hear(one.ended()))
-        )
-
-        expected = {201: ["goal.created", "goal.ended", "goal.lapsed"], 409: []}
-        assert await one.told() == expected[created.status_code]
-        assert (await one.stage()).holder_id is None
-        seen.add(created.status_code)
-    assert seen == {201, 409}
-
-
 async def test_no_document_is_left_open_by_an_ended_session(night: Night) -> None:
-    await fund(night)
+    await night.funding()
     await night.solo.hear(night.ended(night.solo.now + timedelta(seconds=1)))
 
     async with night.solo.tx() as tx:
