@@ -17,13 +17,15 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from demo.scene import Scene
-from demo.stories import never_started, performed, refused
+from demo.shows import PURSE, funded
+from demo.stories import never_started, refused
+from demo.story import DIAMONDS
 from demo.waiting import Unmet, until
 from devstack.stack import Stack
 
 Mongo = AsyncMongoClient[dict[str, Any]]
 Verdict = Callable[[Scene], Awaitable[list[str]]]
-OnAir = Callable[[str, str], Awaitable[Scene]]
+OnAir = Callable[..., Awaitable[Scene]]
 
 BACK_SECONDS: Final = 60.0  # for a process to start again on a busy machine
 
@@ -47,6 +49,8 @@ class Night:
     viewer: str
     play: Callable[[Scene], Awaitable[None]]
     kills: tuple[Kill, ...]
+    friend: str | None = None
+    diamonds: int = DIAMONDS
     folding: bool = True
     """Whether escrow folds its ledger every 5 s, which is a timer, too."""
 
@@ -70,18 +74,20 @@ NIGHTS: Final = (
         (
             Kill("notifier-worker", "consumer.after_commit"),  # goal.progressed
             Kill("goals-worker", "timers.in_run"),  # the lapse
-            Kill("escrow-worker", "timers.in_run"),  # the settlement, by the refund check
+            Kill("escrow-worker", "relay.after_publish"),  # escrow.held
         ),
-        folding=False,
     ),
     Night(
         "Kate",
         "Vic",
-        performed,
+        funded,
         (
-            Kill("goals-api", "edge.after_commit"),  # the invitation
-            Kill("escrow-worker", "relay.after_publish"),  # escrow.held
+            Kill("goals-api", "edge.after_commit"),  # the funding
+            Kill("escrow-worker", "timers.in_run"),  # the settlement run of a show that was kept
         ),
+        friend="Wim",
+        diamonds=PURSE,
+        folding=False,
     ),
 )
 KILLS: Final = tuple(kill for night in NIGHTS for kill in night.kills)
@@ -102,7 +108,7 @@ class Seen:
 
 async def spend(night: Night, stack: Stack, mongo: Mongo, on_air: OnAir, logs: Path, verdict: Verdict) -> Seen:
     """Plan the deaths, play the story, see everybody alive again, and judge."""
-    scene = await on_air(night.streamer, night.viewer)
+    scene = await on_air(night.streamer, night.viewer, night.friend, night.diamonds)
     files = {kill: logs / f"{night.streamer}-{kill.part}" for kill in night.kills}
     for kill in night.kills:
         await asyncio.to_thread(stack.stop_part, kill.part)

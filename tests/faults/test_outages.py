@@ -11,7 +11,7 @@ from demo.stories import refused
 from devstack.stack import Stack
 
 Verdict = Callable[[Scene], Awaitable[list[str]]]
-OnAir = Callable[[str, str], Awaitable[Scene]]
+OnAir = Callable[..., Awaitable[Scene]]
 
 
 @asynccontextmanager
