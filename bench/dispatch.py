@@ -88,7 +88,7 @@ class WithoutTransaction(Delivery):
     async def tidy(self) -> None:
         return
 
-    async def release(self, held: Any) -> None:
+    async def release(self, held: Any) -> None:  # noqa: ARG002 - nothing was claimed
         return
 
 

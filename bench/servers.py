@@ -1,5 +1,6 @@
 """The servers of a benchmark: those of MONGO_URL and KAFKA_BOOTSTRAP, else a stack of its own."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ class Servers:
 @contextmanager
 def bench_servers() -> Iterator[Servers]:
     """MongoDB as a replica set and Kafka; log lines below WARNING are left out."""
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # a new topic's first moments
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("WARNING"))
     if os.environ.get("MONGO_URL"):
         yield Servers(os.environ["MONGO_URL"], os.environ["KAFKA_BOOTSTRAP"])

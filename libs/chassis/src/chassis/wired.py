@@ -98,7 +98,8 @@ async def wired(
     await create_collections(database, service)
     await create_topics(service, chosen)
     http, clock = httpx.AsyncClient(), SystemClock()
-    runtime = Runtime(service.name, mongo, database, clock, Outside({ChassisSettings: chosen}, http, clock))
+    by_type = {ChassisSettings: chosen} | {of: of() for of in service.settings}
+    runtime = Runtime(service.name, mongo, database, clock, Outside(by_type, http, clock))
     producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
     await producer.start()
     try:
