@@ -22,7 +22,8 @@ from servers import bench_servers
 from chassis import ids
 from chassis.batch import run_each
 from chassis.consumer import Consumer
-from chassis.delivery import Delivery, Held
+from chassis.custody import Held
+from chassis.delivery import Delivery
 from chassis.mongo import Driver, Mongo
 from chassis.received import NOBODY, Partition, Received
 from chassis.service import Service, on

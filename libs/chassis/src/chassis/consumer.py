@@ -20,7 +20,8 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from chassis import ids, metrics
 from chassis.backoff import back_off
 from chassis.batch import BATCH_MAX
-from chassis.delivery import CAREFUL_DEATHS, CAREFUL_RECORDS, Delivery, HaltError, Held
+from chassis.custody import Held
+from chassis.delivery import CAREFUL_DEATHS, CAREFUL_RECORDS, Delivery, HaltError
 from chassis.mongo import PyMongoError
 from chassis.received import Partition
 from chassis.runtime import Runtime

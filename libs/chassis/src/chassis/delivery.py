@@ -5,20 +5,19 @@ A partition belongs to the process that its position names: whoever has lost it 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, TypeVar
 
 import structlog
 
 from chassis import ids, metrics
-from chassis.backoff import back_off
-from chassis.batch import BATCH_MAX, Behind, Lane, Work, run_each
+from chassis.batch import BATCH_MAX, Behind, Work, run_each
 from chassis.clock import instant, unix
+from chassis.custody import Custody, Held, LostError
 from chassis.errors import NotYet
 from chassis.faults import fault_point
-from chassis.mongo import STORAGE_ERRORS, PyMongoError, Raw, is_transient
+from chassis.mongo import STORAGE_ERRORS, PyMongoError, Raw
 from chassis.parking import (
     CRASHES_MAX,
     PARKED,
@@ -32,13 +31,11 @@ from chassis.parking import (
     measure_parked,
     park,
 )
-from chassis.positions import INBOX, POSITIONS, Position, Taken, Trying
-from chassis.received import NOBODY, UNKNOWN, Listens, Partition, Received, Record, unread
+from chassis.positions import INBOX, POSITIONS, Taken, Trying
+from chassis.received import UNKNOWN, Listens, Partition, Received, Record, unread
 from chassis.runtime import Runtime
 from chassis.service import Service
 from chassis.tx import Tx
-
-T = TypeVar("T")
 
 STORM = 100  # failures in a row of one type: that is not the messages' fault
 CAREFUL_DEATHS = 2  # one process may die of anything; a second one at the very same place makes us careful
@@ -50,32 +47,8 @@ COUNTED_WAIT = timedelta(seconds=1)  # before a try is repeated that was counted
 _log = structlog.get_logger(__name__)
 
 
-class LostError(Exception):
-    """Some partitions are not this process's any more, or somebody has moved their position."""
-
-    def __init__(self, ids: Collection[str]) -> None:
-        """Name the positions."""
-        super().__init__(f"not ours any more: {', '.join(sorted(ids))}")
-        self.ids = ids
-
-
 class HaltError(Exception):
     """Nothing more should be handled, and nothing of the batch was kept."""
-
-
-@dataclass(slots=True)
-class Held:
-    """A partition in this process's hands."""
-
-    partition: Partition
-    stored: int
-    """Its position in the database."""
-    next: int
-    """The next record to handle; ahead of `stored` only by records that nobody here listens to."""
-    parked: int
-    deaths: int
-    careful_until: int | None = None
-    """Records below this offset are handled one by one: processes have died here."""
 
 
 @dataclass(slots=True)
@@ -89,88 +62,18 @@ class _Outcome:
     failed: list[tuple[Received, ParkedKey]] = field(default_factory=list)
 
 
-class Delivery:
+class Delivery(Custody):
     """The single writer of one worker."""
 
     def __init__(self, service: Service, runtime: Runtime, owner: str) -> None:
         """Deliver to the handlers of `service` in the name of `owner`, a name that no other process has."""
-        self.owner = owner
-        self.held: dict[str, Held] = {}
-        self.lost: list[Held] = []
-        self.alive_at = runtime.clock.monotonic()
+        super().__init__(runtime, owner)
         self.retry_at = 0.0
         self.stopping = False
         self.listens = Listens(service.handlers)
         self._dlq = f"{service.name}.dlq"
-        self._runtime = runtime
-        self._lane: Lane[Any] = Lane(lambda: runtime.begin(NOBODY))
-        self._known = self.held
         self._failing: Counter[str] = Counter()
         self._outcome = _Outcome()
-
-    # -- partitions ------------------------------------------------------------------------------------------------
-
-    async def claim(self, partitions: Sequence[Partition]) -> list[Held]:
-        """Mark `partitions` as ours and say where each one is; they are in our hands once they stand in `held`."""
-        claimed: dict[str, Position] = {}
-
-        async def attempt(tx: Tx, part: Sequence[Partition]) -> None:
-            ids = [partition.id for partition in part]
-            positions = await tx.get_many(POSITIONS, ids)
-            of_these: list[Raw] = [
-                {"$match": {"position": {"$in": ids}}},
-                {"$group": {"_id": "$position", "n": {"$sum": 1}}},
-            ]
-            parked = {row["_id"]: row["n"] for row in await tx.aggregate(PARKED_KEYS, of_these)}
-            for id_ in ids:
-                claimed[id_] = positions.get(id_, Position(id_)).claimed_by(self.owner, parked.get(id_, 0))
-                tx.put(POSITIONS, claimed[id_])
-
-        await self._all(partitions, attempt)
-        fault_point("consumer.after_claim")
-        found = [(partition, claimed[partition.id]) for partition in partitions]
-        return [Held(partition, at.offset, at.offset, at.parked, at.deaths) for partition, at in found]
-
-    def let_go(self) -> list[Held]:
-        """Begin nothing new with what is held; what is in hand may still be ended."""
-        held, self.held = self.held, {}
-        return list(held.values())
-
-    async def release(self, held: Iterable[Held]) -> None:
-        """Tell everybody that nothing of `held` is in hand any more. One try: without it the next owner is careful.
-
-        Raises:
-            PyMongoError: the database is away.
-        """
-        nexts = {one.partition.id: one.next for one in held}
-        tx = self._runtime.begin(NOBODY)
-        try:
-            for id_, position in (await tx.get_many(POSITIONS, nexts)).items():
-                if position.owner == self.owner:
-                    offset = max(position.offset, nexts[id_])
-                    tx.put(POSITIONS, replace(position, owner=None, deaths=0, trying=None, offset=offset))
-            await tx.commit()
-        finally:
-            await tx.abort()
-
-    async def tidy(self) -> None:
-        """See whether the partitions are still ours and where we left them; store how far we have only skipped."""
-        self._known = self.held
-        mine = list(self.held.values())
-
-        async def attempt(tx: Tx, part: Sequence[Held]) -> None:
-            positions = await self._owned(tx, {one.partition.id for one in part})
-            for one in part:
-                if one.next > one.stored:
-                    tx.put(POSITIONS, replace(positions[one.partition.id], offset=one.next))
-
-        try:
-            await self._all(mine, attempt)
-        except LostError as lost:
-            self._lose(lost.ids)
-        else:
-            for one in mine:
-                one.stored = one.next
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -460,52 +363,6 @@ class Delivery:
         return freed
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    async def _all(self, works: Sequence[T], attempt: Callable[[Tx, Sequence[T]], Awaitable[None]]) -> None:
-        done = 0
-        while done < len(works):
-            done += await self._lane.run(works[done:], attempt)
-
-    async def _look(self, query: Callable[[Tx], Awaitable[T]]) -> T:
-        """Read outside of transactions, for as long as it takes."""
-        failures = 0
-        while True:
-            try:
-                return await query(self._runtime.begin(NOBODY, read_only=True))
-            except PyMongoError as error:
-                if not is_transient(error):
-                    raise
-                self._alive()
-                failures += 1
-                await back_off(failures)
-
-    async def _owned(self, tx: Tx, ids: Collection[str]) -> dict[str, Position]:
-        """The positions `ids`, which are ours.
-
-        Raises:
-            LostError: they are not, or one was set back.
-        """
-        self._alive()
-        positions = await tx.get_many(POSITIONS, ids)
-        lost = {id_ for id_ in ids if not self._is_ours(positions.get(id_), self._known.get(id_))}
-        if lost:
-            raise LostError(lost)
-        return positions
-
-    def _is_ours(self, position: Position | None, known: Held | None) -> bool:
-        if position is None or known is None:
-            return False
-        return position.owner == self.owner and position.offset >= known.stored
-
-    def _lose(self, ids: Collection[str]) -> None:
-        _log.warning("partitions lost", positions=sorted(ids))
-        for id_ in ids:
-            if held := self._known.pop(id_, None):
-                self.lost.append(held)
-            self.held.pop(id_, None)
-
-    def _alive(self) -> None:
-        self.alive_at = self._runtime.clock.monotonic()
 
     def _committed(self, messages: Sequence[Received], seconds: float) -> None:
         """Remember and tell what the last attempt came to."""
