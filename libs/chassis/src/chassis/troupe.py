@@ -81,6 +81,10 @@ class Troupe:
         """What every service takes for now."""
         return next(iter(self._players.values())).solo.now
 
+    def join(self, solo: Solo) -> None:
+        """One more, who has heard nothing yet."""
+        self._players[solo.service.name] = _Player(solo)
+
     def events(self, of: type[E]) -> list[E]:
         """The events of this type that were published and collected so far."""
         return [message.event for message in self.told if isinstance(message.event, of)]
@@ -114,6 +118,10 @@ class Troupe:
             for lane, messages in self._lanes.items()
             if player.positions[lane] < len(messages)
         ]
+
+    def next_message(self, part: Waiting) -> Message:
+        """The first of these messages."""
+        return self._messages(self._players[part.service], part)[0]
 
     async def deliver(self, *parts: Waiting) -> int:
         """Have one service handle these lanes' next messages as one batch; returns how many it has done with.

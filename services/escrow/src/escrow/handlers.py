@@ -27,7 +27,7 @@ from escrow.settings import Settings
 
 async def remember_promise(event: GoalCreatedV1, tx: Tx) -> None:
     """A promise is made: from now on its escrow can be looked at, also before anybody paid."""
-    escrow_id = escrows.escrow_of_created(event)
+    escrow_id = escrows.escrow_of_goal(event)
     if escrow_id is not None:
         tx.put(store.ESCROWS, await _escrow(tx, escrow_id, event))
 
@@ -85,7 +85,7 @@ async def _answer(tx: Tx, event: GoalProgressedV1 | GoalContributionRejectedV1, 
 
 async def judge_ended_goal(event: GoalEndedV1, tx: Tx) -> None:
     """A goal ended: refund now, look again later, or leave it to sessions' judgement (SPEC §5, settlement table)."""
-    escrow_id = escrows.escrow_of_ended(event)
+    escrow_id = escrows.escrow_of_goal(event)
     if escrow_id is None:
         return
     settings = tx.settings(Settings)

@@ -178,7 +178,7 @@ def request_of_proposal(event: GoalProposedV1) -> HoldRequest:
 
 def of_created(event: GoalCreatedV1) -> Iterable[Ref]:
     """The escrow of a new promise."""
-    escrow_id = escrows.escrow_of_created(event)
+    escrow_id = escrows.escrow_of_goal(event)
     return (ESCROWS.ref(escrow_id),) if escrow_id else ()
 
 
@@ -249,7 +249,7 @@ def of_answer(event: GoalProgressedV1 | GoalContributionRejectedV1) -> Iterable[
 
 def of_ended(event: GoalEndedV1) -> Iterable[Ref]:
     """Everything that the end of a goal reads; an invitation's one earning is settled with it."""
-    escrow_id = escrows.escrow_of_ended(event)
+    escrow_id = escrows.escrow_of_goal(event)
     if escrow_id is None:
         return ()
     invitation, buyer = escrows.only_cause(escrow_id), event.conditions.exclusive_to

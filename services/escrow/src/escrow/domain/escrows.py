@@ -238,21 +238,8 @@ def goal_of(escrow_id: str) -> str:
     return escrow_id.partition(":")[2]
 
 
-def escrow_of_created(event: GoalCreatedV1) -> str | None:
-    """The escrow that a new promise opens; a show is paid from its funding's, an exclusive from its invitation's."""
-    match event.kind:
-        case "ShowFundingGoal":
-            return f"show_funding:{event.goal_id}"
-        case "TriggerExclusiveGoal":
-            return f"trigger_exclusive:{event.goal_id}"
-        case "TriggerPrivateGoal":
-            return f"trigger_private:{event.goal_id}"
-        case _:
-            return None
-
-
-def escrow_of_ended(event: GoalEndedV1) -> str | None:
-    """The escrow whose money the end of this goal concerns."""
+def escrow_of_goal(event: GoalCreatedV1 | GoalEndedV1) -> str | None:
+    """The escrow that a goal is paid from: a show from its funding's, an exclusive from its invitation's."""
     context = event.context
     match event.kind:
         case "ShowFundingGoal":

@@ -1,0 +1,373 @@
+"""SPEC §10, who acts on what, as it stands there: every cell of the services that exist, acting (`A`) or not (`·`).
+
+One long evening is played in which every event of these tables happens, each goal with each outcome. Whatever a service
+hears is heard alone, and what it did then (documents, timers, events told, pushes) is noted; the tables are drawn from
+these notes. The tables below are the page's, with a column for each outcome that makes a difference; of its cells one is
+missing: escrow needs no projection of sessions, since each event that it settles by names its streamer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import contracts
+from chassis.pending import EFFECTS, TIMERS
+from chassis.testing import Solo
+from chassis.troupe import Troupe, Waiting
+from contracts import (
+    Event,
+    GoalCreatedV1,
+    GoalEndedV1,
+    OrderPaidV1,
+    PassActivatedV1,
+    PresenceCountedV1,
+)
+from notifier.service import SERVICE as NOTIFIER
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.house.conftest import House
+
+SoloOf = Callable[..., Awaitable[Solo]]
+RECORDED = Path(contracts.__file__).parents[2] / "tests" / "recorded"
+ROSE, CAKE, SONG = "livestream-gift_rose", "livestream-gift_cake", "karaoke-song_60"
+
+CREATED = """
+| receiver (service)                                       | ShowFunding    | Show           | TriggerExclusive | Exclusive      | TriggerPrivate | Karaoke        |
+|----------------------------------------------------------|----------------|----------------|------------------|----------------|----------------|----------------|
+| bind_show_goals_to_session (sessions)                    | A + goal_added | A + goal_added | ·                | ·              | ·              | ·              |
+| bind_show_goal_to_funding_goal (goals)                   | ·              | A              | ·                | ·              | ·              | ·              |
+| bind_trigger_exclusive_goal_to_session (sessions)        | ·              | ·              | A + goal_added   | ·              | ·              | ·              |
+| bind_exclusive_goals_to_session (sessions)               | ·              | ·              | ·                | A + goal_added | ·              | ·              |
+| bind_exclusive_goal_to_trigger_exclusive_goal (goals)    | ·              | ·              | ·                | A              | ·              | ·              |
+| bind_trigger_private_goal_to_session (sessions)          | ·              | ·              | ·                | ·              | A + goal_added | ·              |
+| bind_karaoke_goal_to_session (sessions)                  | ·              | ·              | ·                | ·              | ·              | A + goal_added |
+| schedule_lifecycle_tasks (goals)                         | A              | A              | A                | A              | A              | A              |
+| remember the promise (escrow)                            | A              | A              | A                | A              | A              | ·              |
+| projection (shop)                                        | A              | A              | ·                | ·              | A              | ·              |
+"""  # noqa: E501 - a table is as wide as the page's
+
+ENDED = """
+| receiver (service)                                     | ShowFunding funded | ShowFunding unfunded | Show completed | Show cancelled | TriggerExclusive agreed | TriggerExclusive refused | TriggerExclusive timed_out | Exclusive completed | Exclusive cancelled | TriggerPrivate completed | TriggerPrivate timed_out | Karaoke completed |
+|--------------------------------------------------------|---|---|---|---|---|---|---|---|---|---|---|---|
+| set_embedded_goal_ended: show pairs (sessions)         | A | A | A | A | · | · | · | · | · | · | · | · |
+| set_embedded_goal_ended: exclusive pairs (sessions)    | · | · | · | · | A | A | A | A | A | · | · | · |
+| set_embedded_goal_ended: exclusive_to (sessions)       | · | · | · | · | A | · | · | A | A | · | · | · |
+| set_embedded_goal_ended: private goals (sessions)      | · | · | · | · | · | · | · | · | · | A | A | · |
+| set_embedded_goal_ended: karaoke goals (sessions)      | · | · | · | · | · | · | · | · | · | · | · | A |
+| session.goal_closed (sessions)                         | · | · | A | A | · | · | · | A | A | · | · | · |
+| session.goal_closed, 60 s later (sessions)             | · | · | · | · | · | · | · | · | · | A | · | · |
+| sync_trigger_goal_session_viewer (sessions)            | · | · | · | · | A | · | · | · | · | · | · | · |
+| notify_goal_ended (notifier)                           | A | A | A | A | A | A | A | A | A | A | A | A |
+| trigger_exclusive_on_close_notification (notifier)     | · | · | · | · | · | · | · | A | A | · | · | · |
+| escrow refunds now (escrow)                            | · | · | · | A | · | A | A | · | A | · | A | · |
+| escrow refunds after its timer (escrow)                | · | A | · | · | A | · | · | · | · | · | · | · |
+| projection (shop)                                      | A | A | A | A | · | · | · | · | · | A | A | · |
+"""  # noqa: E501 - a table is as wide as the page's
+
+OTHERS = """
+| event                       | acts                              |
+|-----------------------------|-----------------------------------|
+| goal.proposed               | escrow                            |
+| goal.progressed             | escrow, notifier, sessions, shop  |
+| goal.contribution_rejected  | escrow, shop                      |
+| goal.rejected               | notifier                          |
+| goal.extended               | sessions                          |
+| goal.extension_rejected     | sessions                          |
+| goal.lapsed                 | escrow, sessions                  |
+| session.started             | goals, notifier, shop             |
+| session.updated             | goals, notifier, shop             |
+| session.ended               | goals, notifier, shop             |
+| session.goal_added          | notifier                          |
+| session.goal_closed         | escrow                            |
+| session.viewer_authorized   | goals, notifier                   |
+| session.viewer_revoked      | notifier                          |
+| session.payment_requested   | escrow                            |
+| session.payment_reversed    | escrow                            |
+| viewer.blocked              | goals, notifier                   |
+| viewer.unblocked            | goals, notifier                   |
+| escrow.held                 | goals                             |
+| escrow.rejected             | goals, shop                       |
+| escrow.failed               | notifier, sessions                |
+| escrow.completed            | notifier                          |
+| escrow.settled              | ·                                 |
+| payment.succeeded           | sessions, shop                    |
+| payment.failed              | notifier, sessions, shop          |
+| payment.reversed            | notifier, sessions                |
+| gift.requested              | escrow                            |
+| gift.sent                   | goals, notifier                   |
+| gift.failed                 | ·                                 |
+| wallet.created              | ·                                 |
+| wallet.credited             | ·                                 |
+| order.paid                  | notifier                          |
+| pass.activated              | notifier                          |
+| presence.counted            | sessions                          |
+"""
+
+# How one sees that a receiver has acted: all of these are among the service's deeds.
+TRACES: dict[str, tuple[str, ...]] = {
+    "bind_show_goals_to_session": ("sessions.show_goal_pairs",),
+    "bind_show_goal_to_funding_goal": ("goals.context.show_goal_id",),
+    "bind_trigger_exclusive_goal_to_session": ("sessions.exclusive_goal_pairs", "invitations.bound"),
+    "bind_exclusive_goals_to_session": ("sessions.exclusive_goal_pairs", "exclusives.nbf"),
+    "bind_exclusive_goal_to_trigger_exclusive_goal": ("goals.context.exclusive_goal_id",),
+    "bind_trigger_private_goal_to_session": ("sessions.trigger_private_goals",),
+    "bind_karaoke_goal_to_session": ("sessions.karaoke_goals",),
+    "schedule_lifecycle_tasks": ("sets goal-due",),
+    "remember the promise": ("writes escrows",),
+    "projection": ("writes goals",),
+    "set_embedded_goal_ended: show pairs": ("sessions.show_goal_pairs",),
+    "set_embedded_goal_ended: exclusive pairs": ("sessions.exclusive_goal_pairs",),
+    "set_embedded_goal_ended: exclusive_to": ("sessions.exclusive_to", "tells session.updated"),
+    "set_embedded_goal_ended: private goals": ("sessions.trigger_private_goals",),
+    "set_embedded_goal_ended: karaoke goals": ("sessions.karaoke_goals",),
+    "session.goal_closed": ("tells session.goal_closed",),
+    "session.goal_closed, 60 s later": ("sets private-judgement-due",),
+    "sync_trigger_goal_session_viewer": ("writes grants", "tells session.viewer_authorized"),
+    "notify_goal_ended": ("pushes goal.ended",),
+    "trigger_exclusive_on_close_notification": ("pushes exclusive.closed",),
+    "escrow refunds now": ("escrows.verdict",),
+    "escrow refunds after its timer": ("sets refund-check-due",),
+}
+
+
+@dataclass
+class Notes:
+    """What each service did when it heard of each event, and what it wrote while it told of it."""
+
+    deeds: dict[str, dict[str, set[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
+
+    def add(self, event: Event, service: str, deeds: set[str]) -> None:
+        self.deeds[label(event)][service] |= deeds
+
+    def cell(self, column: str, receiver: str) -> str:
+        """`A` or `·`, as on the page."""
+        name, _, service = receiver.removesuffix(")").rpartition(" (")
+        deeds = self.deeds[column][service]
+        acts = set(TRACES[name]) <= deeds
+        return "·" if not acts else "A + goal_added" if "tells session.goal_added" in deeds else "A"
+
+
+def label(event: Event) -> str:
+    """`goal.created Show`, `goal.ended Exclusive completed`, `escrow.held`."""
+    name = event.TYPE.rpartition(".v")[0]
+    if isinstance(event, GoalCreatedV1):
+        return f"{name} {event.kind.removesuffix('Goal')}"
+    if isinstance(event, GoalEndedV1):
+        return f"{name} {event.kind.removesuffix('Goal')} {event.outcome}"
+    return name
+
+
+@dataclass
+class Watch:
+    """The evening, each message heard alone by each who listens, and noted."""
+
+    house: House
+    troupe: Troupe
+    solos: dict[str, Solo]
+    notes: Notes = field(default_factory=Notes)
+
+    async def command(self, asking: Awaitable[httpx.Response]) -> str:
+        """One command, and all that follows from it; the id of the goal it made, if any."""
+        before, told = await documents(self.house.goals), len(self.troupe.told)
+        response = await asking
+        assert response.status_code < 400, response.text
+        self._note_created("goals", difference(before, await documents(self.house.goals)), told)
+        await self.settle()
+        return str(response.json().get("goal_id", "")) if response.content else ""
+
+    async def settle(self) -> None:
+        while True:
+            await self.troupe.collect()
+            if waiting := self.troupe.waiting():
+                oldest = min(waiting, key=lambda part: self.troupe.told.index(self.troupe.next_message(part)))
+                await self._hear(oldest.only(1))
+            elif not await self.troupe.run_timers():
+                return
+
+    async def pass_time(self, seconds: float) -> None:
+        """Step by step, so that nothing that follows is heard together."""
+        for _ in range(int(seconds // 10)):
+            self.troupe.clock.advance(10)
+            await self.settle()
+
+    async def hear_recorded(self, of: type[Event], service: str, **changes: Any) -> None:
+        """An event of a service that does not exist yet."""
+        data = json.loads((RECORDED / f"{of.TYPE}.json").read_text())["data"]
+        event = of.model_validate_json(json.dumps(data)).model_copy(update=changes)
+        solo = self.solos[service]
+        before = await documents(solo)
+        await solo.hear(event)
+        self.notes.add(event, service, difference(before, await documents(solo)))
+
+    async def _hear(self, part: Waiting) -> None:
+        solo, event = self.solos[part.service], self.troupe.next_message(part).event
+        before, told = await documents(solo), len(self.troupe.told)
+        assert await self.troupe.deliver(part) == 1
+        if not solo.listens_to(type(event)):
+            return
+        deeds = difference(before, await documents(solo))
+        deeds |= {f"tells {label(one.event)}" for one in self.troupe.told[told:]}
+        self.notes.add(event, part.service, deeds)
+        self._note_created(part.service, deeds, told)
+
+    def _note_created(self, service: str, deeds: set[str], told: int) -> None:
+        """What goals does as it makes a goal belongs to that goal's creation: those are its own facts."""
+        for message in self.troupe.told[told:]:
+            if service == "goals" and isinstance(message.event, GoalCreatedV1):
+                self.notes.add(message.event, service, deeds)
+
+
+async def documents(solo: Solo) -> dict[str, dict[str, Any]]:
+    """All that a service keeps, by collection and id; timers and pushes too."""
+    names = [*(collection.name for collection in solo.service.collections), TIMERS.name, EFFECTS.name]
+    found = [await solo.runtime.database[name].find().to_list(None) for name in names]
+    return {name: {row["_id"]: row for row in rows} for name, rows in zip(names, found, strict=True)}
+
+
+def difference(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> set[str]:
+    """What was done, in words."""
+    deeds: set[str] = set()
+    for collection, rows in after.items():
+        for id_, row in rows.items():
+            if row == (was := before[collection].get(id_)):
+                continue
+            match collection:
+                case "timers":
+                    deeds.add(f"sets {row['name']}")
+                case "effects":
+                    deeds.add(f"pushes {row['data']['name']}")
+                case _:
+                    deeds.add(f"writes {collection}")
+                    deeds |= {f"{collection}.{name}" for name in changes(was or {}, row)}
+        deeds |= {f"removes {collection}" for id_ in before[collection] if id_ not in rows and collection != "effects"}
+    return deeds
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """The fields that have a new value, those of a goal's context one by one."""
+    flat = [
+        {**row, **{f"context.{name}": value for name, value in (row.get("context") or {}).items()}}
+        for row in (before, after)
+    ]
+    return {name for name, value in flat[1].items() if value not in (None, False) and flat[0].get(name) != value}
+
+
+# The evening
+
+
+async def play_shows(watch: Watch) -> None:
+    house, rich = watch.house, await watch.house.viewer(10_000)
+    funding = await watch.command(house.fund(target=1, seconds=60))
+    await watch.command(house.give(rich, funding))
+    await watch.pass_time(70)
+    show = await watch.command(house.perform(funding))
+    await watch.command(house.give(rich, show))
+    await watch.pass_time(70)
+    funding = await watch.command(house.fund(target=2, seconds=60))
+    await watch.command(house.give(rich, funding))
+    await watch.pass_time(70)
+    show = await watch.command(house.perform(funding))
+    await watch.command(house.delete(show))
+    funding = await watch.command(house.fund(target=2, seconds=60))
+    await watch.command(house.give(await house.viewer(0), funding))
+    await watch.pass_time(60)
+    await watch.pass_time(60)
+
+
+async def play_invitations(watch: Watch) -> None:
+    house, rich = watch.house, await watch.house.viewer(10_000)
+    await watch.command(house.invite(await house.viewer(0)))
+    await watch.command(house.delete(await watch.command(house.invite(rich)), agree=False))
+    rich = await house.viewer(10_000)
+    await watch.command(house.invite(rich))
+    await watch.pass_time(40)
+    await watch.command(house.delete(await watch.command(house.invite(rich)), agree=True))
+    await watch.pass_time(70)
+    for kept in (True, False):
+        invitation = await watch.command(house.invite(rich))
+        await watch.command(house.delete(invitation, agree=True))
+        await watch.pass_time(10)
+        exclusive = await watch.command(house.begin_exclusive(invitation))
+        await watch.command(house.extend(exclusive))
+        await watch.command(house.pay(rich))
+        await (watch.pass_time(300) if kept else watch.command(house.delete(exclusive)))
+
+
+async def play_gifts(watch: Watch) -> None:
+    house, rich, poor = watch.house, await watch.house.viewer(10_000), await watch.house.viewer(0)
+    private = await watch.command(house.ask_for_gifts(target=10))
+    await watch.command(house.give(rich, private, ROSE))
+    await watch.pass_time(70)
+    private = await watch.command(house.ask_for_gifts(target=100, seconds=60))
+    await watch.command(house.give(rich, private, ROSE))
+    watch.troupe.clock.advance(59)
+    late = house.give(rich, private, ROSE)
+    assert (await late).status_code == 202
+    watch.troupe.clock.advance(2)
+    await watch.settle()
+    await watch.command(house.give(rich, None, SONG))
+    await watch.pass_time(70)
+    await watch.command(house.give(poor, None, CAKE))
+    await watch.command(house.pay(rich))
+    await watch.command(house.pay(poor))
+
+
+async def play_session(watch: Watch) -> None:
+    house, viewer = watch.house, await watch.house.viewer(0)
+    ask = house.ask
+    for method in ("PUT", "DELETE"):
+        await watch.command(ask(house.sessions, house.streamer, method, f"/blocks/{viewer}"))
+    prices = {"prices": {"exclusive": 30}}
+    await watch.command(ask(house.sessions, house.streamer, "PATCH", f"/sessions/{house.session_id}", prices))
+    head_count = {"streamer_id": house.streamer, "session_id": house.session_id, "viewers": 7}
+    await watch.hear_recorded(PresenceCountedV1, "sessions", **head_count)
+    await watch.hear_recorded(OrderPaidV1, "notifier")
+    await watch.hear_recorded(PassActivatedV1, "notifier")
+    await watch.command(house.end())
+    await watch.command(ask(house.sessions, house.streamer, "POST", "/sessions", {"prices": {}}))
+
+
+async def test_every_cell_of_the_matrix(house: House, solo_of: SoloOf) -> None:
+    notifier = await solo_of(NOTIFIER, clock=house.troupe.clock)
+    solos = {solo.service.name: solo for solo in (house.goals, house.sessions, house.escrow, house.shop, notifier)}
+    house.troupe.join(notifier)
+    watch = Watch(house, house.troupe, solos)
+    await watch.settle()
+    for play in (play_shows, play_invitations, play_gifts, play_session):
+        await play(watch)
+    seen = drawn(CREATED, "goal.created", watch.notes) + drawn(ENDED, "goal.ended", watch.notes)
+    seen += drawn_others(watch.notes, solos)
+    page = rows_of(CREATED) + rows_of(ENDED) + rows_of(OTHERS)
+    wrong = [
+        f"{' | '.join(is_)}\nthe page: {' | '.join(should)}"
+        for is_, should in zip(seen, page, strict=True)
+        if is_ != should
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def rows_of(table: str) -> list[list[str]]:
+    lines = [line.strip("| \n") for line in table.strip().splitlines()]
+    return [[cell.strip() for cell in line.split("|")] for line in lines if not line.startswith("--")]
+
+
+def drawn(table: str, event: str, notes: Notes) -> list[list[str]]:
+    """The same table from what was seen."""
+    head, *rows = rows_of(table)
+    return [head, *([row[0], *(notes.cell(f"{event} {column}", row[0]) for column in head[1:])] for row in rows)]
+
+
+def drawn_others(notes: Notes, solos: dict[str, Solo]) -> list[list[str]]:
+    head, *rows = rows_of(OTHERS)
+    seen = []
+    for name, _ in rows:
+        acting = sorted(service for service in solos if notes.deeds[name][service])
+        seen.append([name, ", ".join(acting) or "·"])
+    return [head, *seen]
