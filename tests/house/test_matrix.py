@@ -2,7 +2,7 @@
 
 One long evening is played in which every event of these tables happens, each goal with each outcome. Whatever a service
 hears is heard alone, and what it did then (documents, timers, events told, pushes) is noted; the tables are drawn from
-these notes. The tables below are the page's, with a column for each outcome that makes a difference; of its cells one is
+these notes. The tables below are the page's, with a column for each outcome that makes a difference. One cell of it is
 missing: escrow needs no projection of sessions, since each event that it settles by names its streamer.
 """
 

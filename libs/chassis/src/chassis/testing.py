@@ -175,8 +175,8 @@ class Solo:
     async def take_messages(self) -> list[tuple[Meta, Event]]:
         """The same, each with what its message says of it."""
         messages = await self._messages()
-        if messages:
-            await self.runtime.database[OUTBOX.name].delete_many({})
+        if messages:  # and not those that were told meanwhile
+            await self.runtime.database[OUTBOX.name].delete_many({"_id": {"$in": [meta.id for meta, _ in messages]}})
         return messages
 
     async def published(self) -> list[Event]:

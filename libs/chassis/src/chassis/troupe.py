@@ -12,6 +12,7 @@ service die over it (`crash`), hear it twice (`repeat`), or everything again (`r
 is heard twice is handled twice.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Troupe:
         """Take Solos that were started with the same ManualClock."""
         self._players = {solo.service.name: _Player(solo) for solo in solos}
         self._lanes: dict[str, list[Message]] = defaultdict(list)
+        self._collecting = asyncio.Lock()  # a test may race
         self.told: list[Message] = []
         """All that was ever published, in the order in which it was collected."""
 
@@ -102,12 +104,13 @@ class Troupe:
 
     async def collect(self, *services: str) -> None:
         """Publish what lies in the outboxes of these (default: of all), as relays would; a stopped service's stays."""
-        for name, player in self._players.items():
-            if not player.stopped and (not services or name in services):
-                for meta, event in await player.solo.take_messages():
-                    message = Message(meta, event)
-                    self._lanes[message.lane].append(message)
-                    self.told.append(message)
+        async with self._collecting:
+            for name, player in self._players.items():
+                if not player.stopped and (not services or name in services):
+                    for meta, event in await player.solo.take_messages():
+                        message = Message(meta, event)
+                        self._lanes[message.lane].append(message)
+                        self.told.append(message)
 
     def waiting(self, *services: str) -> list[Waiting]:
         """What is to be heard by these services (default: by all) that are not stopped; collect first."""
