@@ -21,6 +21,7 @@ from goal_ended import Invitation, final_state, invitations, prepare
 from servers import bench_servers
 
 from chassis import ids
+from chassis.life import settle_memory
 from chassis.mongo import Driver, Mongo
 from chassis.received import Partition
 from chassis.wired import Wired, wired
@@ -98,6 +99,7 @@ async def main(driver: Driver) -> bool:
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     with bench_servers() as servers:
         mongo = Mongo(servers.mongo_url, driver)
+        settle_memory()
         alike = invitations(ALIKE)
         states = [(await run(name, mongo, servers.kafka_bootstrap, alike))[1] for name in CONTENDERS]
         if any(state != states[0] for state in states):

@@ -24,6 +24,7 @@ from chassis.batch import run_each
 from chassis.consumer import Consumer
 from chassis.custody import Held
 from chassis.delivery import Delivery
+from chassis.life import settle_memory
 from chassis.mongo import Driver, Mongo
 from chassis.received import NOBODY, Partition, Received
 from chassis.service import Service, on
@@ -133,6 +134,7 @@ async def main(driver: Driver) -> bool:
         async with wired(service, mongo, servers.kafka_bootstrap, f"bench-{ids.new_id()[-6:]}") as rig:
             events = [ViewerBlockedV1(streamer_id=ids.new_id(), viewer_id=ids.new_id()) for _ in range(EVENTS)]
             await rig.publish(*events)
+            settle_memory()
             expected = {event.viewer_id for event in events}
             for _ in range(ROUNDS):
                 for name, contender in contenders.items():

@@ -1,6 +1,7 @@
 """The life of a process, `python -m <service> api|worker|all|migrate|parked|replay`, from settings to last close."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -52,9 +53,20 @@ def run(service: Service) -> None:
         sys.exit(f"KAFKA_BOOTSTRAP is not set, and `{command}` needs the broker. See .env.example.")
     logs.setup(service.name, command, settings.log_level)
     tracing.setup(service.name, settings.otel_exporter_otlp_endpoint)
+    settle_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(service, settings, own, command, *arguments))
     sys.exit(code)
+
+
+def settle_memory() -> None:
+    """Let the garbage collector pass over what is imported, and come less often: a batch is thousands of objects.
+
+    Measured on the consumer: 0.4 s of 20 000 events went into looking at the same modules again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 async def _run(
