@@ -1,0 +1,28 @@
+"""All benchmarks, one after the other: each prints its ratio, or its figures, and what was expected of them.
+
+    python bench/run.py
+
+About ten minutes on two idle cores. Ends non-zero if any falls short.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+RUNS = (
+    ("consumer.py", "motor"),
+    ("dispatch.py", "motor"),
+    ("push.py", "motor"),
+    ("push.py", "pymongo"),
+    ("command.py", "motor"),
+    ("command.py", "pymongo"),
+)
+
+if __name__ == "__main__":
+    here = Path(__file__).parent
+    short = []
+    for script, driver in RUNS:
+        print(f"== {script} {driver}", flush=True)
+        if subprocess.run([sys.executable, here / script, driver], check=False).returncode:
+            short.append(f"{script} {driver}")
+    sys.exit(f"fell short: {', '.join(short)}" if short else 0)
