@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from contracts import Event, Meta, WalletCreatedV1, WalletCreditedV1, to_message
@@ -28,11 +28,6 @@ CLAIMS: dict[str, Any] = {"algorithms": ["HS256"], "issuer": "footlights", "audi
 
 class Credit(BaseModel):
     amount_diamonds: int = Field(strict=True, ge=1, le=1_000_000_000)
-
-
-class Credited(BaseModel):
-    transfer_id: str
-    balance_diamonds: int
 
 
 def derived(*cause: str) -> str:
@@ -73,8 +68,7 @@ async def credit(request: Request) -> Response:
         await db.entries.insert_one(entry, session=session)
         await db.movements.insert_one(moved, session=session)
         await db.outbox.insert_many(rows, session=session)
-    answer = Credited(transfer_id=id_, balance_diamonds=total)
-    return Response(answer.model_dump_json(), 201, media_type="application/json")
+    return JSONResponse({"transfer_id": id_, "balance_diamonds": total}, 201)
 
 
 if __name__ == "__main__":
