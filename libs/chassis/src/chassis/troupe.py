@@ -107,10 +107,13 @@ class Troupe:
         async with self._collecting:
             for name, player in self._players.items():
                 if not player.stopped and (not services or name in services):
-                    for meta, event in await player.solo.take_messages():
-                        message = Message(meta, event)
-                        self._lanes[message.lane].append(message)
-                        self.told.append(message)
+                    self.publish(Message(meta, event) for meta, event in await player.solo.take_messages())
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Have these messages heard, behind what was published before."""
+        for message in messages:
+            self._lanes[message.lane].append(message)
+            self.told.append(message)
 
     def waiting(self, *services: str) -> list[Waiting]:
         """What is to be heard by these services (default: by all) that are not stopped; collect first."""
