@@ -1,8 +1,9 @@
 """From the bytes of a Kafka record to something that can be handled: once, for however many attempts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import NamedTuple, Protocol, cast
 
 from chassis.batch import Work
@@ -10,11 +11,16 @@ from chassis.cause import Cause
 from chassis.service import On
 from chassis.tx import Tx
 from contracts import REGISTRY, Event, Undecodable, UnknownType, UnknownVersion, event_of, meta_of
+from contracts.envelope import ATTRIBUTE_BYTES_MAX
 
 UNKNOWN = "unknown"  # what metrics call a type that no contract names, so that nobody can make up labels
 
 NOBODY = Cause(at=datetime(1970, 1, 1, tzinfo=UTC), correlation_id="")
 """The cause of what nobody asked for."""
+
+TIME_BYTES = len("2026-11-21T11:35:00.123Z")
+_TEXTS = itemgetter("ce_id", "ce_correlationid", "ce_source", "ce_subject")
+_CONSTANTS = itemgetter("ce_specversion", "content-type")
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -92,6 +98,7 @@ def _text(key: bytes) -> str:
 class _Listed(NamedTuple):
     type: str
     rows: tuple[On, ...]
+    validate: Callable[[bytes], Event]
 
 
 class Listens:
@@ -103,8 +110,9 @@ class Listens:
         for row in rows:
             event = cast("type[Event]", row.subject)
             listed = self._listed.setdefault(event.TOPIC, {})
-            before = listed.get(event.TYPE.encode(), _Listed(event.TYPE, ()))
-            listed[event.TYPE.encode()] = _Listed(event.TYPE, (*before.rows, row))
+            before = listed.get(event.TYPE.encode())
+            rows_ = (*before.rows, row) if before else (row,)
+            listed[event.TYPE.encode()] = _Listed(event.TYPE, rows_, event.__pydantic_validator__.validate_json)
 
     @property
     def topics(self) -> frozenset[str]:
@@ -118,15 +126,12 @@ class Listens:
     def understand(self, received: Received, key: bytes) -> Received:
         """Decide what `received` means to this service; `key` is the record's own."""
         listed = self._listed.get(received.partition.topic, {})
-        type_ = b""
-        for name, value in received.headers:
-            if name == "ce_type":
-                type_ = value or b""
-                break
+        headers = dict(received.headers)
+        type_ = headers.get("ce_type") or b""
         try:
             if one := listed.get(type_):
                 received.type = one.type
-                received.work = _work(received, key, one.rows, listed)
+                received.work = _usual(received, headers, key, one) or _work(received, key, one.rows, listed)
             else:
                 received.type = _known(type_)
                 _refuse_unless_strange(received, type_, listed)
@@ -135,6 +140,35 @@ class Listens:
         except Exception as failure:  # noqa: BLE001 - whatever bytes can do to a decoder, the record is parked for it
             return received.failing(Undecodable(repr(failure)))
         return received
+
+
+def _usual(received: Received, headers: Mapping[str, bytes], key: bytes, one: _Listed) -> Work | None:
+    """What `_work` makes of a message as our own relays send it, at half the price; None of any other, bad ones too."""
+    value = received.value
+    if value is None or len(headers) != len(received.headers) or "ce_versions" in headers:
+        return None
+    try:
+        id_, correlation_id, source, subject = _TEXTS(headers)
+        time, traceparent = headers["ce_time"], headers.get("traceparent", b"")
+        texts = b"".join((id_, correlation_id, source, subject, traceparent, headers.get("ce_causationid", b"")))
+        event = one.validate(value)
+        at = datetime.fromisoformat(time.decode())
+        usual = (
+            _CONSTANTS(headers) == (b"1.0", b"application/json")
+            and headers["ce_partitionkey"] == key == event.key.encode()
+            and len(time) == TIME_BYTES
+            and at.tzinfo is UTC
+            and len(texts) <= ATTRIBUTE_BYTES_MAX
+            and texts.isascii()
+            and not (b"NaN" in value or b"Infinity" in value)
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not (usual and id_ and correlation_id and source and subject):
+        return None
+    name = id_.decode()
+    cause = Cause(at, correlation_id.decode(), name, traceparent.decode() or None)
+    return Work(name, event, one.rows, cause, received.lane)
 
 
 def _work(received: Received, key: bytes, rows: tuple[On, ...], listed: Mapping[bytes, _Listed]) -> Work | None:

@@ -1,0 +1,141 @@
+"""From bytes to work: what is handled, what is passed over, what is parked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from chassis import ids, received
+from chassis.received import Listens, Partition
+from chassis.service import on
+from chassis.tx import Tx
+from contracts import REGISTRY, Event, Meta, Undecodable, UnknownVersion, ViewerBlockedV1, to_message
+
+PARTITION = Partition("sessions", 3)
+
+
+@dataclass
+class Record:
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+async def handle(_event: Event, _tx: Tx) -> None: ...
+
+
+LISTENS = Listens((on(ViewerBlockedV1, handle),))
+
+
+@pytest.fixture
+def blocked_v2() -> Iterator[type[ViewerBlockedV1]]:
+    """The next version of an event, as it will come one day."""
+
+    class ViewerBlockedV2(
+        ViewerBlockedV1, type="viewer.blocked.v2", topic="sessions", key="streamer_id", subject="viewer_id"
+    ):
+        since: int = 0
+
+    yield ViewerBlockedV2
+    del REGISTRY[ViewerBlockedV2.TYPE]
+
+
+def record(event: Event | None = None, *versions: str) -> Record:
+    event = event or ViewerBlockedV1(streamer_id=ids.new_id(), viewer_id=ids.new_id())
+    meta = Meta(
+        id=ids.new_id(), type=event.TYPE, source="/footlights/tests", subject=event.subject,
+        time=datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC), partition_key=event.key, correlation_id=ids.new_id(),
+        causation_id=ids.new_id(), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", versions=versions,
+    )  # fmt: skip
+    message = to_message(event, meta)
+    return Record(7, message.key, message.value, tuple(message.headers))
+
+
+def changed(given: Record, **headers: bytes) -> Record:
+    names = {name.replace("_", "-") if name == "content_type" else name: value for name, value in headers.items()}
+    return replace(given, headers=[(name, names.get(name, value)) for name, value in given.headers])
+
+
+def failure(given: Record) -> Exception:
+    read = LISTENS.read(PARTITION, given)
+    assert read.fails
+    assert read.work is not None
+    reason: Exception = read.work.subject
+    return reason
+
+
+def test_the_quick_way_and_the_exact_one_make_the_same_of_a_usual_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = record()
+    quick = LISTENS.read(PARTITION, given)
+    monkeypatch.setattr(received, "_work", None)
+    assert LISTENS.read(PARTITION, given) == quick  # it really is the quick way
+    monkeypatch.undo()
+    monkeypatch.setattr(received, "_usual", lambda *_: None)
+    exact = LISTENS.read(PARTITION, given)
+
+    assert quick == exact
+    assert quick.work is not None
+    assert quick.work.cause.at == datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)
+    assert (quick.id, quick.lane) == ("sessions:3:7", f"sessions:{quick.key}")
+
+
+@pytest.mark.parametrize(
+    ("headers", "time"),
+    [
+        ({"ce_time": b"2026-01-31T20:00:00Z"}, datetime(2026, 1, 31, 20, tzinfo=UTC)),
+        ({"ce_time": b"2026-01-31T20:00:00.123456Z"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+        ({"content_type": b"application/json; charset=utf-8"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+    ],
+)
+def test_what_is_valid_but_unusual_is_read_exactly(headers: dict[str, bytes], time: datetime) -> None:
+    read = LISTENS.read(PARTITION, changed(record(), **headers))
+
+    assert read.work is not None
+    assert not read.fails
+    assert read.work.cause.at == time
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"ce_id": b""}, "ce_id is missing"),
+        ({"ce_id": b"\xff"}, "ce_id is not UTF-8"),
+        ({"ce_source": b"a" * 600}, "ce_source is longer than 512 bytes"),
+        ({"ce_subject": b""}, "ce_subject is missing"),
+        ({"ce_specversion": b"0.3"}, "ce_specversion is not 1.0"),
+        ({"ce_time": b"2026-01-31T20:00:00.123+08:00"}, "ce_time is not in UTC"),
+        ({"traceparent": b"\xff"}, "traceparent is not UTF-8"),
+        ({"content_type": b"text/plain"}, "content-type is not application/json"),
+    ],
+)
+def test_bad_headers_are_told_by_name(headers: dict[str, bytes], reason: str) -> None:
+    told = failure(changed(record(), **headers))
+
+    assert isinstance(told, Undecodable)
+    assert told.reason == reason
+
+
+def test_types_that_nobody_here_listens_to_are_passed_over_undecoded() -> None:
+    strange = replace(changed(record(), ce_type=b"made.up.v1", ce_time=b"nonsense"), value=b"\xff")
+    read = LISTENS.read(PARTITION, strange)
+
+    assert (read.work, read.type) == (None, "unknown")
+    assert LISTENS.read(Partition("goals", 0), record()).work is None  # its topic is sessions
+
+
+def test_a_version_that_is_not_known_yet_is_not_passed_over(blocked_v2: type[ViewerBlockedV1]) -> None:
+    event = blocked_v2(streamer_id=ids.new_id(), viewer_id=ids.new_id())
+
+    assert isinstance(failure(record(event)), UnknownVersion)
+
+
+def test_of_versions_side_by_side_the_highest_known_one_is_handled(blocked_v2: type[ViewerBlockedV1]) -> None:
+    versions = ("viewer.blocked.v1", "viewer.blocked.v2")
+    old = record(None, *versions)
+    new = record(blocked_v2(streamer_id=ids.new_id(), viewer_id=ids.new_id()), *versions)
+    both = Listens((on(ViewerBlockedV1, handle), on(blocked_v2, handle)))
+
+    assert [LISTENS.read(PARTITION, one).work is not None for one in (old, new)] == [True, False]
+    assert [both.read(PARTITION, one).work is not None for one in (old, new)] == [False, True]
