@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 import pytest
+from pymongo import monitoring
 
 from chassis import ids
 from chassis.cause import Cause
 from chassis.collection import Collection, Index
-from chassis.mongo import Database, DuplicateKeyError, Mongo, PyMongoError, is_transient
+from chassis.mongo import Database, Driver, DuplicateKeyError, Mongo, PyMongoError, is_transient
 from chassis.outbox import OUTBOX
 from chassis.pending import EFFECTS, TIMERS
 from chassis.tx import Tx
@@ -36,6 +38,13 @@ async def database(mongo: Mongo) -> AsyncIterator[Database]:
         await database.create_collection(collection.name)
     yield database
     await mongo.client.drop_database(name)
+
+
+class Servers(Protocol):
+    """Where MongoDB is."""
+
+    @property
+    def mongo_url(self) -> str: ...
 
 
 class Begin:
@@ -248,3 +257,38 @@ async def test_a_transaction_that_only_reads_leaves_nothing_open(begin: Begin, m
 
     status = await mongo.client.admin.command({"serverStatus": 1, "transactions": 1})
     assert status["transactions"]["currentOpen"] == 0
+
+
+class Writes(monitoring.CommandListener):
+    """Every write that a driver sends, and whether it is part of a transaction."""
+
+    def __init__(self) -> None:
+        self.in_transaction: list[tuple[str, bool]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name in ("insert", "update", "delete", "findAndModify", "bulkWrite"):
+            numbered = "txnNumber" in event.command and event.command.get("autocommit") is False
+            self.in_transaction.append((event.command_name, numbered))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+async def test_every_write_of_a_tx_is_part_of_its_transaction(
+    database: Database, servers: Servers, mongo_driver: Driver
+) -> None:
+    writes = Writes()
+    mongo = Mongo(servers.mongo_url, mongo_driver, listeners=[writes])
+    tx = Begin(mongo, mongo.database(database.name))()
+    tx.put(JARS, Jar("a", "ann"))
+    await tx.find(JARS, {"owner": "ann"})  # flushes
+    tx.put(JARS, Jar("d", "ann"))
+    tx.insert(JARS, Jar("b", "ann"))
+    tx.delete(JARS, "c")
+    tx.emit(blocked())
+    await tx.commit()
+    await mongo.close()
+
+    assert {name for name, _ in writes.in_transaction} == {"insert", "update", "delete"}
+    assert all(numbered for _, numbered in writes.in_transaction)

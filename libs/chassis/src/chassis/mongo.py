@@ -45,10 +45,11 @@ _OPTIONS: Mapping[str, Any] = {
 class Mongo:
     """A connection to one replica set, whichever driver is set. Belongs to the event loop that made it."""
 
-    def __init__(self, url: str, driver: Driver = "motor") -> None:
-        """Connect lazily: the first operation opens the first socket."""
+    def __init__(self, url: str, driver: Driver = "motor", *, listeners: Sequence[Any] = ()) -> None:
+        """Connect lazily: the first operation opens the first socket. `listeners` hear every command (PyMongo's)."""
         self._motor = driver == "motor"
-        client: Any = (AsyncIOMotorClient if self._motor else AsyncMongoClient)(url, tz_aware=True, **_OPTIONS)
+        make: Any = AsyncIOMotorClient if self._motor else AsyncMongoClient
+        client: Any = make(url, tz_aware=True, event_listeners=list(listeners), **_OPTIONS)
         self.client = cast("AsyncMongoClient[Raw]", client)  # motor's client has the same methods
 
     def database(self, name: str) -> Database:
