@@ -267,3 +267,18 @@ async def test_stopping_waits_for_what_is_in_hand(rig: Wired, counting: Counting
     assert await is_done(rig, 4)
     assert await heard(rig) == in_order(events)
     assert {row["owner"] for row in await rig.documents("positions")} == {None}
+
+
+async def test_it_stops_at_any_moment_also_while_it_talks_to_kafka(
+    rig: Wired, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.consumer.TICK_SECONDS", 0.0005)  # it talks all the time
+    monkeypatch.setattr("chassis.consumer.ENDS_SECONDS", 0.0)
+    for round_ in range(8):
+        consumer = rig.consumer()
+        running = asyncio.create_task(consumer.run())
+        await eventually(lambda consumer=consumer: consumer.progress().partitions, seconds=30)
+        await rig.publish(*blocks(streamers=10, each=2))
+        await asyncio.sleep(0.02 + 0.005 * round_)
+        consumer.stop()
+        await asyncio.wait_for(running, 8)

@@ -118,13 +118,11 @@ class Consumer:
         try:
             await asyncio.wait({ticking, delivering}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (ticking, delivering):
-                task.cancel()
-            results = await asyncio.gather(ticking, delivering, return_exceptions=True)
+            await _cancel(ticking, delivering)
             await self._close()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        for task in (ticking, delivering):
+            if not task.cancelled():
+                task.result()
 
     def stop(self) -> None:
         """Poll no more; `run` returns once what is in hand is done, at most some seconds later."""
@@ -201,9 +199,7 @@ class Consumer:
                     if self._clock.monotonic() - asked_at > HAND_SECONDS:
                         task.cancel()
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            await _cancel(task)
             self._in_hand = None
         if paused:
             self._resume(self._kafka.assignment() - self._unclaimed)
@@ -292,7 +288,8 @@ class Consumer:
     async def _hand_over(self, held: list[Held]) -> None:
         await self._commit({self._topic_partition(one.partition): one.next for one in held})
         try:
-            await asyncio.wait_for(self._delivery.release(held), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._delivery.release(held)
         except (PyMongoError, TimeoutError) as error:
             _log.warning("partitions not released", error=repr(error))
 
@@ -332,7 +329,8 @@ class Consumer:
         if not mine:
             return True
         try:
-            await asyncio.wait_for(self._kafka.commit(mine), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._kafka.commit(mine)
         except (KafkaError, TimeoutError) as error:
             _log.debug("offsets not committed", error=repr(error))
             return False
@@ -340,7 +338,8 @@ class Consumer:
 
     async def _ask_ends(self, tps: Iterable[TopicPartition]) -> None:
         try:
-            self._ends |= await asyncio.wait_for(self._kafka.end_offsets(list(tps)), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                self._ends |= await self._kafka.end_offsets(list(tps))
             self._ends_at = self._clock.monotonic()
         except (KafkaError, TimeoutError) as error:
             _log.debug("ends not known", error=repr(error))
@@ -407,16 +406,25 @@ class Consumer:
             await self._hand_over(held)
         await self._stop_kafka()
         if self._getting is not None:
-            self._getting.cancel()
-            await asyncio.wait({self._getting})
+            await _cancel(self._getting)
 
     async def _stop_kafka(self) -> None:
         if self._kafka is None:
             return
         try:
-            await asyncio.wait_for(self._kafka.stop(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._kafka.stop()
         except (KafkaError, TimeoutError) as error:
             _log.warning("consumer group not left", error=repr(error))
+
+
+async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel until they are done: a cancellation can get lost in what a task awaits, as in aiokafka's time-outs."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=POLL_SECONDS)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
