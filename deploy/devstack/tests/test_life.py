@@ -139,10 +139,21 @@ def test_leftovers_are_known_by_pid_and_start_time(tmp_path: Path) -> None:
         stranger.kill()
 
 
+def _hear_interrupts() -> None:
+    """A runner in the background of a shell ignores Ctrl-C, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_up_leaves_nothing(data: Path, plain_environ: Mapping[str, str], number: signal.Signals) -> None:
     command = (sys.executable, "-m", "devstack", "up", "--data", str(data), "--only", "mongod", "kafka")
-    with subprocess.Popen(command, env=plain_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as up:
+    with subprocess.Popen(
+        command,
+        env=plain_environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - nothing of ours runs in threads here
+    ) as up:
         until(lambda: (now := state.read(data)) and any(part.process for part in now.parts), "a part was started")
 
         up.send_signal(number)
