@@ -61,6 +61,6 @@ POSITIONS = Collection("positions", Position)
 INBOX = Collection(
     "inbox",
     Taken,
-    # Not unique, which would triple the cost: two transactions that take one event conflict on its partition's position.
+    # Not unique, which would triple the cost: two that take one event conflict on its partition's position anyway.
     indexes=(Index({"ids": 1, "at": 1}), Index({"at": 1}, expire_after_seconds=INBOX_SECONDS)),
 )
