@@ -50,7 +50,7 @@ async def prepare(world: World, count: int) -> list[Click]:
             streamer = world.person(f"streamer {number}", "CREATOR")
             session = (await world.request(streamer, "POST", "/sessions", {"prices": {"sd": 10}})).json()["session_id"]
             context = {
-                "session_id": session, "perform_duration": 60, "hesitation_countdown": 0,
+                "session_id": session, "perform_duration": 60, "hesitation_countdown": 3_600,
                 "ticket_product_id": TICKET, "ticket_product_type": "regular",
             }  # fmt: skip
             body = {"levels": [{"title": "Show", "target": 10}], "exp": time.time() + 3_600, "context": context}
