@@ -1,7 +1,7 @@
 """Fixtures of every test: real servers, real databases, and one service alone on them.
 
-Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, containers with `TEST_BACKEND=docker`, else a devstack
-of the tests' own, beside any that is running.
+Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, else a devstack of the tests' own, beside any that is
+running.
 """
 
 import os
