@@ -17,9 +17,12 @@ from contracts import (
 )
 from contracts.event import SessionEvent
 from escrow import store
-from escrow.domain import escrows, ledger, payments
-from escrow.domain.escrows import Earning, Escrow, HeldTooLong, HoldRequest, RefundCheckDue, SettlementDue
+from escrow.domain import escrows, holds, ledger, payments, settlement, verdicts
+from escrow.domain.escrows import Earning, Escrow, HeldTooLong
+from escrow.domain.holds import HoldRequest
 from escrow.domain.payments import Payment
+from escrow.domain.settlement import SettlementDue
+from escrow.domain.verdicts import RefundCheckDue
 from escrow.settings import Settings
 
 # -- holds and their answers -------------------------------------------------------------------------------------------
@@ -27,7 +30,7 @@ from escrow.settings import Settings
 
 async def remember_promise(event: GoalCreatedV1, tx: Tx) -> None:
     """A promise is made: from now on its escrow can be looked at, also before anybody paid."""
-    escrow_id = escrows.escrow_of_goal(event)
+    escrow_id = verdicts.escrow_of_goal(event)
     if escrow_id is not None:
         tx.put(store.ESCROWS, await _escrow(tx, escrow_id, event))
 
@@ -51,7 +54,7 @@ async def _hold(tx: Tx, request: HoldRequest, event: SessionEvent) -> None:
         return
     escrow = await _escrow(tx, request.escrow_id, event)
     wallet = await store.wallet(tx, request.buyer_id)
-    held = escrows.hold(request, escrow, wallet.balance_diamonds if wallet else 0, tx.now)
+    held = holds.hold(request, escrow, wallet.balance_diamonds if wallet else 0, tx.now)
     if held.transfers and not escrow.open_earnings:
         tx.set_timer(escrows.alarm(escrow, tx.now))
     await store.post(tx, held.transfers)
@@ -74,7 +77,7 @@ async def _answer(tx: Tx, event: GoalProgressedV1 | GoalContributionRejectedV1, 
     earning = await tx.get(store.EARNINGS, event.earning_id)
     if earning is None:
         raise NotYet("earning")
-    answered = escrows.answered(earning, accepted=accepted)
+    answered = settlement.answered(earning, accepted=accepted)
     tx.put(store.EARNINGS, answered)
     escrow = await _escrow(tx, earning.escrow_id, event)
     await _settle(tx, escrow, (answered,))
@@ -85,12 +88,12 @@ async def _answer(tx: Tx, event: GoalProgressedV1 | GoalContributionRejectedV1, 
 
 async def judge_ended_goal(event: GoalEndedV1, tx: Tx) -> None:
     """A goal ended: refund now, look again later, or leave it to sessions' judgement (SPEC §5, settlement table)."""
-    escrow_id = escrows.escrow_of_goal(event)
+    escrow_id = verdicts.escrow_of_goal(event)
     if escrow_id is None:
         return
     settings = tx.settings(Settings)
     escrow = await _escrow(tx, escrow_id, event)
-    decision = escrows.when_ended(
+    decision = verdicts.when_ended(
         escrow,
         event,
         show_refund_seconds=settings.show_refund_seconds,
@@ -101,25 +104,25 @@ async def judge_ended_goal(event: GoalEndedV1, tx: Tx) -> None:
 
 async def judge_lapsed_goal(event: GoalLapsedV1, tx: Tx) -> None:
     """A promise died: refund, but never before its refund check."""
-    escrow_id = escrows.escrow_of_lapsed(event)
+    escrow_id = verdicts.escrow_of_lapsed(event)
     if escrow_id is not None:
         escrow = await _escrow(tx, escrow_id, event)
-        await _judge(tx, escrow, escrows.when_lapsed(escrow, event))
+        await _judge(tx, escrow, verdicts.when_lapsed(escrow, event))
 
 
 async def judge_closed_goal(event: SessionGoalClosedV1, tx: Tx) -> None:
     """Sessions says whether the promise was kept: release, or refund."""
-    escrow_id = escrows.escrow_of_closed(event)
+    escrow_id = verdicts.escrow_of_closed(event)
     if escrow_id is not None:
         escrow = await _escrow(tx, escrow_id, event)
-        await _judge(tx, escrow, escrows.when_closed(escrow, event))
+        await _judge(tx, escrow, verdicts.when_closed(escrow, event))
 
 
 async def check_refundable(timer: RefundCheckDue, tx: Tx) -> None:
     """`check_funding_goal_refundable`, `check_trigger_exclusive_goal_refundable`: refund if the promise lapsed."""
     escrow = await tx.get(store.ESCROWS, timer.escrow_id)
     if escrow is not None:
-        await _judge(tx, escrow, escrows.when_check_due(escrow))
+        await _judge(tx, escrow, verdicts.when_check_due(escrow))
 
 
 async def _judge(tx: Tx, before: Escrow, decision: Decision[Escrow]) -> None:
@@ -130,7 +133,7 @@ async def _judge(tx: Tx, before: Escrow, decision: Decision[Escrow]) -> None:
         return
     cause = escrows.only_cause(escrow.id)
     if cause is None:
-        tx.set_timer(escrows.settlement_due(escrow, tx.now))
+        tx.set_timer(settlement.settlement_due(escrow, tx.now))
         return
     earning = await tx.get(store.EARNINGS, escrows.earning_id(escrow.id, cause))
     await _settle(tx, escrow, (earning,) if earning else ())
@@ -146,12 +149,12 @@ async def settle_slice(timer: SettlementDue, tx: Tx) -> None:
         return
     earnings = await store.settle_run(tx, escrow.id)
     if len(earnings) == store.SLICE:
-        tx.set_timer(escrows.settlement_due(escrow, tx.now))
+        tx.set_timer(settlement.settlement_due(escrow, tx.now))
     await _settle(tx, escrow, earnings)
 
 
 async def _settle(tx: Tx, escrow: Escrow, earnings: tuple[Earning, ...]) -> None:
-    settled = escrows.settle(escrow, earnings, share=tx.settings(Settings).platform_share, now=tx.now)
+    settled = settlement.settle(escrow, earnings, share=tx.settings(Settings).platform_share, now=tx.now)
     await store.post(tx, settled.transfers)
     for earning in settled.earnings:
         tx.put(store.EARNINGS, earning)

@@ -14,8 +14,10 @@ from contracts import (
     SessionPaymentReversedV1,
 )
 from escrow import api, handlers, store
-from escrow.domain.escrows import HeldTooLong, RefundCheckDue, SettlementDue
+from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
+from escrow.domain.settlement import SettlementDue
+from escrow.domain.verdicts import RefundCheckDue
 from escrow.settings import Settings
 
 SERVICE = Service(

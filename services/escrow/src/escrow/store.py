@@ -25,10 +25,13 @@ from contracts import (
     SessionPaymentReversedV1,
     WalletCreatedV1,
 )
-from escrow.domain import escrows, ledger
-from escrow.domain.escrows import Earning, Escrow, HeldTooLong, HoldRequest, RefundCheckDue, SettlementDue
+from escrow.domain import escrows, ledger, verdicts
+from escrow.domain.escrows import Earning, Escrow, HeldTooLong
+from escrow.domain.holds import HoldRequest
 from escrow.domain.ledger import Balance, Entry, Movement, Transfer
 from escrow.domain.payments import Payment
+from escrow.domain.settlement import SettlementDue
+from escrow.domain.verdicts import RefundCheckDue
 
 LOG = structlog.get_logger()
 
@@ -178,7 +181,7 @@ def request_of_proposal(event: GoalProposedV1) -> HoldRequest:
 
 def of_created(event: GoalCreatedV1) -> Iterable[Ref]:
     """The escrow of a new promise."""
-    escrow_id = escrows.escrow_of_goal(event)
+    escrow_id = verdicts.escrow_of_goal(event)
     return (ESCROWS.ref(escrow_id),) if escrow_id else ()
 
 
@@ -249,7 +252,7 @@ def of_answer(event: GoalProgressedV1 | GoalContributionRejectedV1) -> Iterable[
 
 def of_ended(event: GoalEndedV1) -> Iterable[Ref]:
     """Everything that the end of a goal reads; an invitation's one earning is settled with it."""
-    escrow_id = escrows.escrow_of_goal(event)
+    escrow_id = verdicts.escrow_of_goal(event)
     if escrow_id is None:
         return ()
     invitation, buyer = escrows.only_cause(escrow_id), event.conditions.exclusive_to
@@ -260,13 +263,13 @@ def of_ended(event: GoalEndedV1) -> Iterable[Ref]:
 
 def of_lapsed(event: GoalLapsedV1) -> Iterable[Ref]:
     """The escrow of a promise that lapsed."""
-    escrow_id = escrows.escrow_of_lapsed(event)
+    escrow_id = verdicts.escrow_of_lapsed(event)
     return (ESCROWS.ref(escrow_id),) if escrow_id else ()
 
 
 def of_closed(event: SessionGoalClosedV1) -> Iterable[Ref]:
     """The escrow of a promise that was judged."""
-    escrow_id = escrows.escrow_of_closed(event)
+    escrow_id = verdicts.escrow_of_closed(event)
     return (ESCROWS.ref(escrow_id),) if escrow_id else ()
 
 
