@@ -272,9 +272,9 @@ class Night:
         won. With a `brink`, time then stands so many seconds after the beginnings, and passes it during the deeds.
         """
         wins: Counter[Any] = Counter()
-        rounds = ROUNDS // SIDE_BY_SIDE
-        for number in range(PATIENCE * rounds):
-            if number >= rounds and len(wins) > 1:  # a race that only one side can win shows nothing
+        dozens = ROUNDS // SIDE_BY_SIDE
+        for number in range(PATIENCE * dozens):
+            if number >= dozens and len(wins) > 1:  # a race that only one side can win shows nothing
                 break
             sessions = [self.another() for _ in range(SIDE_BY_SIDE)]
             await self.solo.hear(*(one.started() for one in sessions))
