@@ -6,6 +6,9 @@ export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/devstack/pyproject.toml demo/pyproject.toml))
 
+# What is about processes and Kafka, not about the driver, and takes minutes.
+ONE_DRIVER := test_life.py test_consumer_outages.py
+
 help: ## what can be done here
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
@@ -38,7 +41,7 @@ lint: setup ## ruff, formatting, types, architecture
 test: setup lint ## everything: lint, generated files fresh, all tests on a local stack of their own
 	$(BIN)/python -m contracts.schemas --check
 	$(BIN)/python -m pytest
-	MONGO_DRIVER=pymongo $(BIN)/python -m pytest libs/chassis
+	MONGO_DRIVER=pymongo $(BIN)/python -m pytest libs/chassis $(addprefix --ignore=libs/chassis/tests/,$(ONE_DRIVER))
 
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas
