@@ -2,8 +2,9 @@
 
 One long evening is played in which every event of these tables happens, each goal with each outcome. Whatever a service
 hears is heard alone, and what it did then (documents, timers, events told, pushes) is noted; the tables are drawn from
-these notes. The tables below are the page's, with a column for each outcome that makes a difference. One cell of it is
-missing: escrow needs no projection of sessions, since each event that it settles by names its streamer.
+these notes. The tables below are the page's, with a column for each outcome that makes a difference, and once more for
+goals that end with their session. Some of its cells are missing: escrow needs no projection of sessions, as each event
+that it settles by names its streamer; and the notifier caches no channel data yet.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from contracts import (
     OrderPaidV1,
     PassActivatedV1,
     PresenceCountedV1,
+    SessionGoalAddedV1,
+    SessionViewerAuthorizedV1,
 )
 from notifier.service import SERVICE as NOTIFIER
 
@@ -54,21 +57,60 @@ CREATED = """
 """  # noqa: E501 - a table is as wide as the page's
 
 ENDED = """
-| receiver (service)                                     | ShowFunding funded | ShowFunding unfunded | Show completed | Show cancelled | TriggerExclusive agreed | TriggerExclusive refused | TriggerExclusive timed_out | Exclusive completed | Exclusive cancelled | TriggerPrivate completed | TriggerPrivate timed_out | Karaoke completed |
-|--------------------------------------------------------|---|---|---|---|---|---|---|---|---|---|---|---|
-| set_embedded_goal_ended: show pairs (sessions)         | A | A | A | A | · | · | · | · | · | · | · | · |
-| set_embedded_goal_ended: exclusive pairs (sessions)    | · | · | · | · | A | A | A | A | A | · | · | · |
-| set_embedded_goal_ended: exclusive_to (sessions)       | · | · | · | · | A | · | · | A | A | · | · | · |
-| set_embedded_goal_ended: private goals (sessions)      | · | · | · | · | · | · | · | · | · | A | A | · |
-| set_embedded_goal_ended: karaoke goals (sessions)      | · | · | · | · | · | · | · | · | · | · | · | A |
-| session.goal_closed (sessions)                         | · | · | A | A | · | · | · | A | A | · | · | · |
-| session.goal_closed, 60 s later (sessions)             | · | · | · | · | · | · | · | · | · | A | · | · |
-| sync_trigger_goal_session_viewer (sessions)            | · | · | · | · | A | · | · | · | · | · | · | · |
-| notify_goal_ended (notifier)                           | A | A | A | A | A | A | A | A | A | A | A | A |
-| trigger_exclusive_on_close_notification (notifier)     | · | · | · | · | · | · | · | A | A | · | · | · |
-| escrow refunds now (escrow)                            | · | · | · | A | · | A | A | · | A | · | A | · |
-| escrow refunds after its timer (escrow)                | · | A | · | · | A | · | · | · | · | · | · | · |
-| projection (shop)                                      | A | A | A | A | · | · | · | · | · | A | A | · |
+| receiver (service)                                     | ShowFunding funded | ShowFunding unfunded | Show completed | Show cancelled | TriggerExclusive agreed | TriggerExclusive refused | TriggerExclusive timed_out | Exclusive completed | Exclusive cancelled | TriggerPrivate completed | TriggerPrivate timed_out | TriggerPrivate cancelled | Karaoke completed |
+|--------------------------------------------------------|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| set_embedded_goal_ended: show pairs (sessions)         | A | A | A | A | · | · | · | · | · | · | · | · | · |
+| set_embedded_goal_ended: exclusive pairs (sessions)    | · | · | · | · | A | A | A | A | A | · | · | · | · |
+| set_embedded_goal_ended: exclusive_to (sessions)       | · | · | · | · | A | · | · | A | A | · | · | · | · |
+| set_embedded_goal_ended: private goals (sessions)      | · | · | · | · | · | · | · | · | · | A | A | A | · |
+| set_embedded_goal_ended: karaoke goals (sessions)      | · | · | · | · | · | · | · | · | · | · | · | · | A |
+| session.goal_closed (sessions)                         | · | · | A | A | · | · | · | A | A | · | · | · | · |
+| session.goal_closed, 60 s later (sessions)             | · | · | · | · | · | · | · | · | · | A | · | · | · |
+| cleanup_expired_exclusive_goal_pairs (sessions)        | · | · | · | · | A | · | · | · | · | · | · | · | · |
+| sync_trigger_goal_session_viewer (sessions)            | · | · | · | · | A | · | · | · | · | · | · | · | · |
+| notify_goal_ended (notifier)                           | A | A | A | A | A | A | A | A | A | A | A | A | A |
+| notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized (sessions)  | · | · | · | · | A | · | · | · | · | · | · | · | · |
+| notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized (sessions) | · | · | · | · | · | · | · | A | A | · | · | · | · |
+| trigger_exclusive_on_close_notification (notifier)     | · | · | · | · | · | · | · | A | A | · | · | · | · |
+| escrow refunds now (escrow)                            | · | · | · | A | · | A | A | · | A | · | A | A | · |
+| escrow refunds after its timer (escrow)                | · | A | · | · | A | · | · | · | · | · | · | · | · |
+| projection (shop)                                      | A | A | A | A | · | · | · | · | · | A | A | A | · |
+"""  # noqa: E501 - a table is as wide as the page's
+
+OVER = """
+| receiver (service)                                     | ShowFunding unfunded | Show cancelled | TriggerExclusive cancelled | Exclusive cancelled | TriggerPrivate cancelled | Karaoke cancelled |
+|--------------------------------------------------------|---|---|---|---|---|---|
+| set_embedded_goal_ended: show pairs (sessions)         | A | A | · | · | · | · |
+| set_embedded_goal_ended: exclusive pairs (sessions)    | · | · | A | A | · | · |
+| set_embedded_goal_ended: exclusive_to (sessions)       | · | · | · | · | · | · |
+| set_embedded_goal_ended: private goals (sessions)      | · | · | · | · | A | · |
+| set_embedded_goal_ended: karaoke goals (sessions)      | · | · | · | · | · | A |
+| session.goal_closed (sessions)                         | · | A | · | A | · | · |
+| session.goal_closed, 60 s later (sessions)             | · | · | · | · | · | · |
+| cleanup_expired_exclusive_goal_pairs (sessions)        | · | · | · | · | · | · |
+| sync_trigger_goal_session_viewer (sessions)            | · | · | · | · | · | · |
+| notify_goal_ended (notifier)                           | A | A | A | A | A | A |
+| notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized (sessions)  | · | · | · | · | · | · |
+| notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized (sessions) | · | · | · | · | · | · |
+| trigger_exclusive_on_close_notification (notifier)     | · | · | · | A | · | · |
+| escrow refunds now (escrow)                            | · | A | A | A | A | · |
+| escrow refunds after its timer (escrow)                | A | · | · | · | · | · |
+| projection (shop)                                      | A | A | · | · | A | · |
+"""  # noqa: E501 - a table is as wide as the page's
+
+ADDED = """
+| receiver (service)                                     | ShowFunding | Show | TriggerExclusive | Exclusive | TriggerPrivate | Karaoke |
+|--------------------------------------------------------|---|---|---|---|---|---|
+| trigger_notify_goal_added (notifier)                   | A | A | A | A | A | A |
+| notify_stream_authorized: ticket holders (notifier)    | · | A | · | · | · | · |
+| notify_stream_authorized: its viewer (notifier)        | · | · | · | A | · | · |
+"""  # noqa: E501 - a table is as wide as the page's
+
+AUTHORIZED = """
+| receiver (service)                                     | agreed | extended | paid | ticket | private | exclusive_ended |
+|--------------------------------------------------------|---|---|---|---|---|---|
+| notify_stream_authorized (notifier)                    | A | A | A | A | A | A |
+| extend_paid_exclusive (goals)                          | · | · | A | · | · | · |
 """  # noqa: E501 - a table is as wide as the page's
 
 OTHERS = """
@@ -110,6 +152,14 @@ OTHERS = """
 | presence.counted            | sessions                          |
 """
 
+TABLES = (
+    ("goal.created {}", CREATED),
+    ("goal.ended {}", ENDED),
+    ("goal.ended {}, over", OVER),
+    ("session.goal_added {}", ADDED),
+    ("session.viewer_authorized {}", AUTHORIZED),
+)
+
 # How one sees that a receiver has acted: all of these are among the service's deeds.
 TRACES: dict[str, tuple[str, ...]] = {
     "bind_show_goals_to_session": ("sessions.show_goal_pairs",),
@@ -129,11 +179,23 @@ TRACES: dict[str, tuple[str, ...]] = {
     "set_embedded_goal_ended: karaoke goals": ("sessions.karaoke_goals",),
     "session.goal_closed": ("tells session.goal_closed",),
     "session.goal_closed, 60 s later": ("sets private-judgement-due",),
-    "sync_trigger_goal_session_viewer": ("writes grants", "tells session.viewer_authorized"),
+    "cleanup_expired_exclusive_goal_pairs": ("sessions.exclusive_goal_pairs loses some",),
+    "sync_trigger_goal_session_viewer": ("writes grants", "tells session.viewer_authorized agreed"),
     "notify_goal_ended": ("pushes goal.ended",),
+    "notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized": (
+        "tells session.viewer_authorized agreed",
+    ),
+    "notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized": (
+        "tells session.viewer_authorized exclusive_ended",
+    ),
     "trigger_exclusive_on_close_notification": ("pushes exclusive.closed",),
     "escrow refunds now": ("escrows.verdict",),
     "escrow refunds after its timer": ("sets refund-check-due",),
+    "trigger_notify_goal_added": ("pushes goal.added",),
+    "notify_stream_authorized: ticket holders": ("sets ticket-holders-due",),
+    "notify_stream_authorized: its viewer": ("pushes stream.authorized",),
+    "notify_stream_authorized": ("pushes stream.authorized",),
+    "extend_paid_exclusive": ("writes extensions",),
 }
 
 
@@ -143,8 +205,10 @@ class Notes:
 
     deeds: dict[str, dict[str, set[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(set)))
 
-    def add(self, event: Event, service: str, deeds: set[str]) -> None:
-        self.deeds[label(event)][service] |= deeds
+    def add(self, event: Event, service: str, deeds: set[str], *, over: bool = False) -> None:
+        """`over`: the session is, so that its goals end with it."""
+        for name in labels(event):
+            self.deeds[f"{name}, over" if over else name][service] |= deeds
 
     def cell(self, column: str, receiver: str) -> str:
         """`A` or `·`, as on the page."""
@@ -154,14 +218,18 @@ class Notes:
         return "·" if not acts else "A + goal_added" if "tells session.goal_added" in deeds else "A"
 
 
-def label(event: Event) -> str:
-    """`goal.created Show`, `goal.ended Exclusive completed`, `escrow.held`."""
+def labels(event: Event) -> set[str]:
+    """`goal.created` and `goal.created Show`, `goal.ended Show completed`, `session.viewer_authorized paid`."""
     name = event.TYPE.rpartition(".v")[0]
-    if isinstance(event, GoalCreatedV1):
-        return f"{name} {event.kind.removesuffix('Goal')}"
-    if isinstance(event, GoalEndedV1):
-        return f"{name} {event.kind.removesuffix('Goal')} {event.outcome}"
-    return name
+    match event:
+        case GoalCreatedV1() | SessionGoalAddedV1():
+            return {name, f"{name} {event.kind.removesuffix('Goal')}"}
+        case GoalEndedV1():
+            return {name, f"{name} {event.kind.removesuffix('Goal')} {event.outcome}"}
+        case SessionViewerAuthorizedV1():
+            return {name, f"{name} {event.reason}"}
+        case _:
+            return {name}
 
 
 @dataclass
@@ -172,6 +240,8 @@ class Watch:
     troupe: Troupe
     solos: dict[str, Solo]
     notes: Notes = field(default_factory=Notes)
+    over: bool = False
+    """The session has ended."""
 
     async def command(self, asking: Awaitable[httpx.Response]) -> str:
         """One command, and all that follows from it; the id of the goal it made, if any."""
@@ -188,8 +258,16 @@ class Watch:
             if waiting := self.troupe.waiting():
                 oldest = min(waiting, key=lambda part: self.troupe.told.index(self.troupe.next_message(part)))
                 await self._hear(oldest.only(1))
-            elif not await self.troupe.run_timers():
+            elif not await self._run_timers():
                 return
+
+    async def _run_timers(self) -> int:
+        """What the notifier does then belongs to nobody else's event."""
+        notifier = self.solos["notifier"]
+        before = await documents(notifier)
+        ran = await self.troupe.run_timers()
+        self.notes.deeds["timers"]["notifier"] |= difference(before, await documents(notifier)) if ran else set()
+        return ran
 
     async def pass_time(self, seconds: float) -> None:
         """Step by step, so that nothing that follows is heard together."""
@@ -213,8 +291,8 @@ class Watch:
         if not solo.listens_to(type(event)):
             return
         deeds = difference(before, await documents(solo))
-        deeds |= {f"tells {label(one.event)}" for one in self.troupe.told[told:]}
-        self.notes.add(event, part.service, deeds)
+        deeds |= {f"tells {name}" for one in self.troupe.told[told:] for name in labels(one.event)}
+        self.notes.add(event, part.service, deeds, over=self.over and isinstance(event, GoalEndedV1))
         self._note_created(part.service, deeds, told)
 
     def _note_created(self, service: str, deeds: set[str], told: int) -> None:
@@ -256,7 +334,9 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
         {**row, **{f"context.{name}": value for name, value in (row.get("context") or {}).items()}}
         for row in (before, after)
     ]
-    return {name for name, value in flat[1].items() if value not in (None, False) and flat[0].get(name) != value}
+    changed = {name for name, value in flat[1].items() if value not in (None, False) and flat[0].get(name) != value}
+    maps = {name for name in changed if isinstance(flat[1][name], dict) and isinstance(flat[0].get(name), dict)}
+    return changed | {f"{name} loses some" for name in maps if flat[0][name].keys() - flat[1][name].keys()}
 
 
 # The evening
@@ -288,6 +368,7 @@ async def play_invitations(watch: Watch) -> None:
     rich = await house.viewer(10_000)
     await watch.command(house.invite(rich))
     await watch.pass_time(40)
+    await watch.command(house.invite(await house.viewer(10_000)))  # which the agreement rules out
     await watch.command(house.delete(await watch.command(house.invite(rich)), agree=True))
     await watch.pass_time(70)
     for kept in (True, False):
@@ -305,6 +386,7 @@ async def play_gifts(watch: Watch) -> None:
     private = await watch.command(house.ask_for_gifts(target=10))
     await watch.command(house.give(rich, private, ROSE))
     await watch.pass_time(70)
+    await watch.command(house.delete(await watch.command(house.ask_for_gifts(target=10))))
     private = await watch.command(house.ask_for_gifts(target=100, seconds=60))
     await watch.command(house.give(rich, private, ROSE))
     watch.troupe.clock.advance(59)
@@ -331,7 +413,48 @@ async def play_session(watch: Watch) -> None:
     await watch.hear_recorded(OrderPaidV1, "notifier")
     await watch.hear_recorded(PassActivatedV1, "notifier")
     await watch.command(house.end())
-    await watch.command(ask(house.sessions, house.streamer, "POST", "/sessions", {"prices": {}}))
+
+
+async def play_ends(watch: Watch) -> None:
+    """Sessions that end with something going on in them."""
+    for begin in (begin_much, begin_show, begin_exclusive):
+        await begin_session(watch)
+        await begin(watch)
+        watch.over = True
+        await watch.command(watch.house.end())
+        await watch.pass_time(60)
+        watch.over = False
+
+
+async def begin_session(watch: Watch) -> None:
+    house = watch.house
+    started = await house.ask(house.sessions, house.streamer, "POST", "/sessions", {"prices": {"exclusive": 20}})
+    house.session_id = started.json()["session_id"]
+    await watch.settle()
+
+
+async def begin_much(watch: Watch) -> None:
+    house, rich = watch.house, await watch.house.viewer(10_000)
+    await watch.command(house.invite(rich))
+    await watch.command(house.give(rich, await watch.command(house.ask_for_gifts(target=100)), ROSE))
+    await watch.command(house.give(rich, None, SONG))
+    await watch.command(house.give(rich, await watch.command(house.fund(target=2))))
+
+
+async def begin_show(watch: Watch) -> None:
+    house, rich = watch.house, await watch.house.viewer(10_000)
+    funding = await watch.command(house.fund(target=1))
+    await watch.command(house.give(rich, funding))
+    await watch.command(house.delete(funding))
+    await watch.command(house.perform(funding))
+
+
+async def begin_exclusive(watch: Watch) -> None:
+    house, rich = watch.house, await watch.house.viewer(10_000)
+    invitation = await watch.command(house.invite(rich))
+    await watch.command(house.delete(invitation, agree=True))
+    await watch.pass_time(10)
+    await watch.command(house.begin_exclusive(invitation))
 
 
 async def test_every_cell_of_the_matrix(house: House, solo_of: SoloOf) -> None:
@@ -340,17 +463,18 @@ async def test_every_cell_of_the_matrix(house: House, solo_of: SoloOf) -> None:
     house.troupe.join(notifier)
     watch = Watch(house, house.troupe, solos)
     await watch.settle()
-    for play in (play_shows, play_invitations, play_gifts, play_session):
+    for play in (play_shows, play_invitations, play_gifts, play_session, play_ends):
         await play(watch)
-    seen = drawn(CREATED, "goal.created", watch.notes) + drawn(ENDED, "goal.ended", watch.notes)
+    seen = [row for event, table in TABLES for row in drawn(table, event, watch.notes)]
     seen += drawn_others(watch.notes, solos)
-    page = rows_of(CREATED) + rows_of(ENDED) + rows_of(OTHERS)
+    page = [row for _, table in TABLES for row in rows_of(table)] + rows_of(OTHERS)
     wrong = [
         f"{' | '.join(is_)}\nthe page: {' | '.join(should)}"
         for is_, should in zip(seen, page, strict=True)
         if is_ != should
     ]
     assert not wrong, "\n".join(wrong)
+    assert "pushes stream.authorized" in watch.notes.deeds["timers"]["notifier"], "ticket holders are told by timers"
 
 
 def rows_of(table: str) -> list[list[str]]:
@@ -361,7 +485,7 @@ def rows_of(table: str) -> list[list[str]]:
 def drawn(table: str, event: str, notes: Notes) -> list[list[str]]:
     """The same table from what was seen."""
     head, *rows = rows_of(table)
-    return [head, *([row[0], *(notes.cell(f"{event} {column}", row[0]) for column in head[1:])] for row in rows)]
+    return [head, *([row[0], *(notes.cell(event.format(column), row[0]) for column in head[1:])] for row in rows)]
 
 
 def drawn_others(notes: Notes, solos: dict[str, Solo]) -> list[list[str]]:
