@@ -17,7 +17,7 @@ import pytest
 from devstack import state
 from devstack.errors import StackError
 from devstack.process import Identity, identity_of, is_alive, wait_gone
-from devstack.settings import Settings, decide_port_base
+from devstack.settings import Settings, decided_port_base
 from devstack.stack import Stack
 
 Devstack = Callable[..., subprocess.CompletedProcess[str]]
@@ -207,18 +207,26 @@ def test_a_tied_stack_ends_with_its_starter(data: Path, plain_environ: Mapping[s
 
 
 def test_a_data_directory_keeps_its_ports(tmp_path: Path) -> None:
-    base = decide_port_base(tmp_path, None)
+    with decided_port_base(tmp_path, None) as base, decided_port_base(tmp_path, None) as again:
+        assert again == base
+    with decided_port_base(tmp_path, base) as again:
+        assert again == base
+    with pytest.raises(StackError, match=f"bound to port base {base}"), decided_port_base(tmp_path, base + 32):
+        pass
 
-    assert decide_port_base(tmp_path, None) == base
-    assert decide_port_base(tmp_path, base) == base
-    with pytest.raises(StackError, match=f"bound to port base {base}"):
-        decide_port_base(tmp_path, base + 32)
+
+def test_two_stacks_that_start_at_once_choose_different_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.shuffle", lambda _bases: None)
+
+    with decided_port_base(tmp_path / "one", None) as one, decided_port_base(tmp_path / "other", None) as other:
+        assert abs(one - other) >= 32
 
 
 def test_ports_stay_below_those_of_outgoing_connections(tmp_path: Path) -> None:
     ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
-    assert decide_port_base(tmp_path, None) + 32 <= ephemeral
+    with decided_port_base(tmp_path, None) as base:
+        assert base + 32 <= ephemeral
 
 
 def test_a_stack_that_does_not_run_is_not_a_stack_trace(data: Path, devstack: Devstack) -> None:

@@ -4,8 +4,8 @@ import json
 import os
 import random
 import socket
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -135,9 +135,11 @@ def stored_port_base(data: Path) -> int | None:
         ) from error
 
 
-def decide_port_base(data: Path, wanted: int | None) -> int:
+@contextmanager
+def decided_port_base(data: Path, wanted: int | None) -> Iterator[int]:
     """The base for this data directory. The first decision is stored and holds for as long as the data.
 
+    Meanwhile the stack can come up: a base that was chosen here is chosen by nobody else.
     Raises StackError when another base is wanted than the data is bound to.
     """
     stored = stored_port_base(data)
@@ -147,31 +149,43 @@ def decide_port_base(data: Path, wanted: int | None) -> int:
                 f"{data} is bound to port base {stored}, and {wanted} is wanted: "
                 "use another data directory (--data), or run `devstack down` and remove this one"
             )
-        return stored
-    base = wanted if wanted is not None else _free_base(data)
-    if not UNPRIVILEGED <= base <= 65_536 - BLOCK:
-        raise StackError(f"port base {base} is out of range: {UNPRIVILEGED} to {65_536 - BLOCK}")
-    data.mkdir(parents=True, exist_ok=True)
-    data.chmod(0o700)  # it holds the services' settings, keys among them
-    (data / "ports.json").write_text(json.dumps({"port_base": base}))
-    return base
+        yield stored
+        return
+    with ExitStack() as claim:
+        base = wanted if wanted is not None else _free_base(data, claim)
+        if not UNPRIVILEGED <= base <= 65_536 - BLOCK:
+            raise StackError(f"port base {base} is out of range: {UNPRIVILEGED} to {65_536 - BLOCK}")
+        data.mkdir(parents=True, exist_ok=True)
+        data.chmod(0o700)  # it holds the services' settings, keys among them
+        (data / "ports.json").write_text(json.dumps({"port_base": base}))
+        yield base
 
 
-def _free_base(data: Path) -> int:
-    if data == DEFAULT_DATA and _is_free_block(DEFAULT_PORT_BASE):
+def _free_base(data: Path, claim: ExitStack) -> int:
+    if data == DEFAULT_DATA and _is_free_block(DEFAULT_PORT_BASE, claim):
         return DEFAULT_PORT_BASE
     # Below the kernel's ephemeral range: an outgoing connection can never sit on one of our ports while we restart.
     ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     bases = list(range(min(20_000, ephemeral - 100 * BLOCK), ephemeral - BLOCK, BLOCK))
     random.shuffle(bases)  # stacks that start at the same moment should not all try the same block
     for base in bases:
-        if _is_free_block(base):
+        if _is_free_block(base, claim):
             return base
     raise StackError(f"no {BLOCK} free ports in a row below {ephemeral}: name some with --port-base")
 
 
-def _is_free_block(base: int) -> bool:
-    return all(is_free(port) for port in range(base, base + BLOCK))
+def _is_free_block(base: int, claim: ExitStack) -> bool:
+    """Whether nobody listens there; then `claim` keeps the last port of the block, which others find taken."""
+    with ExitStack() as attempt:
+        last = attempt.enter_context(closing(socket.socket()))
+        try:
+            last.bind(("127.0.0.1", base + BLOCK - 1))
+        except OSError:
+            return False
+        if not all(is_free(port) for port in range(base, base + BLOCK - 1)):
+            return False
+        claim.push(attempt.pop_all())
+        return True
 
 
 def is_free(port: int) -> bool:

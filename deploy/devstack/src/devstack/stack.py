@@ -12,7 +12,7 @@ from devstack import control, parts, services, state, tools
 from devstack.errors import StackError
 from devstack.launch import STOP_SECONDS, Line
 from devstack.process import Identity, is_alive, listens, send, wait_gone
-from devstack.settings import INFRASTRUCTURE, Settings, data_directory, decide_port_base, service_variables
+from devstack.settings import INFRASTRUCTURE, Settings, data_directory, decided_port_base, service_variables
 
 POLL_SECONDS = 0.05
 
@@ -198,13 +198,13 @@ class Stack:
     def _launch(self, *, tied: bool, say: Callable[[str], None]) -> bool:
         """Start a supervisor and follow it until the stack is up. False if another one was quicker."""
         self._prepare(say)
-        base = decide_port_base(self.data, self._wanted_base)
-        line = Line(Settings(self.data, base, self._only, service_variables(self._environ), tied), self._environ)
-        try:
-            came_up = line.follow(say)
-        except BaseException:
-            line.hang_up()
-            raise
+        with decided_port_base(self.data, self._wanted_base) as base:
+            line = Line(Settings(self.data, base, self._only, service_variables(self._environ), tied), self._environ)
+            try:
+                came_up = line.follow(say)
+            except BaseException:
+                line.hang_up()
+                raise
         if came_up and tied:
             self._line = line
         else:
