@@ -24,6 +24,7 @@ from chassis.mongo import Database, Mongo, Raw
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings, TokenKey
+from chassis.testing import NO_TLS
 from chassis.topics import create_topics
 from contracts import Event, Message, Meta, to_message
 
@@ -97,7 +98,7 @@ async def wired(
     database = mongo.database(chosen.scoped(service.package))
     await create_collections(database, service)
     await create_topics(service, chosen)
-    http, clock = httpx.AsyncClient(), SystemClock()
+    http, clock = httpx.AsyncClient(verify=NO_TLS), SystemClock()
     by_type = {ChassisSettings: chosen} | {of: of() for of in service.settings}
     runtime = Runtime(service.name, mongo, database, clock, Outside(by_type, http, clock))
     producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
