@@ -38,10 +38,10 @@ from goals.settings import GoalsSettings
 SoloOf = Callable[..., Awaitable[Solo]]
 Round = Callable[["Night"], AsyncGenerator[Any, Any]]
 
-ROUNDS = 204  # 200, in whole dozens
+ROUNDS = 48
 SIDE_BY_SIDE = 12
 AHEAD_SECONDS_MAX = 0.012  # about what one command takes: either deed may come first
-PATIENCE = 4  # so many times the rounds, until each side has won once
+ROUNDS_MAX = 816  # until each side has won once
 WIDER = (1, 4, 16)  # on some machines one deed takes far longer than the other
 
 
@@ -265,16 +265,15 @@ class Night:
         published: list[Event] = await self.solo.published()
         return [event.TYPE.removesuffix(".v1") for event in published if getattr(event, "goal_id", None) == goal_id]
 
-    async def race(self, one_round: Round, *, brink: float | None = None) -> Counter[Any]:
-        """Play the rounds, a dozen sessions side by side; returns who won how often.
+    async def race(self, one_round: Round, *, brink: float | None = None, at_least: int = ROUNDS) -> Counter[Any]:
+        """Play so many rounds, a dozen sessions side by side; returns who won how often.
 
         A round is a generator: it begins a story, yields deeds that are done at once, gets their results and yields who
         won. With a `brink`, time then stands so many seconds after the beginnings, and passes it during the deeds.
         """
         wins: Counter[Any] = Counter()
-        dozens = ROUNDS // SIDE_BY_SIDE
-        for number in range(PATIENCE * dozens):
-            if number >= dozens and len(wins) > 1:  # a race that only one side can win shows nothing
+        for number in range(ROUNDS_MAX // SIDE_BY_SIDE):
+            if wins.total() >= at_least and len(wins) > 1:  # a race that only one side can win shows nothing
                 break
             sessions = [self.another() for _ in range(SIDE_BY_SIDE)]
             await self.solo.hear(*(one.started() for one in sessions))
