@@ -3,11 +3,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
+unexport PYTHONDONTWRITEBYTECODE # or every process of the tests compiles everything anew
 BIN := .venv/bin
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/devstack/pyproject.toml demo/pyproject.toml))
-
-# What is about processes and Kafka, not about the driver, and takes minutes.
-ONE_DRIVER := test_life.py test_consumer_outages.py
 
 help: ## what can be done here
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -38,10 +36,9 @@ lint: setup ## ruff, formatting, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup lint ## everything: lint, generated files fresh, all tests on a local stack of their own
+test: setup lint ## everything: lint, generated files fresh, all tests on local stacks of their own
 	$(BIN)/python -m contracts.schemas --check
-	$(BIN)/python -m pytest
-	MONGO_DRIVER=pymongo $(BIN)/python -m pytest libs/chassis $(addprefix --ignore=libs/chassis/tests/,$(ONE_DRIVER))
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas

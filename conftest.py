@@ -1,7 +1,7 @@
 """Fixtures of every test: real servers, real databases, and one service alone on them.
 
 Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, else a devstack of the tests' own, beside any that is
-running.
+running; with `pytest -n` each process has one.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from chassis import ids
 from chassis.clock import Clock
@@ -20,6 +21,49 @@ from chassis.service import Service
 from chassis.testing import Solo
 
 SoloOf = Callable[..., Awaitable[Solo]]
+
+
+# With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path:
+# begun first, and in this order. All other tests are done by whoever is free.
+CHAINS = {
+    "tests/e2e/": "system",
+    "tests/faults/": "system",
+    "deploy/": "devstack",
+    "libs/chassis/tests/test_consumer_outages.py": "outages",
+    "services/notifier/tests/test_gateway.py": "soketi",
+    "tests/test_guards.py": "guards",
+}
+
+
+def _chain(nodeid: str) -> str:
+    return next((name for start, name in CHAINS.items() if nodeid.startswith(start)), nodeid)
+
+
+class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Gives each chain to one process, and single tests to those who wait."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _chain(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chains:
+    """How the tests are shared out."""
+    return Chains(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In each process of `pytest -n`: chains first."""
+    if hasattr(config, "workerinput"):
+        first = list(CHAINS.values())
+        items.sort(key=lambda item: first.index(name) if (name := _chain(item.nodeid)) in first else len(first))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures that tests have recorded, whichever process they ran in."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, figures in report.user_properties:
+            if name == "figures" and report.when == "call":
+                terminalreporter.write_line(str(figures))
 
 
 @dataclass(frozen=True)
@@ -46,9 +90,9 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def mongo_driver() -> Driver:
-    """The driver under test: `make test` runs the chassis' tests with each."""
-    return cast("Driver", os.environ.get("MONGO_DRIVER", "motor"))
+def mongo_driver(request: pytest.FixtureRequest) -> Driver:
+    """The driver under test; the chassis' tests run with each."""
+    return cast("Driver", getattr(request, "param", os.environ.get("MONGO_DRIVER", "motor")))
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ async def _send(client: httpx.AsyncClient, case: Case[Any]) -> httpx.Response:
 
 
 async def test_no_request_breaks_a_service(
-    ways: "list[Way]", solo_of: SoloOf, capsys: pytest.CaptureFixture[str]
+    ways: "list[Way]", solo_of: SoloOf, record_property: Callable[[str, object], None]
 ) -> None:
     service = ways[0].service
     solo = await solo_of(service)
@@ -127,10 +127,8 @@ async def test_no_request_breaks_a_service(
             continue  # an alias
         succeeded[way.label] = await _fuzz(solo, way, schema[way.template][way.method])
 
-    with capsys.disabled():
-        print(f"\n{service.name}: 2xx / requests")  # noqa: T201 - the run's figures
-        for label, times in succeeded.items():
-            print(f"  {times[True]:4} / {times.total():3}  {label}")  # noqa: T201 - as above
+    figures = [f"  {times[True]:4} / {times.total():3}  {label}" for label, times in succeeded.items()]
+    record_property("figures", "\n".join([f"{service.name}: 2xx / requests", *figures]))
     assert [label for label, times in succeeded.items() if not times[True]] == []
 
 

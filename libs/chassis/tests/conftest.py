@@ -1,13 +1,23 @@
-"""What tests of running parts share: waiting for a state with a deadline, and a part that runs for a while."""
+"""Both drivers, and what tests of running parts share: waiting with a deadline, and a part that runs for a while."""
 
 import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import pytest
+
+from chassis.mongo import Driver
+
+ONE_DRIVER = ("test_life.py", "test_consumer_outages.py")  # about processes and Kafka, and they take minutes
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What uses MongoDB is tested with each driver."""
+    if "mongo_driver" in metafunc.fixturenames and metafunc.definition.path.name not in ONE_DRIVER:
+        metafunc.parametrize("mongo_driver", get_args(Driver), indirect=True, scope="session")
 
 
 class Part(Protocol):

@@ -15,7 +15,7 @@ from fastapi import APIRouter
 
 from chassis import ids
 from chassis.collection import Collection
-from chassis.mongo import Mongo
+from chassis.mongo import Driver, Mongo
 from chassis.service import Service, on
 from chassis.tx import Tx
 from chassis.wired import Wired, wired
@@ -31,10 +31,10 @@ async def _elsewhere(_event: ViewerBlockedV1, _tx: Tx) -> None:
 
 
 @pytest.fixture
-async def rig(mongo: Mongo, servers: Any, namespace: str) -> AsyncIterator[Wired]:
+async def rig(mongo: Mongo, mongo_driver: Driver, servers: Any, namespace: str) -> AsyncIterator[Wired]:
     tallies: Collection[Any] = Collection("tallies", object)
     service = Service("tests", APIRouter(), handlers=(on(ViewerBlockedV1, _elsewhere),), collections=(tallies,))
-    async with wired(service, mongo, servers.kafka_bootstrap, namespace) as rig:
+    async with wired(service, mongo, servers.kafka_bootstrap, namespace, mongo_driver=mongo_driver) as rig:
         yield rig
 
 
@@ -64,7 +64,8 @@ class Worker:
 async def working(rig: Wired, servers: Any, **env: str) -> AsyncIterator[Worker]:
     """A worker runs meanwhile; at the end it is stopped, and must end by itself."""
     settings = {
-        "MONGO_URL": servers.mongo_url, "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
+        "MONGO_URL": servers.mongo_url, "MONGO_DRIVER": rig.settings.mongo_driver,
+        "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
         "NAMESPACE": rig.settings.namespace, "DEVSTACK": "true", "KAFKA_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
         "JWT_KEYS": json.dumps({"demo": {"alg": "HS256", "key": "k" * 32}}),
     }  # fmt: skip
