@@ -2,7 +2,7 @@
 
     python bench/run.py
 
-About ten minutes on two idle cores. Ends non-zero if any falls short.
+About twenty-five minutes on two idle cores. Ends non-zero if any falls short.
 """
 
 import subprocess
@@ -16,6 +16,7 @@ RUNS = (
     ("push.py", "pymongo"),
     ("command.py", "motor"),
     ("command.py", "pymongo"),
+    ("show_night.py", "motor"),
 )
 
 if __name__ == "__main__":
