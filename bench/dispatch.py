@@ -26,6 +26,7 @@ from chassis.custody import Held
 from chassis.delivery import Delivery
 from chassis.life import settle_memory
 from chassis.mongo import Driver, Mongo
+from chassis.positions import Position
 from chassis.received import NOBODY, Partition, Received
 from chassis.service import Service, on
 from chassis.tx import Tx
@@ -79,7 +80,7 @@ class WithoutTransaction(Delivery):
     """Reads and handles like ours, and stores nothing."""
 
     async def claim(self, partitions: Sequence[Partition]) -> list[Held]:
-        return [Held(partition, 0, 0, 0, 0) for partition in partitions]
+        return [Held(partition, Position(partition.id), 0, 0) for partition in partitions]
 
     async def _run(self, todo: list[Received], attempt: Any) -> None:  # noqa: ARG002 - the attempt is what is left out
         tx = self._runtime.begin(NOBODY)

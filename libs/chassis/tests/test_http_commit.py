@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from chassis import ids
+from chassis import ids, storage
 from chassis import mongo as mongo_module
 from chassis.collection import Collection
 from chassis.http import Body, TxDep, TxRouter, attempts
@@ -156,7 +156,7 @@ async def until_known(client: httpx.AsyncClient) -> httpx.Response:
 async def test_an_unknown_outcome_is_a_503_and_the_key_tells_later(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, cut: Literal["before", "after"]
 ) -> None:
-    monkeypatch.setattr(mongo_module, "COMMIT_SECONDS", 0.2)
+    monkeypatch.setattr(storage, "COMMIT_SECONDS", 0.2)
     bench.line.cut, bench.line.cuts_left = cut, 1_000
 
     unknown = await bench.client.post("/coins", headers=KEY)

@@ -158,7 +158,7 @@ class Desk:
 async def claim(delivery: Delivery) -> None:
     for held in await delivery.claim([SESSIONS, ESCROW]):
         delivery.held[held.partition.id] = held
-        if held.deaths >= 2:
+        if held.position.deaths >= 2:
             held.careful_until = held.next + CAREFUL_RECORDS
 
 

@@ -12,9 +12,10 @@ from pymongo import monitoring
 from chassis import ids
 from chassis.cause import Cause
 from chassis.collection import Collection, Index
-from chassis.mongo import Database, Driver, DuplicateKeyError, Mongo, PyMongoError, is_transient
+from chassis.mongo import Database, Driver, DuplicateKeyError, Mongo, PyMongoError
 from chassis.outbox import OUTBOX
 from chassis.pending import EFFECTS, TIMERS
+from chassis.storage import is_transient
 from chassis.tx import Tx
 from contracts import ViewerBlockedV1
 

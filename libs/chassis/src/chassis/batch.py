@@ -12,8 +12,9 @@ from chassis import tracing
 from chassis.backoff import back_off
 from chassis.cause import Cause
 from chassis.collection import Ref
-from chassis.mongo import STORAGE_ERRORS, PyMongoError, is_transient
+from chassis.mongo import PyMongoError
 from chassis.service import On
+from chassis.storage import STORAGE_ERRORS, is_transient
 from chassis.tx import Tx
 
 W = TypeVar("W")

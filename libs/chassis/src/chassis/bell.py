@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from chassis.logs import reason
-from chassis.mongo import Database, Mongo, PyMongoError
+from chassis.mongo import Database, Mongo, PyMongoError, Raw
 
 LISTEN_AGAIN_SECONDS = 1.0
 
@@ -24,8 +24,7 @@ class Bells:
     def ring(self, names: Iterable[str]) -> None:
         """Something was written to the collections `names`."""
         for name in names:
-            if name in self._events:
-                self._events[name].set()
+            self._events[name].set()
 
     async def wait(self, name: str, seconds: float) -> None:
         """Return when the bell of collection `name` has rung since the last wait, or after `seconds`."""
@@ -65,10 +64,22 @@ class Listener:
     async def _listen(self) -> None:
         while True:
             try:
-                async with await self._mongo.watch(self._database, self._names) as changes:
+                async with await self._mongo.watch(self._database, _written(self._names)) as changes:
                     self._bells.ring(self._names)
-                    async for _ in changes:
-                        self._bells.ring(self._names)
+                    async for change in changes:
+                        self._bells.ring([change["ns"]["coll"]])
             except PyMongoError as error:
                 _log.warning("not listening for changes", error=reason(error))
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+
+
+def _written(names: Sequence[str]) -> list[Raw]:
+    """What was written to the collections `names`. Of rows that a transaction numbers only the one with `n` 1: as a
+    doorbell, one change per transaction is enough.
+    """
+    first = {
+        "operationType": {"$in": ["insert", "replace"]},
+        "ns.coll": {"$in": list(names)},
+        "fullDocument.n": {"$in": [1, None]},
+    }
+    return [{"$match": first}, {"$project": {"ns.coll": 1}}]

@@ -21,10 +21,11 @@ from chassis.clock import instant
 from chassis.decision import Effect
 from chassis.faults import fault_point
 from chassis.logs import reason
-from chassis.mongo import STORAGE_ERRORS, UpdateOne
+from chassis.mongo import DeleteOne, Raw, UpdateOne
 from chassis.pending import EFFECTS, StoredEffect
 from chassis.runtime import Runtime
 from chassis.service import Answer, On, Pending, Performs
+from chassis.storage import STORAGE_ERRORS
 from chassis.tx import Tx
 
 RETRY_FIRST_SECONDS = 0.25
@@ -64,7 +65,12 @@ class Calls:
         late = [_Outcome(stored, self._effect(stored)) for stored in batch if is_over(stored, now)]
         asked = await self._ask([stored for stored in batch if not is_over(stored, now)])
         retries = [outcome for outcome in asked if outcome.retry is not None]
-        retries += await self._record([*late, *(outcome for outcome in asked if outcome.retry is None)])
+        answered = [outcome for outcome in asked if outcome.retry is None]
+        if self._row.done is None:
+            await self._forget(answered)
+            answered = []
+        if late or answered:
+            retries += await self._record([*late, *answered])
         return await self._put_off(retries)
 
     async def _ask(self, batch: Sequence[StoredEffect]) -> list[_Outcome]:
@@ -97,6 +103,15 @@ class Calls:
         if answer.retry is not None:
             return _Outcome(stored, effect, retry=answer.retry, retry_after_seconds=answer.retry_after_seconds)
         return _Outcome(stored, effect, answer)
+
+    async def _forget(self, outcomes: Sequence[_Outcome]) -> None:
+        """Remove what is answered where nobody wants to know, without a transaction."""
+        if not outcomes:
+            return
+        await self._effects.bulk_write([DeleteOne(_as_asked(outcome.stored)) for outcome in outcomes], ordered=False)
+        metrics.EFFECTS.labels(self._name, "done").inc(len(outcomes))
+        for outcome in outcomes:
+            self._observe_age(outcome.stored, self._now())
 
     async def _record(self, outcomes: Sequence[_Outcome]) -> list[_Outcome]:
         """Remove what is answered or over, with its handler's changes; returns what has to be tried again."""
@@ -141,7 +156,7 @@ class Calls:
         if handler is None or subject is None:
             return None
         if answer is not None:
-            metrics.EFFECT_AGE_SECONDS.labels(self._name).observe((answered_at - stored.cause.at).total_seconds())
+            self._observe_age(stored, answered_at)
         work = Work(stored.id, subject, (On(self._row.effect, handler, None),), replace(stored.cause, at=at))
         [failure] = await run_each(tx, [work])
         if failure is not None:
@@ -165,6 +180,9 @@ class Calls:
             await self._effects.bulk_write(updates, ordered=False)
         return due
 
+    def _observe_age(self, stored: StoredEffect, answered_at: datetime) -> None:
+        metrics.EFFECT_AGE_SECONDS.labels(self._name).observe((answered_at - stored.cause.at).total_seconds())
+
     def _due(self, outcome: _Outcome) -> datetime:
         """When it is tried again; when its time is over before that, then."""
         seconds = outcome.retry_after_seconds
@@ -183,6 +201,11 @@ class Calls:
 
     def _now(self) -> datetime:
         return instant(self._clock.micros())
+
+
+def _as_asked(stored: StoredEffect) -> Raw:
+    """Where this call is as it was when it was made: one that was decided anew since is due since then."""
+    return {"_id": stored.id, "n": stored.n, "due": stored.due}
 
 
 def is_over(stored: StoredEffect, now: datetime) -> bool:

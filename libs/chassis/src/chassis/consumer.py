@@ -239,7 +239,7 @@ class Consumer:
             self._take_got()
         if self._getting is not None or self._unclaimed is not wanted:
             return  # assigned anew meanwhile, or soon: what is claimed is claimed again
-        await self._mark_careful([one for one in held if one.deaths >= CAREFUL_DEATHS])
+        await self._mark_careful([one for one in held if one.position.deaths >= CAREFUL_DEATHS])
         for one in held:
             self._seek(one)
         self._unclaimed -= wanted

@@ -13,11 +13,12 @@ import structlog
 from chassis.backoff import back_off
 from chassis.batch import Lane
 from chassis.faults import fault_point
-from chassis.mongo import PyMongoError, Raw, is_transient
+from chassis.mongo import PyMongoError, Raw
 from chassis.parking import PARKED_KEYS
 from chassis.positions import POSITIONS, Position
 from chassis.received import NOBODY, Partition
 from chassis.runtime import Runtime
+from chassis.storage import is_transient
 from chassis.tx import Tx
 
 T = TypeVar("T")
@@ -39,12 +40,12 @@ class Held:
     """A partition in this process's hands."""
 
     partition: Partition
-    stored: int
-    """Its position in the database."""
+    position: Position
+    """What the database has, as far as this process knows."""
+    stamp: int
+    """Of the transaction that wrote it."""
     next: int
-    """The next record to handle; ahead of `stored` only by records that nobody here listens to."""
-    parked: int
-    deaths: int
+    """The next record to handle; ahead of the position only by records that nobody here listens to."""
     careful_until: int | None = None
     """Records below this offset are handled one by one: processes have died here."""
 
@@ -61,10 +62,14 @@ class Custody:
         self._runtime = runtime
         self._lane: Lane[Any] = Lane(lambda: runtime.begin(NOBODY))
         self._known = self.held
+        self._trusting = False
+        self._assuming = False
+        self._storing: dict[str, tuple[Position, Tx]] = {}
 
     async def claim(self, partitions: Sequence[Partition]) -> list[Held]:
         """Mark `partitions` as ours and say where each one is; they are in our hands once they stand in `held`."""
         claimed: dict[str, Position] = {}
+        by: dict[str, Tx] = {}
 
         async def attempt(tx: Tx, part: Sequence[Partition]) -> None:
             ids = [partition.id for partition in part]
@@ -77,11 +82,12 @@ class Custody:
             for id_ in ids:
                 claimed[id_] = positions.get(id_, Position(id_)).claimed_by(self.owner, parked.get(id_, 0))
                 tx.put(POSITIONS, claimed[id_])
+                by[id_] = tx
 
         await self._all(partitions, attempt)
         fault_point("consumer.after_claim")
         found = [(partition, claimed[partition.id]) for partition in partitions]
-        return [Held(partition, at.offset, at.offset, at.parked, at.deaths) for partition, at in found]
+        return [Held(partition, at, by[at.id].stamp, at.offset) for partition, at in found]
 
     def let_go(self) -> list[Held]:
         """Begin nothing new with what is held; what is in hand may still be ended."""
@@ -113,17 +119,15 @@ class Custody:
         async def attempt(tx: Tx, part: Sequence[Held]) -> None:
             positions = await self._owned(tx, {one.partition.id for one in part})
             for one in part:
-                if one.next > one.stored:
-                    position = positions[one.partition.id]
-                    tx.put(POSITIONS, replace(position, offset=max(position.offset, one.next)))
+                position = positions[one.partition.id]
+                if one.next > position.offset:
+                    self._store(tx, replace(position, offset=one.next))
 
+        self._trusting = False
         try:
             await self._all(mine, attempt)
         except LostError as lost:
             self._lose(lost.ids)
-        else:
-            for one in mine:
-                one.stored = one.next
 
     # -- for those who write ---------------------------------------------------------------------------------------
 
@@ -131,6 +135,7 @@ class Custody:
         done = 0
         while done < len(works):
             done += await self._lane.run(works[done:], attempt)
+            self._stored()
 
     async def _look(self, query: Callable[[Tx], Awaitable[T]]) -> T:
         """Read outside of transactions, for as long as it takes."""
@@ -146,22 +151,43 @@ class Custody:
                 await back_off(failures)
 
     async def _owned(self, tx: Tx, ids: Collection[str]) -> dict[str, Position]:
-        """The positions `ids`, which are ours.
+        """The positions `ids`, which are ours. The first thing that an attempt asks for.
+
+        After an attempt that went well they are assumed to be as it left them, and writing them proves it; after any
+        other, and before the first, they are looked at.
 
         Raises:
-            LostError: they are not, or one was set back.
+            LostError: they are not ours, or one was set back.
         """
         self._alive()
+        self._storing.clear()
+        self._assuming, self._trusting = self._trusting and all(map(self._known.__contains__, ids)), False
+        if self._assuming:
+            for held in map(self._known.__getitem__, ids):
+                tx.assume(POSITIONS, held.position, held.stamp)
+            return {id_: self._known[id_].position for id_ in ids}
         positions = await tx.get_many(POSITIONS, ids)
         lost = {id_ for id_ in ids if not self._is_ours(positions.get(id_), self._known.get(id_))}
         if lost:
             raise LostError(lost)
         return positions
 
+    def _store(self, tx: Tx, position: Position) -> None:
+        """Save a position that is ours."""
+        tx.put(POSITIONS, position)
+        self._storing[position.id] = (position, tx)
+
+    def _stored(self) -> None:
+        """Remember what the attempt that was just committed has saved."""
+        for id_, (position, tx) in self._storing.items():
+            if held := self._known.get(id_):
+                held.position, held.stamp = position, tx.stamp
+        self._trusting = True
+
     def _is_ours(self, position: Position | None, known: Held | None) -> bool:
         if position is None or known is None:
             return False
-        return position.owner == self.owner and position.offset >= known.stored
+        return position.owner == self.owner and position.offset >= known.position.offset
 
     def _lose(self, ids: Collection[str]) -> None:
         _log.warning("partitions lost", positions=sorted(ids))

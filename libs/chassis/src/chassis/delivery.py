@@ -17,7 +17,7 @@ from chassis.clock import instant, unix
 from chassis.custody import Custody, Held, LostError
 from chassis.errors import NotYet
 from chassis.faults import fault_point
-from chassis.mongo import STORAGE_ERRORS, PyMongoError, Raw
+from chassis.mongo import PyMongoError, Raw
 from chassis.parking import (
     CRASHES_MAX,
     PARKED,
@@ -35,6 +35,7 @@ from chassis.positions import INBOX, POSITIONS, Taken, Trying
 from chassis.received import UNKNOWN, Listens, Partition, Received, Record, unread
 from chassis.runtime import Runtime
 from chassis.service import Service
+from chassis.storage import STORAGE_ERRORS, OutdatedError, is_duplicate
 from chassis.tx import Tx
 
 STORM = 100  # failures in a row of one type: that is not the messages' fault
@@ -51,12 +52,14 @@ class HaltError(Exception):
     """Nothing more should be handled, and nothing of the batch was kept."""
 
 
+class DoubtError(Exception):
+    """Something of a batch was not as assumed: an event that came before, or another hand on a position. Look."""
+
+
 @dataclass(slots=True)
 class _Outcome:
     """What the last attempt came to; counts only once it is committed."""
 
-    ends: dict[str, int] = field(default_factory=dict)
-    parked: dict[str, int] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     failing: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[Received, ParkedKey]] = field(default_factory=list)
@@ -120,7 +123,7 @@ class Delivery(Custody):
 
     async def _waiting(self) -> list[ParkedKey]:
         """The parked keys of our partitions that try again by themselves, the first due first."""
-        ids = [id_ for id_, held in self.held.items() if held.parked]
+        ids = [id_ for id_, held in self.held.items() if held.position.parked]
         if not ids:
             return []
         where = {"position": {"$in": ids}, "state": "retrying"}
@@ -163,7 +166,7 @@ class Delivery(Custody):
             positions = await self._owned(tx, {one.partition.id for one in part})
             position = positions[held.partition.id]
             count = 1 + (position.trying.count if position.trying and position.trying.offset == offset else 0)
-            tx.put(POSITIONS, replace(position, trying=Trying(offset, count)))
+            self._store(tx, replace(position, trying=Trying(offset, count)))
 
         try:
             await self._all([held], attempt)
@@ -189,7 +192,11 @@ class Delivery(Custody):
             began = self._runtime.clock.monotonic()
             try:
                 done = await self._lane.run(todo, attempt)
+            except DoubtError:
+                continue
             except STORAGE_ERRORS as refusal:
+                if self._assuming:
+                    continue
                 if todo[0].fails:
                     raise
                 todo[0] = todo[0].failing(NotStoredError(refusal))
@@ -198,6 +205,7 @@ class Delivery(Custody):
                 todo = [message for message in todo if message.partition.id not in lost.ids]
             else:
                 fault_point("consumer.after_commit")
+                self._stored()
                 self._committed(todo[:done], self._runtime.clock.monotonic() - began)
                 del todo[:done]
             if self.held is not self._known:  # let go meanwhile
@@ -219,14 +227,27 @@ class Delivery(Custody):
             elif failure is not None:
                 outcome.failed.append((message, fail(tx, message, failure, None, self._dlq)))
                 parked[message.partition.id] += 1
-        for message in part:
-            outcome.ends[message.partition.id] = message.offset + 1
+        ends = {message.partition.id: message.offset + 1 for message in part}
         for id_, position in positions.items():
-            offset = max(position.offset, outcome.ends[id_])
-            outcome.parked[id_] = position.parked + parked[id_]
-            tx.put(POSITIONS, replace(position, offset=offset, parked=outcome.parked[id_], trying=None))
+            offset = max(position.offset, ends[id_])
+            self._store(tx, replace(position, offset=offset, parked=position.parked + parked[id_], trying=None))
+        if self._assuming:
+            await self._prove(tx)
         self._judge(outcome, fresh, failures)
         fault_point("consumer.in_transaction")
+
+    async def _prove(self, tx: Tx) -> None:
+        """See, by writing, that the positions are as assumed and that nothing was taken that came before.
+
+        Raises:
+            DoubtError: it is not so.
+        """
+        try:
+            await tx.flush(POSITIONS, INBOX)
+        except PyMongoError as error:
+            if is_duplicate(error) or isinstance(error, OutdatedError):
+                raise DoubtError from error
+            raise
 
     async def _take(self, tx: Tx, messages: Sequence[Received], blocked: Collection[str]) -> list[Exception | None]:
         """Let the handlers have what has not taken effect yet; returns, for each message, what went wrong."""
@@ -234,14 +255,21 @@ class Delivery(Custody):
         for message in messages:
             if message.work is not None:
                 works.setdefault(message.work.id, message.work)
-        rows = await tx.find(INBOX, {"ids": {"$in": list(works)}}) if works else []
-        seen = works.keys() & {id_ for row in rows for id_ in row.ids} if rows else set()
+        seen = set() if self._assuming else await self._seen(tx, works)
         fresh = [work for id_, work in works.items() if id_ not in seen] if seen else list(works.values())
         failures = dict(zip((work.id for work in fresh), await run_each(tx, fresh, blocked), strict=True))
+        failed = [id_ for id_, failure in failures.items() if failure is not None]
+        if self._assuming and await self._seen(tx, failed):
+            raise DoubtError  # it failed because it came before
         taken = tuple(id_ for id_, failure in failures.items() if failure is None)
         if taken:
             tx.insert(INBOX, Taken(ids.new_id(), taken, tx.now))
         return self._results(messages, failures)
+
+    async def _seen(self, tx: Tx, works: Collection[str]) -> set[str]:
+        """Those of the events `works` that have taken effect before."""
+        rows = await tx.find(INBOX, {"ids": {"$in": list(works)}}) if works else []
+        return {id_ for row in rows for id_ in row.ids}.intersection(works)
 
     def _results(
         self, messages: Sequence[Received], failures: Mapping[str, Exception | None]
@@ -300,6 +328,7 @@ class Delivery(Custody):
             self._lose(lost.ids)
             return
         fault_point("parking.after_count")
+        self._trusting = False  # what failed before may well fail again
         await self._run([self._again(row, keys) for row in rows], self._attempt_again)
 
     def _again(self, row: Parked, keys: Sequence[ParkedKey]) -> Received:
@@ -344,8 +373,7 @@ class Delivery(Custody):
                 outcome.failed += [(message, key)] if key.state == "parked" else []
         freed = await self._free(tx, [keys[lane] for lane in {message.lane for message in there} - stuck])
         for id_, position in positions.items():
-            outcome.parked[id_] = position.parked - freed[id_]
-            tx.put(POSITIONS, replace(position, parked=outcome.parked[id_]))
+            self._store(tx, replace(position, parked=position.parked - freed[id_]))
 
     async def _free(self, tx: Tx, keys: Sequence[ParkedKey]) -> Counter[str]:
         """Free those of `keys` that have nothing left; returns how many of each position."""
@@ -369,11 +397,8 @@ class Delivery(Custody):
         outcome, self._outcome = self._outcome, _Outcome()
         self._failing = outcome.failing
         self._alive()
-        for id_, held in self._known.items():
-            end = outcome.ends.get(id_)
-            if end is not None:
-                held.stored = held.next = max(end, held.next)
-            held.parked = outcome.parked.get(id_, held.parked)
+        for held in self._known.values():
+            held.next = max(held.next, held.position.offset)
         if outcome.failed:
             self.retry_at = min(self.retry_at, self._runtime.clock.monotonic() + WAIT_FIRST_SECONDS)
         for message, key in outcome.failed:

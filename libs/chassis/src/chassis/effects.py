@@ -23,7 +23,7 @@ from chassis.runtime import Runtime
 from chassis.service import Service
 
 LOOK_MAX = 500  # calls read at once
-POLL_SECONDS = 0.1
+POLL_SECONDS = 1.0  # when nothing rang; the bell is quick, this is to be safe
 BUSY_MAX = 10_000  # keys in memory; further ones wait in the database
 BATCHES_MAX = 4  # of one kind, in a vendor's hands at once
 GAUGE_SECONDS = 5.0

@@ -15,24 +15,16 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError,
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from chassis.backoff import back_off
-
 Raw = dict[str, Any]
 Database = AsyncDatabase[Raw]
 RawCollection = AsyncCollection[Raw]
 Driver = Literal["motor", "pymongo"]
 
 __all__ = [
-    "STORAGE_ERRORS", "Database", "DeleteOne", "Driver", "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo",
-    "OperationFailure", "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne",
-    "commit", "is_commit_unknown", "is_duplicate", "is_transient",
+    "BSONError", "BulkWriteError", "ConnectionFailure", "Database", "DeleteOne", "Driver", "DuplicateKeyError",
+    "IndexModel", "InsertOne", "Mongo", "OperationFailure", "PyMongoError", "Raw", "RawCollection", "ReadConcern",
+    "ReplaceOne", "Session", "UpdateOne",
 ]  # fmt: skip
-
-COMMIT_SECONDS = 5.0  # how long to go on asking whether a commit went through
-_DUPLICATE_KEY = 11_000
-
-STORAGE_ERRORS = (PyMongoError, BSONError, OverflowError)
-"""What saving can raise. Only the first comes from the server; the driver refuses documents that BSON cannot hold."""
 
 _OPTIONS: Mapping[str, Any] = {
     "w": "majority",
@@ -74,56 +66,12 @@ class Mongo:
         cursor: Any = collection.aggregate(pipeline, session=session)
         return cast("list[Raw]", await (cursor if self._motor else await cursor).to_list(None))
 
-    async def watch(self, database: Database, names: Sequence[str]) -> Any:
-        """A change stream that tells of each transaction which wrote numbered rows to the collections `names`.
-
-        Used as `async with await mongo.watch(...) as changes`. Only the row with `n` 1 is told of: as a doorbell, one
-        change per transaction is enough.
-        """
-        first = {"operationType": {"$in": ["insert", "replace"]}, "ns.coll": {"$in": list(names)}, "fullDocument.n": 1}
-        stream: Any = database.watch([{"$match": first}, {"$project": {"_id": 1}}])
+    async def watch(self, database: Database, pipeline: Sequence[Raw]) -> Any:
+        """A change stream: `async with await mongo.watch(...) as changes`."""
+        stream: Any = database.watch(pipeline)
         return stream if self._motor else await stream
 
     async def close(self) -> None:
         """Close every socket."""
         close: Any = self.client.close
         await (asyncio.to_thread(close) if self._motor else close())  # motor's blocks, for long if the server hangs
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether trying the whole transaction again can help: a conflict, an election, a lost connection."""
-    if not isinstance(error, PyMongoError):
-        return False
-    labels = ("TransientTransactionError", "UnknownTransactionCommitResult")
-    return any(map(error.has_error_label, labels)) or isinstance(error, ConnectionFailure)
-
-
-def is_duplicate(error: BaseException) -> bool:
-    """Whether a document with that id, or that unique value, was there first."""
-    if isinstance(error, BulkWriteError):
-        return any(wrong["code"] == _DUPLICATE_KEY for wrong in (error.details or {}).get("writeErrors", ()))
-    return isinstance(error, DuplicateKeyError)
-
-
-def is_commit_unknown(error: BaseException) -> bool:
-    """Whether a commit failed in a way that does not tell whether it went through."""
-    return isinstance(error, PyMongoError) and error.has_error_label("UnknownTransactionCommitResult")
-
-
-async def commit(session: Session) -> None:
-    """Commit; asks again for up to 5 s while the server does not say whether it did, which is safe.
-
-    Raises:
-        PyMongoError: it did not, or `is_commit_unknown`.
-    """
-    now = asyncio.get_running_loop().time
-    began = now()
-    failures = 0
-    while True:
-        try:
-            return await session.commit_transaction()
-        except PyMongoError as error:
-            if not is_commit_unknown(error) or now() - began > COMMIT_SECONDS:
-                raise
-            failures += 1
-            await back_off(failures)

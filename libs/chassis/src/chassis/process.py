@@ -26,7 +26,7 @@ from chassis.logs import reason
 from chassis.migrate import NotMigrated, check_collections
 from chassis.mongo import PyMongoError
 from chassis.outbox import OUTBOX
-from chassis.pending import EFFECTS
+from chassis.pending import EFFECTS, TIMERS
 from chassis.relay import Relay
 from chassis.runtime import Runtime
 from chassis.server import Server
@@ -126,7 +126,7 @@ class Process:
             Relay(runtime, self._settings),
             Timers(runtime, self._service),
             Effects(runtime, self._service),
-            Listener(runtime.mongo, runtime.database, runtime.bells, [OUTBOX.name, EFFECTS.name]),
+            Listener(runtime.mongo, runtime.database, runtime.bells, [OUTBOX.name, EFFECTS.name, TIMERS.name]),
         ]
 
     async def _usable(self) -> bool:

@@ -36,7 +36,7 @@ from chassis.runtime import Runtime
 from chassis.settings import ChassisSettings
 
 ROWS_MAX = 500  # one run; more gains nothing measurable
-POLL_SECONDS = 0.2  # when nothing rang
+POLL_SECONDS = 1.0  # when nothing rang; the bell is quick, this is to be safe
 SEND_SECONDS = 5.0  # for the broker to acknowledge a run
 PARKED_SECONDS = 2.0  # how old the list of parked keys may be: an operator may have shortened it
 GAUGE_SECONDS = 2.0

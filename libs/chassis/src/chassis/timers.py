@@ -4,7 +4,6 @@ Never early: `due <= tx.now` is asked again inside the transaction. Twice is imp
 timer gone, or loses by a write conflict.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,15 +23,16 @@ from chassis.decision import Timer
 from chassis.errors import NotYet
 from chassis.faults import fault_point
 from chassis.logs import reason
-from chassis.mongo import STORAGE_ERRORS, Database, PyMongoError
+from chassis.mongo import Database, PyMongoError
 from chassis.parking import parked_among
 from chassis.pending import TIMERS, StoredTimer
 from chassis.runtime import Runtime
 from chassis.service import On, Service
+from chassis.storage import STORAGE_ERRORS
 from chassis.tx import Tx
 
 SLICE_MAX = 200
-POLL_SECONDS = 0.1
+POLL_SECONDS = 1.0  # when nothing rang; the bell is quick, this is to be safe
 ATTEMPTS_MAX = 8  # in about a minute; then it waits for an operator
 FIRST_WAIT_SECONDS = 0.5  # after a failure; doubles
 KEY_WAIT = timedelta(seconds=1)  # behind a parked message, or an event that has not come
@@ -48,16 +48,17 @@ class Timers:
         """Run them with the rows of the service's table."""
         self._rows = {cast("type[Timer]", row.subject).NAME: row for row in service.timers}
         self._clock = runtime.clock
+        self._bells = runtime.bells
         self._timers = runtime.database[TIMERS.name]
         self._lane: Lane[str] = Lane(lambda: runtime.begin(runtime.now_cause("timers")), SLICE_MAX)
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._gauge_until = 0.0
-        self._stopping = asyncio.Event()
+        self._stopping = False
 
     async def run(self) -> None:
         """Run what is due until `stop`; waits out a database that is away."""
         failures = 0
-        while not self._stopping.is_set():
+        while not self._stopping:
             try:
                 wait_seconds = await self._run_due()
                 await self._measure()
@@ -67,11 +68,12 @@ class Timers:
                 _log.warning("timers not run", error=reason(error))
                 await back_off(failures, first_seconds=0.1)
             else:
-                await self._pause(wait_seconds)
+                await self._bells.wait(TIMERS.name, wait_seconds)
 
     def stop(self) -> None:
         """Finish the slice in hand."""
-        self._stopping.set()
+        self._stopping = True
+        self._bells.ring([TIMERS.name])
 
     async def _run_due(self) -> float:
         """Run one slice; returns how long there is nothing to do, at most `POLL_SECONDS`."""
@@ -85,7 +87,7 @@ class Timers:
         if not due:
             return (found[0]["due"] - now).total_seconds() if found else POLL_SECONDS
         ran = 0
-        while ran < len(due) and not self._stopping.is_set():
+        while ran < len(due) and not self._stopping:
             ran += await self._run_slice(due[ran:])
             fault_point("timers.in_run")
         return 0.0
@@ -163,13 +165,6 @@ class Timers:
 
     def _now(self) -> datetime:
         return instant(self._clock.micros())
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
 
 def _failing(timer: StoredTimer, failure: Exception, cause: Cause) -> Work:

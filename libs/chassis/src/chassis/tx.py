@@ -18,9 +18,10 @@ from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.collection import Collection, D, Ref
 from chassis.decision import At, Call, Cancel, Decision
-from chassis.mongo import Database, DeleteOne, InsertOne, Mongo, Raw, ReplaceOne, Session, commit
+from chassis.mongo import Database, DeleteOne, InsertOne, Mongo, Raw, ReplaceOne, Session
 from chassis.outbox import OUTBOX, OutboxRow, row_of
 from chassis.pending import EFFECTS, TIMERS, stored_effect, stored_timer
+from chassis.storage import OutdatedError, commit
 from contracts import Event
 
 C = TypeVar("C", bound=BaseSettings)
@@ -44,12 +45,13 @@ _UNKNOWN = _Version(None)
 class _Entry:
     """A document as it shall be and as the server has it inside this transaction."""
 
-    __slots__ = ("current", "flushed_at", "server")
+    __slots__ = ("assumed_stamp", "current", "flushed_at", "server")
 
-    def __init__(self, server: _Version) -> None:
+    def __init__(self, server: _Version, assumed_stamp: int | None = None) -> None:
         self.current = server
         self.server = server
         self.flushed_at: int | None = None
+        self.assumed_stamp = assumed_stamp
 
 
 class Savepoint:
@@ -123,6 +125,14 @@ class Tx:
                     self._remember(collection, found[id_])
                 else:
                     self._entries[collection][id_] = _Entry(_ABSENT)
+
+    def assume(self, collection: Collection[D], document: D, stamp: int) -> None:
+        """Take `document` for loaded, as the transaction with this `stamp` left it, and spare the look.
+
+        Writing it raises OutdatedError if anybody has written it since; only reading it proves nothing.
+        """
+        self._loaded_stamp = max(self._loaded_stamp, stamp)
+        self._entries[collection][document.id] = _Entry(_Version(document), stamp)
 
     async def find(
         self,
@@ -242,10 +252,20 @@ class Tx:
         """The partition keys of the events that this transaction publishes so far."""
         return {row.key for entry in self._entries[OUTBOX].values() if (row := entry.current.document) is not None}
 
+    @property
+    def stamp(self) -> int:
+        """What everything that this transaction has written carries."""
+        return max(self._micros, 1 + self._loaded_stamp)
+
+    async def flush(self, *collections: Collection[Any]) -> None:
+        """Write now what would be written at the commit, to learn of its failure before all else is written."""
+        for collection in collections:
+            await self._flush(collection)
+
     async def commit(self) -> None:
         """Write everything that changed and commit. Without a change the transaction is given back."""
         written: set[str] = set()
-        stamp = self._stamp()
+        stamp = self.stamp
         for collection, entries in self._entries.items():
             for entry in entries.values():
                 if entry.flushed_at is not None and entry.flushed_at != stamp and entry.current is entry.server:
@@ -279,9 +299,6 @@ class Tx:
     def _next(self) -> int:
         self._n += 1
         return self._n
-
-    def _stamp(self) -> int:
-        return max(self._micros, 1 + self._loaded_stamp)
 
     def _change(self, entry: _Entry, version: _Version) -> None:
         self._journal.append((entry, entry.current))
@@ -328,17 +345,21 @@ class Tx:
         await self._flush(collection)
 
     async def _flush(self, collection: Collection[Any]) -> None:
-        stamp = self._stamp()
+        stamp = self.stamp
         dirty = [(id_, entry) for id_, entry in self._entries[collection].items() if entry.current is not entry.server]
         if not dirty:
             return
         if self._read_only:
             raise RuntimeError(f"a query wrote to {collection.name}")
         writes = [_write(collection, id_, entry, stamp) for id_, entry in dirty]
-        await self._database[collection.name].bulk_write(writes, ordered=False, session=await self._transaction())
+        database = self._database[collection.name]
+        done = await database.bulk_write(writes, ordered=False, session=await self._transaction())
+        if done.matched_count + done.upserted_count < sum(isinstance(write, ReplaceOne) for write in writes):
+            raise OutdatedError(collection.name)
         for _, entry in dirty:
             entry.server = entry.current
             entry.flushed_at = stamp
+            entry.assumed_stamp = None
 
 
 def _write(
@@ -350,4 +371,6 @@ def _write(
     raw = collection.to_raw(entry.current.document, stamp)
     if entry.server is _ABSENT:
         return InsertOne(raw)
+    if entry.assumed_stamp is not None:
+        return ReplaceOne({"_id": id_, "_stamp": entry.assumed_stamp}, raw)
     return ReplaceOne({"_id": id_}, raw, upsert=entry.server is _UNKNOWN)

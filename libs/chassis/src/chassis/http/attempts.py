@@ -8,7 +8,8 @@ from typing import TypeVar
 from chassis.backoff import back_off
 from chassis.errors import NotYet
 from chassis.http.problems import TryAgain
-from chassis.mongo import PyMongoError, is_commit_unknown, is_duplicate, is_transient
+from chassis.mongo import PyMongoError
+from chassis.storage import is_commit_unknown, is_duplicate, is_transient
 from chassis.tx import Tx
 
 A = TypeVar("A")
