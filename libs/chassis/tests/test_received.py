@@ -72,7 +72,7 @@ def test_the_quick_way_and_the_exact_one_make_the_same_of_a_usual_message(monkey
     monkeypatch.setattr(received, "_work", None)
     assert LISTENS.read(PARTITION, given) == quick  # it really is the quick way
     monkeypatch.undo()
-    monkeypatch.setattr(received, "_usual", lambda *_: None)
+    monkeypatch.setattr(Listens, "_usual", lambda *_: None)
     exact = LISTENS.read(PARTITION, given)
 
     assert quick == exact
