@@ -72,6 +72,7 @@ class Custody:
         by: dict[str, Tx] = {}
 
         async def attempt(tx: Tx, part: Sequence[Partition]) -> None:
+            self._storing.clear()
             ids = [partition.id for partition in part]
             positions = await tx.get_many(POSITIONS, ids)
             of_these: list[Raw] = [
@@ -153,8 +154,8 @@ class Custody:
     async def _owned(self, tx: Tx, ids: Collection[str]) -> dict[str, Position]:
         """The positions `ids`, which are ours. The first thing that an attempt asks for.
 
-        After an attempt that went well they are assumed to be as it left them, and writing them proves it; after any
-        other, and before the first, they are looked at.
+        After an attempt that went well they are assumed to be as this process left them, and writing them proves it;
+        after any other they are looked at.
 
         Raises:
             LostError: they are not ours, or one was set back.
