@@ -38,6 +38,11 @@ class Work:
         for row in self.rows:
             if row.needs is not None:
                 yield from row.needs(self.subject)
+        yield from self.memories()
+
+    def memories(self) -> Iterator[Ref]:
+        """Where its handlers remember what they did about it."""
+        for row in self.rows:
             if row.memory is not None:
                 yield row.memory.ref(self.id)
 

@@ -74,6 +74,7 @@ class Delivery(Custody):
         self.retry_at = 0.0
         self.stopping = False
         self.listens = Listens(service.handlers)
+        self._memories = tuple({row.memory for row in service.handlers if row.memory is not None})
         self._dlq = f"{service.name}.dlq"
         self._failing: Counter[str] = Counter()
         self._outcome = _Outcome()
@@ -243,7 +244,7 @@ class Delivery(Custody):
             DoubtError: it is not so.
         """
         try:
-            await tx.flush(POSITIONS, INBOX)
+            await tx.flush(POSITIONS, INBOX, *self._memories)
         except PyMongoError as error:
             if is_duplicate(error) or isinstance(error, OutdatedError):
                 raise DoubtError from error
@@ -257,6 +258,9 @@ class Delivery(Custody):
                 works.setdefault(message.work.id, message.work)
         seen = set() if self._assuming else await self._seen(tx, works)
         fresh = [work for id_, work in works.items() if id_ not in seen] if seen else list(works.values())
+        if self._assuming and self._memories:
+            for memory in (memory for work in fresh for memory in work.memories()):
+                tx.assume_absent(memory)
         failures = dict(zip((work.id for work in fresh), await run_each(tx, fresh, blocked), strict=True))
         failed = [id_ for id_, failure in failures.items() if failure is not None]
         if self._assuming and await self._seen(tx, failed):

@@ -134,6 +134,10 @@ class Tx:
         self._loaded_stamp = max(self._loaded_stamp, stamp)
         self._entries[collection][document.id] = _Entry(_Version(document), stamp)
 
+    def assume_absent(self, ref: Ref) -> None:
+        """Take a document for one that does not exist; writing it raises a duplicate's error if it does."""
+        self._entries[ref.collection].setdefault(ref.id, _Entry(_ABSENT))
+
     async def find(
         self,
         collection: Collection[D],
