@@ -30,7 +30,7 @@ SLICES, SECONDS, CONNECTIONS = 8, 3.0, 8
 KEY = "a-demo-key-of-at-least-thirty-two-bytes"
 OURS, ANCHOR = "ours", "anchor"
 PORTS = {OURS: 18_701, ANCHOR: 18_702}
-COLLECTIONS = ("balances", "entries", "movements", "outbox", "transfers")
+COLLECTIONS = ("balances", "movements", "outbox", "transfers")
 
 
 @dataclass

@@ -56,16 +56,16 @@ async def credit(request: Request) -> Response:
         stamp = {"_stamp": max(int(now.timestamp() * 1e6), 1 + (wallet["_stamp"] if wallet else 0))}
         total: int = amount + (wallet["balance_diamonds"] if wallet else 0)
         balance = {"_id": account, "balance_diamonds": total, **stamp}
-        fact = {"kind": "credit", "amount_diamonds": amount, "at": now, "escrow_id": None, **stamp}
-        transfer = {**fact, "_id": id_, "cause": cause, "debit": mint, "credit": account, "earning_id": None}
-        entry = {**fact, "_id": derived("entry", id_, account), "account": account}
+        transfer = {
+            "_id": id_, "kind": "credit", "amount_diamonds": amount, "at": now, "escrow_id": None, "cause": cause,
+            "debit": mint, "credit": account, "earning_id": None, "wallets": [account], **stamp,
+        }  # fmt: skip
         moved = {"_id": derived("movement", id_, mint), "account": mint, "amount_diamonds": -amount, **stamp}
         told: list[Event] = [WalletCreditedV1(user_id=user, amount_diamonds=amount, cause_id=id_)]
         told += [] if wallet else [WalletCreatedV1(user_id=user, amount_diamonds=0, cause_id=cause)]
         rows = [{**row(event, n, now), **stamp} for n, event in enumerate(told)]
         await db.balances.replace_one({"_id": account}, balance, upsert=True, session=session)
         await db.transfers.insert_one(transfer, session=session)
-        await db.entries.insert_one(entry, session=session)
         await db.movements.insert_one(moved, session=session)
         await db.outbox.insert_many(rows, session=session)
     return JSONResponse({"transfer_id": id_, "balance_diamonds": total}, 201)

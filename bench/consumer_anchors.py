@@ -44,17 +44,12 @@ def writes(event: GoalEndedV1, now: datetime) -> tuple[str, dict[str, list[Any]]
     refunded = {"verdict": "refund", "reason": "refused", "refunded_diamonds": PRICE, "refunded": 1, "open_earnings": 0}
     transfer = {
         "_id": transfer_id, "kind": "refund", "cause": earning_id, "debit": held, "credit": wallet,
-        "amount_diamonds": PRICE, "at": now, "escrow_id": escrow_id, "earning_id": earning_id,
-    }  # fmt: skip
-    entry = {
-        "_id": derived_id("entry", transfer_id, wallet), "account": wallet, "kind": "refund",
-        "amount_diamonds": PRICE, "at": now, "escrow_id": escrow_id,
+        "amount_diamonds": PRICE, "at": now, "escrow_id": escrow_id, "earning_id": earning_id, "wallets": [wallet],
     }  # fmt: skip
     return earning_id, {
         "escrows": [UpdateOne({"_id": escrow_id, "verdict": None}, {"$set": refunded | {"settled": True}})],
         "earnings": [UpdateOne({"_id": earning_id, "status": "held"}, {"$set": {"status": "refunded"}})],
         "transfers": [InsertOne(transfer)],
-        "entries": [InsertOne(entry)],
         "balances": [
             UpdateOne({"_id": wallet}, {"$inc": {"balance_diamonds": PRICE}}),
             UpdateOne({"_id": held}, {"$inc": {"balance_diamonds": -PRICE}}),

@@ -93,7 +93,7 @@ async def prepare(database: Database, several: Sequence[Invitation]) -> None:
 async def final_state(database: Database) -> dict[str, list[Raw]]:
     """Everything that must be alike, whoever did it: all but ids made on the way, stamps and the time it was done."""
     state = {}
-    for name in ("escrows", "earnings", "balances", "transfers", "entries"):
+    for name in ("escrows", "earnings", "balances", "transfers"):
         rows = await database[name].find({}, {"_stamp": 0, "at": 0}).sort("_id", 1).to_list(None)
         state[name] = rows
     rows = (

@@ -67,11 +67,19 @@ async def _doubled_money(mongo: Mongo) -> list[str]:
 
 
 async def _different_balances(mongo: Mongo, accounts: Mapping[str, int]) -> list[str]:
-    """What a wallet holds, counted from its entries."""
-    sums: list[dict[str, Any]] = [{"$group": {"_id": "$account", "sum": {"$sum": "$amount_diamonds"}}}]
-    counted = await (await mongo["escrow"]["entries"].aggregate(sums)).to_list()
+    """What an account holds, counted from its transfers."""
+    legs = [
+        {"account": "$debit", "amount": {"$multiply": ["$amount_diamonds", -1]}},
+        {"account": "$credit", "amount": "$amount_diamonds"},
+    ]
+    sums: list[dict[str, Any]] = [
+        {"$project": {"leg": legs}},
+        {"$unwind": "$leg"},
+        {"$group": {"_id": "$leg.account", "sum": {"$sum": "$leg.amount"}}},
+    ]
+    counted = await (await mongo["escrow"]["transfers"].aggregate(sums)).to_list()
     return [
-        f"{row['_id']} holds {accounts.get(row['_id'])} diamonds, its entries come to {row['sum']}"
+        f"{row['_id']} holds {accounts.get(row['_id'])} diamonds, its transfers come to {row['sum']}"
         for row in counted
         if accounts.get(row["_id"]) != row["sum"]
     ]

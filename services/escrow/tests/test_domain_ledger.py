@@ -24,7 +24,8 @@ def test_a_transfer_takes_from_one_account_and_gives_to_the_other() -> None:
     posting = ledger.post([moved], {}, {ANN: Balance(ANN, 100)})
 
     assert {balance.id: balance.balance_diamonds for balance in posting.balances} == {ANN: 70, BOB: 30}
-    assert [(entry.account, entry.amount_diamonds) for entry in posting.entries] == [(ANN, -30), (BOB, 30)]
+    assert posting.transfers == (moved,)
+    assert moved.wallets == (ANN, BOB)  # to whose owners it is shown
 
 
 def test_the_same_cause_never_moves_money_twice() -> None:

@@ -1,6 +1,7 @@
 """Wallets, escrows and the ledger over HTTP."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Path
@@ -15,7 +16,7 @@ from contracts.values import EscrowId, ObjectIdStr
 from escrow import store
 from escrow.domain import ledger
 from escrow.domain.escrows import Escrow
-from escrow.domain.ledger import Balance, Entry
+from escrow.domain.ledger import Balance, Transfer
 
 router = TxRouter(tags=["money"])
 
@@ -130,7 +131,8 @@ async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
 @router.get("/wallets/me/entries")
 async def my_entries(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[EntryView]:
     """What went into and out of the caller's wallet, newest last."""
-    return await paged(tx, store.ENTRIES, {"account": ledger.wallet(caller.user_id)}, wanted, _entry, by="at")
+    mine = ledger.wallet(caller.user_id)
+    return await paged(tx, store.TRANSFERS, {"wallets": mine}, wanted, partial(_entry, mine), by="at")
 
 
 @router.get("/escrows/{escrow_id}", refuses=(EscrowNotFound, NotYourEscrow))
@@ -181,8 +183,9 @@ async def _escrow_for(caller: Caller, escrow_id: str, tx: TxDep) -> Escrow:
     return escrow
 
 
-def _entry(entry: Entry) -> EntryView:
-    return EntryView(entry.id, entry.kind, entry.amount_diamonds, entry.escrow_id, entry.at)
+def _entry(wallet: str, transfer: Transfer) -> EntryView:
+    amount_diamonds = transfer.amount_diamonds if transfer.credit == wallet else -transfer.amount_diamonds
+    return EntryView(transfer.id, transfer.kind, amount_diamonds, transfer.escrow_id, transfer.at)
 
 
 def _account_name(balance: Balance) -> str:

@@ -28,15 +28,14 @@ from contracts import (
 from escrow.domain import escrows, ledger, verdicts
 from escrow.domain.escrows import Earning, Escrow, HeldTooLong
 from escrow.domain.holds import HoldRequest
-from escrow.domain.ledger import Balance, Entry, Movement, Transfer
+from escrow.domain.ledger import Balance, Movement, Transfer
 from escrow.domain.payments import Payment
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import RefundCheckDue
 
 LOG = structlog.get_logger()
 
-TRANSFERS = Collection("transfers", Transfer)
-ENTRIES = Collection("entries", Entry, indexes=(Index({"account": 1, "at": 1, "_id": 1}),))
+TRANSFERS = Collection("transfers", Transfer, indexes=(Index({"wallets": 1, "at": 1, "_id": 1}),))
 BALANCES = Collection("balances", Balance)
 MOVEMENTS = Collection("movements", Movement, indexes=(Index({"account": 1}),))
 ESCROWS = Collection("escrows", Escrow)
@@ -44,7 +43,7 @@ EARNINGS = Collection(
     "earnings", Earning, indexes=(Index({"escrow_id": 1, "status": 1, "accepted": 1, "amount_diamonds": 1}),)
 )
 PAYMENTS = Collection("payments", Payment)
-ALL = (TRANSFERS, ENTRIES, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, PAYMENTS)
+ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, PAYMENTS)
 
 SLICE = 500  # earnings settled, or movements folded, in one transaction
 
@@ -63,8 +62,6 @@ async def post(tx: Tx, transfers: Sequence[Transfer], *, new: bool = False) -> N
     posting = ledger.post(transfers, known, balances)
     for transfer in posting.transfers:
         tx.insert(TRANSFERS, transfer)
-    for entry in posting.entries:
-        tx.insert(ENTRIES, entry)
     for balance in posting.balances:
         tx.put(BALANCES, balance)
     for movement in posting.movements:

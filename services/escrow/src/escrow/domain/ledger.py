@@ -45,6 +45,8 @@ class Transfer:
     at: datetime
     escrow_id: str | None = None
     earning_id: str | None = None
+    wallets: tuple[str, ...] = ()
+    """Those of its two accounts that are wallets: where it is shown to their owners."""
 
     @property
     def legs(self) -> tuple[tuple[str, int], ...]:
@@ -61,18 +63,6 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One leg of a transfer as its wallet sees it. `amount_diamonds` is signed."""
-
-    id: str
-    account: str
-    kind: Kind
-    amount_diamonds: int
-    at: datetime
-    escrow_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Movement:
     """One leg of a transfer on an account without a floor, not folded yet."""
 
@@ -86,7 +76,6 @@ class Posting:
     """What posting transfers writes."""
 
     transfers: tuple[Transfer, ...]
-    entries: tuple[Entry, ...]
     balances: tuple[Balance, ...]
     movements: tuple[Movement, ...]
 
@@ -134,7 +123,8 @@ def transfer(  # noqa: PLR0913 - a transfer is these facts
 ) -> Transfer:
     """The transfer that `cause` makes."""
     id_ = transfer_id(kind, cause)
-    return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id)
+    wallets = tuple(account for account in (debit, credit) if account.startswith("wallet:"))
+    return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id, wallets)
 
 
 def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances: Mapping[str, Balance]) -> Posting:
@@ -144,7 +134,6 @@ def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances:
         LedgerBroken: a known transfer has another content, or an account with a floor would go below zero.
     """
     fresh: list[Transfer] = []
-    entries: list[Entry] = []
     movements: list[Movement] = []
     changed: dict[str, Balance] = {}
     for wanted in transfers:
@@ -158,14 +147,11 @@ def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances:
             balance = changed.get(account) or balances.get(account)
             if has_floor(account):
                 changed[account] = _moved(balance or Balance(account), amount)
-                if account.startswith("wallet:"):
-                    id_ = derived_id("entry", wanted.id, account)
-                    entries.append(Entry(id_, account, wanted.kind, amount, wanted.at, wanted.escrow_id))
             else:
                 movements.append(Movement(derived_id("movement", wanted.id, account), account, amount))
                 if balance is None:
                     changed[account] = Balance(account)
-    return Posting(tuple(fresh), tuple(entries), tuple(changed.values()), tuple(movements))
+    return Posting(tuple(fresh), tuple(changed.values()), tuple(movements))
 
 
 def _moved(balance: Balance, amount_diamonds: int) -> Balance:
