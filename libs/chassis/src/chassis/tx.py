@@ -9,6 +9,7 @@ so outbox rows in stamp order are in causal order, even between machines whose c
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar, cast
 
 from pydantic_settings import BaseSettings
@@ -100,14 +101,19 @@ class Tx:
 
     async def get(self, collection: Collection[D], id_: str) -> D | None:
         """The document `id_`, or None."""
-        await self.prefetch([Ref(collection, id_)])
-        return cast("D | None", self._entries[collection][id_].current.document)
+        entry = self._entries[collection].get(id_)
+        if entry is None or entry.current is _UNKNOWN:
+            await self._load_all(collection, {id_})
+            entry = self._entries[collection][id_]
+        return cast("D | None", entry.current.document)
 
     async def get_many(self, collection: Collection[D], ids_: Iterable[str]) -> dict[str, D]:
         """Those of the documents `ids_` that exist, by id, with one query for what is not loaded yet."""
         wanted = list(dict.fromkeys(ids_))
-        await self.prefetch([Ref(collection, id_) for id_ in wanted])
         entries = self._entries[collection]
+        missing = {id_ for id_ in wanted if id_ not in entries or entries[id_].current is _UNKNOWN}
+        if missing:
+            await self._load_all(collection, missing)
         return {id_: entries[id_].current.document for id_ in wanted if entries[id_].current.document is not None}
 
     async def prefetch(self, refs: Iterable[Ref]) -> None:
@@ -118,13 +124,7 @@ class Tx:
             if entry is None or entry.current is _UNKNOWN:
                 missing[ref.collection].add(ref.id)
         for collection, ids_ in missing.items():
-            where: Raw = {"_id": next(iter(ids_))} if len(ids_) == 1 else {"_id": {"$in": list(ids_)}}
-            found = {raw["_id"]: raw for raw in await self._query(collection, where)}
-            for id_ in ids_:
-                if id_ in found:
-                    self._remember(collection, found[id_])
-                else:
-                    self._entries[collection][id_] = _Entry(_ABSENT)
+            await self._load_all(collection, ids_)
 
     def assume(self, collection: Collection[D], document: D, stamp: int) -> None:
         """Take `document` for loaded, as the transaction with this `stamp` left it, and spare the look.
@@ -307,6 +307,16 @@ class Tx:
     def _change(self, entry: _Entry, version: _Version) -> None:
         self._journal.append((entry, entry.current))
         entry.current = version
+
+    async def _load_all(self, collection: Collection[Any], ids_: AbstractSet[str]) -> None:
+        """Load documents that are not known yet, with one query."""
+        where: Raw = {"_id": next(iter(ids_))} if len(ids_) == 1 else {"_id": {"$in": list(ids_)}}
+        found = {raw["_id"]: raw for raw in await self._query(collection, where)}
+        for id_ in ids_:
+            if id_ in found:
+                self._remember(collection, found[id_])
+            else:
+                self._entries[collection][id_] = _Entry(_ABSENT)
 
     def _remember(self, collection: Collection[D], raw: Raw) -> D | None:
         id_ = raw["_id"]
