@@ -94,26 +94,25 @@ def to_message(event: Event, meta: Meta) -> Message:
     if meta.time.utcoffset() != timedelta(0):
         message = f"the time of {meta.type} is not in UTC"
         raise ValueError(message)
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": meta.id,
-        "ce_type": meta.type,
-        "ce_source": meta.source,
-        "ce_subject": meta.subject,
-        "ce_time": f"{meta.time.isoformat(timespec='milliseconds')[:-6]}Z",
-        "ce_partitionkey": meta.partition_key,
-        "ce_correlationid": meta.correlation_id,
-        "ce_causationid": meta.causation_id,
-        "ce_versions": ",".join(meta.versions),
-        "traceparent": meta.traceparent,
-        "content-type": CONTENT_TYPE,
-    }
-    return Message(
-        topic=event.TOPIC,
-        key=event.key.encode(),
-        value=event.model_dump_json(exclude_defaults=True).encode(),
-        headers=[(name, value.encode()) for name, value in headers.items() if value],
-    )
+    key = meta.partition_key.encode()
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", meta.id.encode()),
+        ("ce_type", meta.type.encode()),
+        ("ce_source", meta.source.encode()),
+        ("ce_subject", meta.subject.encode()),
+        ("ce_time", f"{meta.time.isoformat(timespec='milliseconds')[:-6]}Z".encode()),
+        ("ce_partitionkey", key),
+        ("ce_correlationid", meta.correlation_id.encode()),
+    ]
+    if meta.causation_id:
+        headers.append(("ce_causationid", meta.causation_id.encode()))
+    if meta.versions:
+        headers.append(("ce_versions", ",".join(meta.versions).encode()))
+    if meta.traceparent:
+        headers.append(("traceparent", meta.traceparent.encode()))
+    headers.append(("content-type", CONTENT_TYPE.encode()))
+    return Message(event.TOPIC, key, event.model_dump_json(exclude_defaults=True).encode(), headers)
 
 
 def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
