@@ -130,7 +130,7 @@ async def test_events_of_a_key_are_published_in_causal_order_even_from_machines_
             tx.forward(TOPIC, key, str(count.n + 1).encode(), {})
 
         for _ in range(25):
-            lane: Lane[None] = Lane(lambda: runtime.begin(runtime.now_cause("test")))
+            lane: Lane[None] = Lane("test", lambda: runtime.begin(runtime.now_cause("test")))
             await lane.run([None], attempt)
 
     keys = ["a", "b", "c"]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from chassis import tracing
+from chassis import metrics, tracing
 from chassis.backoff import back_off
 from chassis.cause import Cause
 from chassis.collection import Ref
@@ -98,8 +98,9 @@ async def _run_traced(tx: Tx, work: Work) -> None:
 class Lane(Generic[W]):
     """A single writer. Takes as much as lies there; halves on a write conflict and grows back by doubling."""
 
-    def __init__(self, begin: Callable[[], Tx], size_max: int = BATCH_MAX) -> None:
-        """Make transactions with `begin`."""
+    def __init__(self, name: str, begin: Callable[[], Tx], size_max: int = BATCH_MAX) -> None:
+        """Make transactions with `begin`; `name` is what metrics call it."""
+        self._name = name
         self._begin = begin
         self._size_max = size_max
         self._size = size_max
@@ -123,6 +124,7 @@ class Lane(Generic[W]):
                 await _give_back(tx)
                 if len(part) == 1 and not is_transient(error):
                     raise
+                metrics.CONFLICTS.labels(self._name).inc()
                 self._size = max(1, len(part) // 2)
                 failures += 1
                 await back_off(failures)

@@ -57,7 +57,7 @@ class Calls:
         self._clock = runtime.clock
         self._outside = runtime.outside
         self._effects = runtime.database[EFFECTS.name]
-        self._lane: Lane[_Outcome] = Lane(lambda: runtime.begin(runtime.now_cause(self._name)))
+        self._lane: Lane[_Outcome] = Lane(self._name, lambda: runtime.begin(runtime.now_cause(self._name)))
 
     async def make(self, batch: Sequence[StoredEffect]) -> dict[str, datetime]:
         """Make the calls of `batch` and record what came of them; returns when each key that must wait is due again."""

@@ -60,7 +60,7 @@ class Custody:
         self.lost: list[Held] = []
         self.alive_at = runtime.clock.monotonic()
         self._runtime = runtime
-        self._lane: Lane[Any] = Lane(lambda: runtime.begin(NOBODY))
+        self._lane: Lane[Any] = Lane("events", lambda: runtime.begin(NOBODY))
         self._known = self.held
         self._trusting = False
         self._assuming = False

@@ -72,4 +72,8 @@ EFFECT_AGE_SECONDS = Histogram(
 # -- life --------------------------------------------------------------------------------------------------------------
 LEADER = Gauge("leader", "1 while this process runs the service's relay, timers and vendor calls.")
 READY = Gauge("ready", "1 while this process says that it is ready.")
-CONFLICTS = Counter("transaction_conflicts_total", "Batches that failed and were tried again.", ["lane"])
+CONFLICTS = Counter(
+    "transaction_conflicts_total",
+    "Batches that were given back and tried again: a write conflict, a server that was away.",
+    ["lane"],
+)

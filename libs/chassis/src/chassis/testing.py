@@ -79,7 +79,7 @@ class Solo:
         self.runtime = runtime
         self.settings = settings
         self._clock = clock
-        self._lane: Lane[Work] = Lane(lambda: runtime.begin(self.cause()))
+        self._lane: Lane[Work] = Lane("tests", lambda: runtime.begin(self.cause()))
         self._app = create_app(service, runtime, settings)
 
     @classmethod

@@ -50,7 +50,7 @@ class Timers:
         self._clock = runtime.clock
         self._bells = runtime.bells
         self._timers = runtime.database[TIMERS.name]
-        self._lane: Lane[str] = Lane(lambda: runtime.begin(runtime.now_cause("timers")), SLICE_MAX)
+        self._lane: Lane[str] = Lane("timers", lambda: runtime.begin(runtime.now_cause("timers")), SLICE_MAX)
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._gauge_until = 0.0
         self._stopping = False
