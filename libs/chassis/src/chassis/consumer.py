@@ -42,7 +42,7 @@ LOST_SECONDS = 0.5  # before claiming again what another process has claimed: on
 HALT_SECONDS = 5.0  # between tries while too much fails
 STUCK_SECONDS = 60.0  # with messages to handle, and nothing done
 FETCH_BYTES_MAX = 16 * 1024 * 1024  # held in memory at most, besides what is in hand
-FETCH_WAIT_MILLISECONDS = 100  # a new position is not fetched before the fetch under way returns
+FETCH_WAIT_MILLISECONDS = 250  # a new position is not fetched before the fetch under way returns
 
 _log = structlog.get_logger(__name__)
 
