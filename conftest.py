@@ -23,8 +23,8 @@ from chassis.testing import Solo
 SoloOf = Callable[..., Awaitable[Solo]]
 
 
-# With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path:
-# begun first, and in this order. All other tests are done by whoever is free.
+# With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path.
+# All other tests are done by whoever is free.
 CHAINS = {
     "tests/e2e/": "system",
     "tests/faults/": "system",
@@ -52,10 +52,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chains:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In each process of `pytest -n`: chains first."""
+    """In each process of `pytest -n`: the longest chain is begun first."""
     if hasattr(config, "workerinput"):
-        first = list(CHAINS.values())
-        items.sort(key=lambda item: first.index(name) if (name := _chain(item.nodeid)) in first else len(first))
+        items.sort(key=lambda item: _chain(item.nodeid) != "system")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
