@@ -67,6 +67,15 @@ def anchor(stack: Stack) -> Iterator[int]:
         running.wait(15)
 
 
+async def anchor_answers() -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", ANCHOR_PORT)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
 async def load_anchor(seconds: float) -> Slice:
     id_ = "0" * 24
     body = to_json({"product_id": TICKET, "session_id": id_, "goal_id": id_, "count": 1})
@@ -82,7 +91,7 @@ async def load_anchor(seconds: float) -> Slice:
 async def sell_in_turn(house: House, show: Show, tickets: int, verdicts: Verdicts) -> None:
     """Slices of ours and of the anchor's, each while the other rests."""
     with anchor(house.stack):
-        await asyncio.sleep(2)  # a moment to start
+        await until(anchor_answers, bool)
         await load_anchor(1.0)  # warm
         ours, bare = [], []
         for number in range(SLICES):
