@@ -51,12 +51,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chains:
     return Chains(config, log)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In each process of `pytest -n`: the longest chain is begun first."""
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _chain(item.nodeid) != "system")
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The figures that tests have recorded, whichever process they ran in."""
     for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
