@@ -85,8 +85,11 @@ async def tell_late(push: Push, tx: Tx) -> None:
     tx.put(TOLD, Told(f"late-{push.number}", push.number, "late"))
 
 
-def service_of(vendor: Vendor, *more: Any, done: Any = tell, deadline_seconds: float = 5.0) -> Service:
-    push = call(Push, vendor.perform, done=done, expired=tell_late, deadline_seconds=deadline_seconds, batch=50)
+def service_of(
+    vendor: Vendor, *more: Any, done: Any = tell, deadline_seconds: float = 5.0, in_a_row: int = 1
+) -> Service:
+    times = {"deadline_seconds": deadline_seconds, "batch": 50, "in_a_row": in_a_row}
+    push = call(Push, vendor.perform, done=done, expired=tell_late, **times)
     return Service(name="notifier", router=APIRouter(), effects=(push, *more), collections=(TOLD,))
 
 
@@ -139,6 +142,34 @@ async def test_many_keys_are_one_call_of_the_vendor(
         await eventually(lambda: is_empty(solo))
 
     assert vendor.batches == [50, 50, 20]
+
+
+async def test_calls_in_a_row_of_one_key_come_together_and_in_order(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor, in_a_row=10)
+    solo = await solo_of(service, clock=SystemClock())
+    await decide(solo, *(("a", number) for number in range(25)), ("b", 1))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert (vendor.of("a"), vendor.of("b")) == (list(range(25)), [1])
+    assert vendor.batches == [11, 10, 5]
+
+
+async def test_of_calls_in_a_row_those_from_one_without_an_answer_on_are_made_again(
+    solo_of: SoloOf, vendor: Vendor, doing: Any, eventually: Any
+) -> None:
+    service = service_of(vendor, in_a_row=10)
+    solo = await solo_of(service, clock=SystemClock())
+    vendor.silent = lambda one: one.effect.number >= 3 and one.attempt == 1
+    await decide(solo, *(("a", number) for number in range(6)))
+
+    async with doing(Effects(solo.runtime, service)):
+        await eventually(lambda: is_empty(solo))
+
+    assert vendor.of("a") == [*range(6), *range(3, 6)]
 
 
 async def test_a_call_without_an_answer_is_made_again_with_the_same_id_before_those_behind_it(

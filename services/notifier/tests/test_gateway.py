@@ -216,23 +216,23 @@ async def _tried(night: Night) -> bool:
     return any(row["attempts"] for row in await night.waiting())
 
 
-async def test_a_crash_before_the_record_repeats_the_push_with_the_same_id_and_number(night: Night, an: An) -> None:
+async def test_a_crash_before_the_record_repeats_the_pushes_with_the_same_ids_and_numbers(night: Night, an: An) -> None:
     async with night.listening(V, f"private-user@{V}") as viewer:
         await night.solo.hear(*(an(EscrowFailedV1, buyer_id=V) for _ in range(3)))
-        plan_faults(json.dumps({"effects.after_vendor": {"action": "raise", "nth": 2}}))
+        plan_faults(json.dumps({"effects.after_vendor": {"action": "raise", "nth": 1}}))
         try:
             with pytest.RaisesGroup(FaultError):
                 async with night.pushing():
-                    await until(lambda: len(viewer.pushes(f"private-user@{V}")) == 2, "two pushes")
+                    await until(lambda: len(viewer.pushes(f"private-user@{V}")) == 3, "three pushes")
         finally:
             plan_faults(None)
         async with night.pushing():
             await until(night.nothing_waits, "the pushes made")
-        await until(lambda: len(viewer.pushes(f"private-user@{V}")) == 4, "all pushes")
+        await until(lambda: len(viewer.pushes(f"private-user@{V}")) == 6, "all pushes")
 
     heard = [(one["data"]["seq"], one["data"]["event_id"]) for one in viewer.heard if one["heard"] == "push"]
-    assert [seq for seq, _ in heard] == [1, 2, 2, 3]
-    assert heard[1] == heard[2]
+    assert [seq for seq, _ in heard] == [1, 2, 3] * 2
+    assert heard[:3] == heard[3:]
 
 
 # -- with soketi alone -------------------------------------------------------------------------------------------------
@@ -340,6 +340,31 @@ async def test_different_pushes_share_calls_of_ten_and_copies_stay_together() ->
     assert sorted(len(body["batch"]) for body in vendor.bodies("batch_events")) == [6, 9, 9]
     assert len(vendor.requests) == 3
     assert by_id(answers) == {one.id: "done" for one in pending}
+
+
+async def test_several_pushes_of_one_channel_are_a_batch_in_their_order_beside_the_copies_of_the_last() -> None:
+    vendor = Vendor()
+    stream = f"private-stream@{S}"
+    pending = [a_push(i, channel=stream) for i in range(4)]
+    pending += [a_push(i, push_id="push 3") for i in (4, 5)]
+
+    async with outside(vendor) as there:
+        answers = await gateway.push(pending, there)
+
+    assert [[one["channel"] for one in body["batch"]] for body in vendor.bodies("batch_events")] == [[stream] * 4]
+    assert [len(body["channels"]) for body in vendor.bodies("events")] == [2]
+    assert by_id(answers) == {one.id: "done" for one in pending}
+
+
+async def test_of_several_pushes_of_one_channel_none_overtakes_one_that_has_to_wait() -> None:
+    vendor = Vendor(httpx.Response(400), httpx.Response(200), httpx.Response(400), httpx.Response(503))
+    pending = [a_push(i, channel=STREAM) for i in range(6)]
+
+    async with outside(vendor) as there:
+        answers = by_id(await gateway.push(pending, there))
+
+    assert [answers[f"effect {i}"] for i in range(6)] == ["done", "status 400", "status 503", *["behind another"] * 3]
+    assert len(vendor.requests) == 4
 
 
 async def test_a_push_that_is_alone_is_one_event_on_all_its_channels() -> None:

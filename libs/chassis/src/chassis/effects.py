@@ -1,4 +1,4 @@
-"""Vendor calls: found by the leader, one at a time per key and in order, many keys together.
+"""Vendor calls: found by the leader, in order per key (one at a time, or a few in a row), many keys together.
 
 The head of a key is its oldest call, in (`_stamp`, `n`) order. Each look reads a snapshot of the oldest calls of all
 keys that are not busy: in a vendor's hands, queued, or waiting to be tried again. So neither a blocked key with many
@@ -84,9 +84,30 @@ class Effects:
         where = {"_stamp": {"$gt": 0}, "key": {"$nin": list(self._busy)}}  # both are read from the index
         oldest = self._snapshot.find(where, batch_size=LOOK_MAX + 1).sort([("_stamp", 1), ("n", 1)]).limit(LOOK_MAX)
         stored = [EFFECTS.from_raw(raw) for raw in await oldest.to_list(None)]
-        for calls in _heads(stored, now):
+        for calls in self._heads(stored, now):
             self._take(calls, now)
         return len(stored) == LOOK_MAX
+
+    def _heads(self, stored: Sequence[StoredEffect], now: datetime) -> list[list[StoredEffect]]:
+        """The head of each key, with those behind it that may go with it: all that are over, or that come in a row."""
+        heads: dict[str, list[StoredEffect]] = {}
+        closed: set[str] = set()
+        for call in stored:
+            head = heads.setdefault(call.key, [call])
+            if head[0] is call or call.key in closed:
+                continue
+            if self._goes_with(head, call, now):
+                head.append(call)
+            else:
+                closed.add(call.key)
+        return list(heads.values())
+
+    def _goes_with(self, head: Sequence[StoredEffect], call: StoredEffect, now: datetime) -> bool:
+        first = head[0]
+        if call.name != first.name or is_over(first, now) != is_over(call, now):
+            return False
+        row = self._rows.get(call.name)
+        return is_over(first, now) or (row is not None and len(head) < row.in_a_row and max(first.due, call.due) <= now)
 
     def _take(self, calls: list[StoredEffect], now: datetime) -> None:
         head = calls[0]
@@ -137,18 +158,3 @@ class Effects:
 
     def _now(self) -> datetime:
         return instant(self._clock.micros())
-
-
-def _heads(stored: Sequence[StoredEffect], now: datetime) -> list[list[StoredEffect]]:
-    """The head of each key; if its time is over, with those behind it of which the same is true."""
-    heads: dict[str, list[StoredEffect]] = {}
-    closed: set[str] = set()
-    for call in stored:
-        head = heads.setdefault(call.key, [call])
-        if head[0] is call or call.key in closed:
-            continue
-        if is_over(head[0], now) and is_over(call, now) and call.name == head[0].name:
-            head.append(call)
-        else:
-            closed.add(call.key)
-    return list(heads.values())

@@ -83,6 +83,7 @@ class Performs:
     expired: Callable[[Any, Tx], Awaitable[None]] | None
     deadline_seconds: float
     batch: int
+    in_a_row: int
 
 
 def call(
@@ -93,14 +94,16 @@ def call(
     expired: Callable[[F, Tx], Awaitable[None]] | None = None,
     deadline_seconds: float = 5.0,
     batch: int = 100,
+    in_a_row: int = 1,
 ) -> Performs:
     """Make vendor calls of this kind with `perform`, then do `done` in a Tx with each answer.
 
     `perform` gets at most `batch` calls, each at the head of its key, and returns an Answer for each, in any order;
     a call without an Answer, an exception and a time-out are retried with back-off. Calls past their `not_after` go to
-    `expired`.
+    `expired`. With `in_a_row`, up to so many of one key come together, in order: then it is for `perform` that none
+    overtakes another, and that what follows a call that is to be made again is made again too.
     """
-    return Performs(effect, perform, done, expired, deadline_seconds, batch)
+    return Performs(effect, perform, done, expired, deadline_seconds, batch, in_a_row)
 
 
 @dataclass(frozen=True, slots=True)

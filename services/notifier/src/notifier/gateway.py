@@ -99,10 +99,19 @@ def authorize(
 
 
 def _triggers(pending: Pushes) -> Iterator[_Trigger]:
-    """Copies of one push share a call: one event for up to 100 channels, or a part of a batch of up to 10."""
-    copies: dict[str, list[Pending[Push]]] = defaultdict(list)
+    """Copies of one push share a call: one event for up to 100 channels, or a part of a batch of up to 10.
+
+    Several for one channel are a batch of their own, which Pusher publishes in order.
+    """
+    channels: dict[str, list[Pending[Push]]] = defaultdict(list)
     for one in pending:
-        copies[one.effect.push_id].append(one)
+        channels[one.key].append(one)
+    copies: dict[str, list[Pending[Push]]] = defaultdict(list)
+    for row in channels.values():
+        if len(row) > 1:
+            yield _Trigger(tuple((one,) for one in row))
+        else:
+            copies[row[0].effect.push_id].append(row[0])
     batch: list[Pushes] = []
     for same in copies.values():
         for i in range(0, len(same), CHANNELS_MAX):
@@ -136,8 +145,18 @@ async def _make(trigger: _Trigger, outside: Outside) -> list[Answer[Push]]:
         LOG.warning("pusher failed", status=response.status_code, pushes=len(trigger.copies))
         return _again(trigger, f"status {response.status_code}", _retry_after_seconds(response))
     if len(trigger.groups) > 1:  # one wrong push fails the whole batch: find it
-        return [answer for group in trigger.groups for answer in await _make(_Trigger((group,)), outside)]
+        return await _make_one_by_one(trigger, outside)
     return _dropped(trigger, response)
+
+
+async def _make_one_by_one(trigger: _Trigger, outside: Outside) -> list[Answer[Push]]:
+    """In order, up to one that must be made again: what is behind it may be for the same channel."""
+    answers: list[Answer[Push]] = []
+    for number, group in enumerate(trigger.groups):
+        answers += await _make(_Trigger((group,)), outside)
+        if answers[-1].retry is not None:
+            return answers + _again(_Trigger(trigger.groups[number + 1 :]), "behind another", 0.0)
+    return answers
 
 
 async def _post(trigger: _Trigger, outside: Outside) -> httpx.Response:

@@ -40,7 +40,15 @@ SERVICE = Service(
         when(ProgressDue, handlers.push_waiting_progress, needs=store.of_progress_due),
         when(TicketHoldersDue, handlers.push_to_ticket_holders, needs=store.of_ticket_holders_due),
     ),
-    effects=(call(Push, gateway.push, deadline_seconds=gateway.DEADLINE_SECONDS, batch=gateway.PUSHES_AT_ONCE),),
+    effects=(
+        call(
+            Push,
+            gateway.push,
+            deadline_seconds=gateway.DEADLINE_SECONDS,
+            batch=gateway.PUSHES_AT_ONCE,
+            in_a_row=gateway.BATCH_MAX,
+        ),
+    ),
     collections=store.COLLECTIONS,
     settings=(Settings,),
 )
