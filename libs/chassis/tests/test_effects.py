@@ -88,7 +88,7 @@ async def tell_late(push: Push, tx: Tx) -> None:
 def service_of(
     vendor: Vendor, *more: Any, done: Any = tell, deadline_seconds: float = 5.0, in_a_row: int = 1
 ) -> Service:
-    times = {"deadline_seconds": deadline_seconds, "batch": 50, "in_a_row": in_a_row}
+    times: dict[str, Any] = {"deadline_seconds": deadline_seconds, "batch": 50, "in_a_row": in_a_row}
     push = call(Push, vendor.perform, done=done, expired=tell_late, **times)
     return Service(name="notifier", router=APIRouter(), effects=(push, *more), collections=(TOLD,))
 

@@ -2,7 +2,8 @@
 
 The head of a key is its oldest call, in (`_stamp`, `n`) order. Each look reads a snapshot of the oldest calls of all
 keys that are not busy: in a vendor's hands, queued, or waiting to be tried again. So neither a blocked key with many
-calls behind it nor a slow vendor holds up anybody else.
+calls behind it nor a slow vendor holds up anybody else. What a look has read of a key is made before the key is looked
+at again.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from chassis.service import Service
 LOOK_MAX = 500  # calls read at once
 POLL_SECONDS = 1.0  # when nothing rang; the bell is quick, this is to be safe
 BUSY_MAX = 10_000  # keys in memory; further ones wait in the database
+READ_MAX = 10_000  # calls in memory, likewise
 BATCHES_MAX = 4  # of one kind, in a vendor's hands at once
 GAUGE_SECONDS = 5.0
 
@@ -47,6 +49,7 @@ class Effects:
         self._rows = {row.effect.NAME: row for row in service.effects}
         self._calls = {name: Calls(runtime, row) for name, row in self._rows.items()}
         self._busy: dict[str, datetime] = {}
+        self._read: dict[str, deque[StoredEffect]] = {}
         self._queues: dict[str, deque[list[StoredEffect]]] = defaultdict(deque)
         self._running: dict[str, int] = defaultdict(int)
         self._gauge_until = 0.0
@@ -79,46 +82,48 @@ class Effects:
         now = self._now()
         for key in [key for key, until in self._busy.items() if until <= now]:
             del self._busy[key]
-        if len(self._busy) >= BUSY_MAX:
+        if len(self._busy) >= BUSY_MAX or sum(map(len, self._read.values())) >= READ_MAX:
             return False
         where = {"_stamp": {"$gt": 0}, "key": {"$nin": list(self._busy)}}  # both are read from the index
         oldest = self._snapshot.find(where, batch_size=LOOK_MAX + 1).sort([("_stamp", 1), ("n", 1)]).limit(LOOK_MAX)
         stored = [EFFECTS.from_raw(raw) for raw in await oldest.to_list(None)]
-        for calls in self._heads(stored, now):
-            self._take(calls, now)
+        for call in stored:
+            self._read.setdefault(call.key, deque()).append(call)
+        for key in {call.key: None for call in stored}:
+            self._take(key, now)
         return len(stored) == LOOK_MAX
 
-    def _heads(self, stored: Sequence[StoredEffect], now: datetime) -> list[list[StoredEffect]]:
-        """The head of each key, with those behind it that may go with it: all that are over, or that come in a row."""
-        heads: dict[str, list[StoredEffect]] = {}
-        closed: set[str] = set()
-        for call in stored:
-            head = heads.setdefault(call.key, [call])
-            if head[0] is call or call.key in closed:
-                continue
-            if self._goes_with(head, call, now):
-                head.append(call)
-            else:
-                closed.add(call.key)
-        return list(heads.values())
+    def _take(self, key: str, now: datetime) -> None:
+        """Queue the next calls of `key` that are read already, or let go of it."""
+        read = self._read[key]
+        if not read:
+            del self._read[key], self._busy[key]
+            return
+        head = read[0]
+        if head.name not in self._calls:
+            _log.error("vendor call without a row in the table", name=head.name, id=head.id)
+            self._wait(key, now + _UNKNOWN_WAIT)
+        elif head.due > now and not is_over(head, now):
+            self._wait(key, head.due)
+        else:
+            calls = [read.popleft()]
+            while read and self._goes_with(calls, read[0], now):
+                calls.append(read.popleft())
+            self._busy[key] = _UNTIL_DONE
+            self._queues[head.name].append(calls)
+
+    def _wait(self, key: str, until: datetime) -> None:
+        """Leave `key` alone, then look at it anew."""
+        del self._read[key]
+        self._busy[key] = until
 
     def _goes_with(self, head: Sequence[StoredEffect], call: StoredEffect, now: datetime) -> bool:
+        """Whether `call`, which is behind `head`, may be made with it: all that are over, or that come in a row."""
         first = head[0]
         if call.name != first.name or is_over(first, now) != is_over(call, now):
             return False
         row = self._rows.get(call.name)
         return is_over(first, now) or (row is not None and len(head) < row.in_a_row and max(first.due, call.due) <= now)
-
-    def _take(self, calls: list[StoredEffect], now: datetime) -> None:
-        head = calls[0]
-        if head.name not in self._calls:
-            _log.error("vendor call without a row in the table", name=head.name, id=head.id)
-            self._busy[head.key] = now + _UNKNOWN_WAIT
-        elif head.due > now and not is_over(head, now):
-            self._busy[head.key] = head.due
-        else:
-            self._busy[head.key] = _UNTIL_DONE
-            self._queues[head.name].append(calls)
 
     def _start(self, batches: asyncio.TaskGroup) -> None:
         """Hand what is queued to the vendors, as much as they may have at once."""
@@ -139,12 +144,13 @@ class Effects:
             due = dict.fromkeys(keys, self._now() + _AWAY_WAIT)
         for key in keys:
             if key in due:
-                self._busy[key] = due[key]
+                self._wait(key, due[key])
             else:
-                del self._busy[key]
+                self._take(key, self._now())
         self._running[name] -= 1
         self._start(batches)
-        self._bells.ring([EFFECTS.name])
+        if not keys <= self._read.keys():
+            self._bells.ring([EFFECTS.name])
 
     def _wait_seconds(self) -> float:
         """Until a key that waits is due again, or for the next look at the latest."""
