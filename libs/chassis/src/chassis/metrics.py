@@ -19,6 +19,7 @@ HTTP_RETRIES = Counter(
     "Attempts of a command made again after a conflict, or while it waited for an event.",
     ["route"],
 )
+HTTP_GATHERED = Histogram("http_commands_gathered", "Commands in one transaction, of those that share.", buckets=_SIZES)
 HTTP_UNDECLARED = Counter(
     "http_undeclared_refusals_total",
     "Refusals that their endpoint does not declare. A bug; alarm above 0.",

@@ -252,9 +252,10 @@ class Tx:
         self._n = savepoint.n
         self.cause = savepoint.cause
 
-    def published_keys(self) -> set[str]:
-        """The partition keys of the events that this transaction publishes so far."""
-        return {row.key for entry in self._entries[OUTBOX].values() if (row := entry.current.document) is not None}
+    def published_keys(self, since: Savepoint) -> set[str]:
+        """The partition keys of the events that this transaction publishes since then."""
+        changed = (entry.current.document for entry, _ in self._journal[since.length :])
+        return {row.key for row in changed if isinstance(row, OutboxRow)}
 
     @property
     def stamp(self) -> int:

@@ -68,6 +68,7 @@ async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]
 @router.post(
     "/gifts",
     status_code=202,
+    gathered=True,
     refuses=(
         gifts.ProductNotFound,
         gifts.SessionNotFound,

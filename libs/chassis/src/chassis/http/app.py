@@ -12,6 +12,7 @@ from chassis.http import openapi
 from chassis.http.answer import Answer
 from chassis.http.auth import Tokens
 from chassis.http.edge import Edge
+from chassis.http.gathering import Gathering
 from chassis.http.origin import origin_of
 from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, answer_of
 from chassis.metrics import HTTP_REQUESTS
@@ -44,7 +45,9 @@ def create_app(service: Service, runtime: Runtime, settings: ChassisSettings) ->
         exception_handlers={HTTPException: _on_http_exception, Exception: _on_exception},
     )
     parked = ParkedKeys(runtime.database, runtime.clock)
-    app.state.edge = Edge(runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked)
+    app.state.edge = Edge(
+        runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked, Gathering(runtime)
+    )
     app.router.routes.extend(service.router.routes)
     return app
 

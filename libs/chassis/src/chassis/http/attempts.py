@@ -52,10 +52,15 @@ async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_sec
 
 async def undisturbed(attempt: Coroutine[object, object, A]) -> A:
     """Run `attempt` in a task of its own, to its end: a caller who goes away never cancels a transaction."""
+    return await asyncio.shield(begin(attempt))
+
+
+def begin(attempt: Coroutine[object, object, A]) -> "asyncio.Task[A]":
+    """Run `attempt` in a task of its own, which a stopping process waits for."""
     task = asyncio.create_task(attempt)
     _in_hand.add(task)
     task.add_done_callback(_done)
-    return await asyncio.shield(task)
+    return task
 
 
 async def all_done() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from chassis.http.auth import Tokens
+from chassis.http.gathering import Gathering
 from chassis.parking import ParkedKeys
 from chassis.runtime import Runtime
 
@@ -16,3 +17,5 @@ class Edge:
     unknown_wait_seconds: float
     parked: ParkedKeys
     """Keys of which events wait for an operator: a command must not publish behind them."""
+    gathering: Gathering
+    """Where commands that only insert share transactions."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -41,6 +42,7 @@ class Rules:
     refuses: tuple[type[Refusal], ...] = ()
     scope: str | None = None
     public: bool = False
+    gathered: bool = False
 
 
 @dataclass(slots=True)
@@ -130,6 +132,9 @@ class TxRoute(APIRoute):
             request.key = CommandKey.of(key, request.caller.user_id, self.method, scope["path"], said)
 
         def attempt() -> Awaitable[Answer]:
+            if self.rules.gathered and not request.attempts:
+                request.attempts += 1
+                return request.edge.gathering.attempt(request.cause, partial(self._decide, request, values))
             once = self._attempt(request, values)
             return once if self._read_only else attempts.undisturbed(once)
 
@@ -148,12 +153,12 @@ class TxRoute(APIRoute):
 
     async def _decide(self, request: _Request, values: Values, tx: Tx) -> Answer:
         """The answer, if this Tx commits."""
+        start = tx.savepoint()
         key = request.key
         if key is not None and (stored := await recall(tx, key)) is not None:
             return stored
         if self.rules.scope and request.caller is not None and self.rules.scope not in request.caller.scopes:
             raise ScopeMissing
-        start = tx.savepoint()
         try:
             answer = await self._call(request, values, tx)
         except Refusal as refusal:
@@ -161,7 +166,7 @@ class TxRoute(APIRoute):
                 raise
             tx.rollback(start)
             answer = self._refuse(refusal, request)
-        keys = tx.published_keys()
+        keys = tx.published_keys(start)
         if keys and await request.edge.parked.among(keys):
             raise KeyParked
         if key is not None:

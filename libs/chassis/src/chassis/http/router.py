@@ -15,7 +15,8 @@ class TxRouter(APIRouter):
     """Collects a service's endpoints.
 
     Every verb takes `refuses`, the refusals it may answer beside the edge's own; `scope`, which the access token must
-    have; and `public=True` for callers without a token, such as vendors. Other options are FastAPI's.
+    have; `public=True` for callers without a token, such as vendors; and `gathered=True` for commands that only insert
+    and come in a rush: they share transactions. Other options are FastAPI's.
     """
 
     def get(self, path: str, **options: Any) -> Callable[[F], F]:
@@ -57,9 +58,10 @@ class TxRouter(APIRouter):
         refuses: Sequence[type[Refusal]] = (),
         scope: str | None = None,
         public: bool = False,
+        gathered: bool = False,
         **options: Any,
     ) -> Callable[[F], F]:
-        rules = Rules(tuple(refuses), scope, public)
+        rules = Rules(tuple(refuses), scope, public, gathered)
 
         def add(endpoint: F) -> F:
             tags = [*self.tags, *options.pop("tags", ())]
