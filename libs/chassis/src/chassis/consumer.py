@@ -23,6 +23,7 @@ from chassis.batch import BATCH_MAX
 from chassis.custody import Held
 from chassis.delivery import CAREFUL_DEATHS, CAREFUL_RECORDS, Delivery, HaltError
 from chassis.mongo import PyMongoError
+from chassis.pace import Pace
 from chassis.received import Partition
 from chassis.runtime import Runtime
 from chassis.service import Service
@@ -31,6 +32,7 @@ from chassis.settings import ChassisSettings
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2  # also how late `stop` is heard
+FULL_MIN = BATCH_MAX // 2  # messages in a poll, from which on the next one is not worth waiting for
 KEEP_POLLING_SECONDS = 0.5  # while a batch is in hand
 HAND_SECONDS = 6.0  # for what is in hand when stopping
 REVOKE_SECONDS = 5.0  # for what is in hand when partitions move; others wait for us meanwhile
@@ -98,6 +100,7 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._halted: str | None = None
         self._tidy_at = 0.0
+        self._pace = Pace(runtime.clock)
         self._behind_since: float | None = None
         self._ends: dict[TopicPartition, int] = {}
         self._ends_at = float("-inf")
@@ -148,6 +151,8 @@ class Consumer:
             brought = await self._poll()
             try:
                 if brought:
+                    if sum(map(len, brought.values())) < FULL_MIN:
+                        self._pace.begin()
                     self._getting = self._getting or self._get(POLL_SECONDS)  # unpacked while MongoDB is at work
                     await self._keeping_on(self._delivery.deliver(brought))
                 if self._clock.monotonic() >= self._delivery.retry_at:
@@ -164,7 +169,13 @@ class Consumer:
         """What has come, or nothing when it is time to do something else. `getmany` is never cancelled: it would
         count as polling for ever, and a member that is stuck would never leave the group.
         """
-        if not self._buffer:
+        await self._pace.keep()
+        self._take_got()
+        if self._buffer:  # with what came meanwhile
+            self._getting = self._getting or self._get(0)
+            await asyncio.wait({self._getting}, timeout=POLL_SECONDS)
+            self._take_got()
+        else:
             if self._getting is None:
                 self._getting = self._get(POLL_SECONDS)
             seconds = min(2 * POLL_SECONDS, self._delivery.retry_at - self._clock.monotonic())

@@ -19,6 +19,7 @@ from chassis.calls import Calls, is_over
 from chassis.clock import instant
 from chassis.logs import reason
 from chassis.mongo import PyMongoError, ReadConcern
+from chassis.pace import Pace
 from chassis.pending import EFFECTS, StoredEffect
 from chassis.runtime import Runtime
 from chassis.service import Service
@@ -53,6 +54,7 @@ class Effects:
         self._queues: dict[str, deque[list[StoredEffect]]] = defaultdict(deque)
         self._running: dict[str, int] = defaultdict(int)
         self._gauge_until = 0.0
+        self._pace = Pace(runtime.clock)
         self._stopping = False
 
     async def run(self) -> None:
@@ -61,6 +63,8 @@ class Effects:
         async with asyncio.TaskGroup() as batches:
             while not self._stopping:
                 try:
+                    await self._pace.keep()
+                    self._pace.begin()
                     while await self._look():
                         self._start(batches)
                     await self._measure()

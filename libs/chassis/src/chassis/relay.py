@@ -32,6 +32,7 @@ from chassis.kafka import discard, open_producer
 from chassis.logs import reason
 from chassis.mongo import Database, PyMongoError, Raw, ReadConcern
 from chassis.outbox import OUTBOX, OutboxRow
+from chassis.pace import Pace
 from chassis.runtime import Runtime
 from chassis.settings import ChassisSettings
 
@@ -85,6 +86,7 @@ class Relay:
         self._parked_until = 0.0
         self._gauges_until = 0.0
         self._producer: Any = None
+        self._pace = Pace(runtime.clock)
         self._stopping = False
 
     async def run(self) -> None:
@@ -114,9 +116,12 @@ class Relay:
 
     async def _publish_some(self) -> bool:
         """One run. Returns whether there may be more."""
+        await self._pace.keep()
         rows = await self._oldest()
         if not rows:
             return False
+        if len(rows) < ROWS_MAX:
+            self._pace.begin()
         errors = await self._send(rows)
         fault_point("relay.after_publish")
         await self._forget(_acknowledged(rows, errors))
