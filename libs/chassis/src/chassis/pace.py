@@ -8,7 +8,7 @@ import asyncio
 
 from chassis.clock import Clock
 
-PACE_SECONDS = 0.025  # what a stream may cost in latency, per hop
+PACE_SECONDS = 0.05  # what a stream may cost in latency, per hop
 
 
 class Pace:
