@@ -155,7 +155,7 @@ async def settle_slice(timer: SettlementDue, tx: Tx) -> None:
 
 async def _settle(tx: Tx, escrow: Escrow, earnings: tuple[Earning, ...]) -> None:
     settled = settlement.settle(escrow, earnings, share=tx.settings(Settings).platform_share, now=tx.now)
-    await store.post(tx, settled.transfers)
+    await store.post(tx, settled.transfers, new=True)  # an earning and its transfers change together: it was held
     for earning in settled.earnings:
         tx.put(store.EARNINGS, earning)
     tx.put(store.ESCROWS, settled.escrow)

@@ -52,7 +52,7 @@ SLICE = 500  # earnings settled, or movements folded, in one transaction
 
 
 async def post(tx: Tx, transfers: Sequence[Transfer], *, new: bool = False) -> None:
-    """Post transfers, each at most once. `new` says that their cause was just made, so that nobody need look.
+    """Post transfers, each at most once. `new` says that their cause cannot have made them, so that nobody need look.
 
     Raises:
         LedgerBroken: see `ledger.post`.
@@ -298,6 +298,5 @@ def of_timer(timer: RefundCheckDue | SettlementDue | HeldTooLong) -> Iterable[Re
 def _of_settlement(escrow_id: str, earning_id: str, buyer_id: str) -> Iterable[Ref]:
     yield ESCROWS.ref(escrow_id)
     yield EARNINGS.ref(earning_id)
-    yield TRANSFERS.ref(ledger.transfer_id("refund", earning_id))
     yield BALANCES.ref(ledger.wallet(buyer_id))
     yield BALANCES.ref(ledger.escrow(escrow_id))
