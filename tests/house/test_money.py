@@ -51,6 +51,7 @@ from contracts import (
 from contracts.escrow import RefundReason, Verdict
 from escrow.domain import settlement
 from escrow.domain.escrows import Earning, Escrow
+from escrow.domain.ledger import LedgerBroken
 from sessions import store as of_sessions
 from shop import store as of_shop
 
@@ -451,5 +452,5 @@ async def test_everybodys_money_ends_where_it_belongs(house: House) -> None:
 async def test_a_planted_bug_is_found(house: House, monkeypatch: pytest.MonkeyPatch, bug: Callable[..., Todo]) -> None:
     right = settlement.verdict_on
     monkeypatch.setattr(settlement, "verdict_on", lambda earning, escrow: bug(right, earning, escrow))
-    with pytest.raises(AssertionError):
+    with pytest.raises((AssertionError, LedgerBroken)):  # seen from outside, or by the ledger itself
         await play(house, max_examples=FEW, derandomize=True, phases=[Phase.generate])  # it need not be made small

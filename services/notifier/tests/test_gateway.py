@@ -429,6 +429,9 @@ async def test_what_is_stale_is_dropped_and_what_is_a_users_own_is_tried_for_as_
     async def left() -> set[str]:
         return {row["key"] for row in await solo.runtime.database[EFFECTS.name].find().to_list(None)}
 
+    async def tried() -> bool:
+        return all(row["attempts"] for row in await solo.runtime.database[EFFECTS.name].find().to_list(None))
+
     async def only_own() -> bool:
         solo.runtime.bells.ring([EFFECTS.name])  # nobody else wakes it when a clock of the test's own moves
         return await left() == {OWN}
@@ -442,6 +445,7 @@ async def test_what_is_stale_is_dropped_and_what_is_a_users_own_is_tried_for_as_
     running = asyncio.create_task(effects.run())
     try:
         assert len(await left()) == 3
+        await until(tried, "each tried once")  # a call in hand when its time is over would wait for this clock
         solo.clock.advance(STALE.total_seconds())
         await until(only_own, "only the user's own left")
         solo.clock.advance(KEPT.total_seconds() - STALE.total_seconds() - 1)
