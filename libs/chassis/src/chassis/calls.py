@@ -15,17 +15,17 @@ import structlog
 from pydantic import ValidationError
 
 from chassis import metrics, tracing
-from chassis.backoff import wait_seconds
+from chassis.backoff import back_off, wait_seconds
 from chassis.batch import Lane, Work, run_each
 from chassis.clock import instant
 from chassis.decision import Effect
 from chassis.faults import fault_point
 from chassis.logs import reason
-from chassis.mongo import DeleteOne, Raw, UpdateOne
+from chassis.mongo import DeleteOne, PyMongoError, Raw, UpdateOne
 from chassis.pending import EFFECTS, StoredEffect
 from chassis.runtime import Runtime
 from chassis.service import Answer, On, Pending, Performs
-from chassis.storage import STORAGE_ERRORS
+from chassis.storage import STORAGE_ERRORS, is_transient
 from chassis.tx import Tx
 
 RETRY_FIRST_SECONDS = 0.25
@@ -105,10 +105,19 @@ class Calls:
         return _Outcome(stored, effect, answer)
 
     async def _forget(self, outcomes: Sequence[_Outcome]) -> None:
-        """Remove what is answered where nobody wants to know, without a transaction."""
-        if not outcomes:
-            return
-        await self._effects.bulk_write([DeleteOne(_as_asked(outcome.stored)) for outcome in outcomes], ordered=False)
+        """Remove what is answered where nobody wants to know, without a transaction, for as long as it takes."""
+        failures = 0
+        removed = not outcomes
+        while not removed:
+            try:
+                gone = [DeleteOne(_as_asked(outcome.stored)) for outcome in outcomes]
+                await self._effects.bulk_write(gone, ordered=False)
+                removed = True
+            except PyMongoError as error:
+                if not is_transient(error):
+                    raise
+                failures += 1
+                await back_off(failures)
         metrics.EFFECTS.labels(self._name, "done").inc(len(outcomes))
         for outcome in outcomes:
             self._observe_age(outcome.stored, self._now())

@@ -118,13 +118,12 @@ class Custody:
         mine = list(self.held.values())
 
         async def attempt(tx: Tx, part: Sequence[Held]) -> None:
-            positions = await self._owned(tx, {one.partition.id for one in part})
+            positions = await self._owned(tx, {one.partition.id for one in part}, look=True)
             for one in part:
                 position = positions[one.partition.id]
                 if one.next > position.offset:
                     self._store(tx, replace(position, offset=one.next))
 
-        self._trusting = False
         try:
             await self._all(mine, attempt)
         except LostError as lost:
@@ -151,18 +150,19 @@ class Custody:
                 failures += 1
                 await back_off(failures)
 
-    async def _owned(self, tx: Tx, ids: Collection[str]) -> dict[str, Position]:
+    async def _owned(self, tx: Tx, ids: Collection[str], *, look: bool = False) -> dict[str, Position]:
         """The positions `ids`, which are ours. The first thing that an attempt asks for.
 
         After an attempt that went well they are assumed to be as this process left them, and writing them proves it;
-        after any other they are looked at.
+        after any other they are looked at, and always with `look`: reading alone proves nothing.
 
         Raises:
             LostError: they are not ours, or one was set back.
         """
         self._alive()
         self._storing.clear()
-        self._assuming, self._trusting = self._trusting and all(map(self._known.__contains__, ids)), False
+        self._assuming = self._trusting and not look and all(map(self._known.__contains__, ids))
+        self._trusting = False
         if self._assuming:
             for held in map(self._known.__getitem__, ids):
                 tx.assume(POSITIONS, held.position, held.stamp)

@@ -332,7 +332,6 @@ class Delivery(Custody):
             self._lose(lost.ids)
             return
         fault_point("parking.after_count")
-        self._trusting = False  # what failed before may well fail again
         await self._run([self._again(row, keys) for row in rows], self._attempt_again)
 
     def _again(self, row: Parked, keys: Sequence[ParkedKey]) -> Received:
@@ -347,7 +346,7 @@ class Delivery(Custody):
         """Count tries before they are made; forget keys of which every message was taken away by hand."""
 
         async def attempt(tx: Tx, part: Sequence[ParkedKey]) -> None:
-            await self._owned(tx, {key.position for key in part})
+            await self._owned(tx, {key.position for key in part}, look=True)
             for key in (await tx.get_many(PARKED_KEYS, [key.id for key in part])).values():
                 if key.id in empty:
                     tx.delete(PARKED_KEYS, key.id)
@@ -362,7 +361,7 @@ class Delivery(Custody):
     async def _attempt_again(self, tx: Tx, part: Sequence[Received]) -> None:
         """One transaction of parked messages."""
         outcome = self._outcome = _Outcome(failing=self._failing)
-        positions = await self._owned(tx, {message.partition.id for message in part})
+        positions = await self._owned(tx, {message.partition.id for message in part}, look=True)
         keys = await tx.get_many(PARKED_KEYS, {message.lane for message in part})
         rows = await tx.get_many(PARKED, [message.id for message in part])
         there = [message for message in part if message.id in rows and message.lane in keys]
