@@ -11,7 +11,9 @@ import pytest
 
 from chassis.mongo import Driver
 
-ONE_DRIVER = ("test_life.py", "test_consumer_outages.py")  # about processes and Kafka, and they take minutes
+ONE_DRIVER = (
+    "test_life.py",
+)  # about processes, whose driver is in their environment: where it matters, the test says so
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

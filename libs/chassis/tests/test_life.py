@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from fastapi import APIRouter
 
 from chassis import ids
 from chassis.migrate import create_collections
-from chassis.mongo import Mongo
+from chassis.mongo import Driver, Mongo
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from chassis.testing import DEMO, KEY, KID, NO_TLS
@@ -26,7 +26,7 @@ from chassis.topics import create_topics
 PAST = datetime(2026, 1, 31, tzinfo=UTC)
 
 MAIN = """
-import asyncio, time
+import asyncio, structlog, time
 from chassis.decision import Effect
 from chassis.http import TxRouter
 from chassis.life import run
@@ -36,11 +36,13 @@ router = TxRouter(tags=["test"])
 
 @router.get("/slow", public=True)
 async def slow() -> dict[str, bool]:
+    structlog.get_logger().info("in hand")
     await asyncio.sleep(1)
     return {"slow": True}
 
 @router.get("/hang", public=True)
 async def hang() -> dict[str, bool]:
+    structlog.get_logger().info("in hand")
     time.sleep(60)
     return {"hangs": True}
 
@@ -189,9 +191,10 @@ async def test_an_unknown_command_is_answered_with_the_usage(start: Start) -> No
     assert "usage: python -m goals COMMAND" in life.errors
 
 
-async def test_each_role_becomes_ready_and_ends_in_time_when_told(start: Start, eventually: Any) -> None:
+@pytest.mark.parametrize("driver", get_args(Driver))
+async def test_each_role_becomes_ready_and_ends_in_time_when_told(start: Start, eventually: Any, driver: str) -> None:
     for role in ("api", "worker", "all"):
-        life = await start(role)
+        life = await start(role, MONGO_DRIVER=driver)
         await eventually(life.is_ready, seconds=60)
         assert (await life.get("/healthz"))[0] == 200
         assert "outbox_rows" in (await life.get("/metrics"))[1]
@@ -210,7 +213,7 @@ async def test_a_request_in_hand_is_answered_after_the_signal(start: Start, even
     life = await start("api")
     await eventually(life.is_ready, seconds=60)
     in_hand = asyncio.create_task(life.get("/slow"))
-    await asyncio.sleep(0.3)
+    await eventually(lambda: life.said("in hand"))
 
     life.process.send_signal(signal.SIGTERM)
 
@@ -222,7 +225,7 @@ async def test_a_process_that_hangs_ends_in_time_too_and_says_where(start: Start
     life = await start("api")
     await eventually(life.is_ready, seconds=60)
     hanging = asyncio.create_task(life.get("/hang"))
-    await asyncio.sleep(0.5)
+    await eventually(lambda: life.said("in hand"))
 
     told_at = time.monotonic()
     life.process.send_signal(signal.SIGTERM)
@@ -260,10 +263,10 @@ async def test_a_part_that_crashes_ends_the_process_with_a_line_that_says_so(
     await timers.delete_many({})
 
 
-async def test_servers_that_are_away_at_the_start_are_waited_for(start: Start, eventually: Any) -> None:
-    life = await start(
-        "worker", KAFKA_BOOTSTRAP="127.0.0.1:1", MONGO_URL="mongodb://127.0.0.1:1/?directConnection=true"
-    )
+@pytest.mark.parametrize("driver", get_args(Driver))
+async def test_servers_that_are_away_at_the_start_are_waited_for(start: Start, eventually: Any, driver: str) -> None:
+    away = {"KAFKA_BOOTSTRAP": "127.0.0.1:1", "MONGO_URL": "mongodb://127.0.0.1:1/?directConnection=true"}
+    life = await start("worker", MONGO_DRIVER=driver, **away)
 
     await eventually(lambda: life.said("waiting"), seconds=60)
     assert await life.reasons() == ["waiting for MongoDB"]
