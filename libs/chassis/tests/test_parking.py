@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -19,7 +19,7 @@ from chassis.parking import ParkedKeys, list_parked, parked_among, replay
 from chassis.received import NOBODY, Partition
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service, on
-from chassis.testing import NO_TLS
+from chassis.testing import NIGHT, NO_TLS
 from chassis.tx import Tx
 from contracts import Event, Meta, ViewerBlockedV1, ViewerUnblockedV1, WalletCreatedV1, to_message
 
@@ -164,7 +164,7 @@ async def claim(delivery: Delivery) -> None:
 
 @pytest.fixture
 async def desk(mongo: Mongo, namespace: str) -> AsyncIterator[Desk]:
-    clock = ManualClock(datetime(2026, 1, 31, 20, tzinfo=UTC))
+    clock = ManualClock(NIGHT)
     http = httpx.AsyncClient(verify=NO_TLS)
     runtime = Runtime("tests", mongo, mongo.database(f"{namespace}-tests"), clock, Outside({}, http, clock))
     desk = Desk(runtime, clock, Delivery(Service("tests", APIRouter()), runtime, ""), Service("tests", APIRouter()))
