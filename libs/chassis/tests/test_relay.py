@@ -19,11 +19,12 @@ from fastapi import APIRouter
 
 from chassis import ids
 from chassis.batch import Lane
-from chassis.bell import Listener
+from chassis.bell import KNOCKS, Bells, Knocker, Listener
 from chassis.clock import ManualClock, SystemClock
 from chassis.collection import Collection
 from chassis.faults import FaultError, plan_faults
 from chassis.outbox import OUTBOX, OutboxRow
+from chassis.pending import TIMERS
 from chassis.relay import OUTBOX_PARKED, Relay, list_parked, replay
 from chassis.runtime import Runtime
 from chassis.service import Service
@@ -227,30 +228,31 @@ async def test_a_lonely_event_is_published_within_milliseconds_of_its_commit(
 
 
 async def test_the_doorbell_rings_for_what_other_processes_commit(solo_of: SoloOf, doing: Any, eventually: Any) -> None:
+    """Each knock wakes the leader, and he does not knock at his own door."""
     solo = await solo_of(SERVICE, clock=SystemClock())
-    bells = solo.runtime.bells
-    rang: list[float] = []
+    names = [OUTBOX.name, TIMERS.name]
+    leader, other = Bells(), Bells()
+    knockers = [Knocker(solo.runtime.database, bells, names) for bells in (leader, other)]
 
-    class Waiting:
-        def __init__(self) -> None:
-            self.stopped = False
+    async def knocks() -> list[list[str]]:
+        return [raw["names"] for raw in await solo.runtime.database[KNOCKS.name].find().to_list(None)]
 
-        async def run(self) -> None:
-            while not self.stopped:
-                await bells.wait(OUTBOX.name, 30)
-                rang.append(asyncio.get_running_loop().time())
+    async with doing(*knockers, Listener(solo.runtime.database, leader, names)):
+        await asyncio.wait_for(leader.wait(OUTBOX.name), 10)  # it listens
+        for _ in range(3):
+            other.ring(["anything", OUTBOX.name])
+            await asyncio.wait_for(leader.wait(OUTBOX.name), 10)
+        leader.ring([TIMERS.name])
+        await knocks()  # time enough for a knock
+        other.ring([OUTBOX.name])
+        await eventually(lambda: _are(knocks, [names, *[[OUTBOX.name]] * 4]))  # to begin with, the listener's own
 
-        def stop(self) -> None:
-            self.stopped = True
-            bells.ring([OUTBOX.name])
+    leader.ring([TIMERS.name])
+    assert leader.take_rung(names) == [TIMERS.name], "he leads no more, so he would knock"
 
-    listener = Listener(solo.runtime.mongo, solo.runtime.database, bells, [OUTBOX.name])
-    async with doing(Waiting(), listener):
-        await eventually(lambda: rang)  # it listens
-        rang.clear()
-        row = OUTBOX.to_raw(_row("a"), 1)
-        await solo.runtime.database[OUTBOX.name].insert_one(row)  # as another process would
-        await eventually(lambda: rang)
+
+async def _are(ask: Callable[[], Awaitable[Any]], expected: Any) -> bool:
+    return bool(await ask() == expected)
 
 
 async def _set_limit(broker: Broker, byte_count: int) -> None:

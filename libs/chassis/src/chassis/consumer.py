@@ -169,7 +169,7 @@ class Consumer:
         """What has come, or nothing when it is time to do something else. `getmany` is never cancelled: it would
         count as polling for ever, and a member that is stuck would never leave the group.
         """
-        await self._pace.keep()
+        await self._keep_pace()
         self._take_got()
         if self._buffer:  # with what came meanwhile
             self._getting = self._getting or self._get(0)
@@ -183,6 +183,14 @@ class Consumer:
             self._take_got()
         brought, self._buffer = self._buffer, {}
         return {self._partition(tp): records for tp, records in brought.items()}
+
+    async def _keep_pace(self) -> None:
+        """Wait until the next batch may begin, or for so much that it is not worth waiting for more."""
+        if self._getting is not None and (seconds := self._pace.seconds_left):
+            await asyncio.wait({self._getting}, timeout=seconds)
+            self._take_got()
+        if sum(map(len, self._buffer.values())) < FULL_MIN:
+            await self._pace.keep()
 
     def _get(self, seconds: float) -> "asyncio.Task[dict[TopicPartition, list[Any]]]":
         return asyncio.create_task(self._kafka.getmany(timeout_ms=int(seconds * 1_000), max_records=BATCH_MAX))

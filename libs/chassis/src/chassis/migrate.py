@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from chassis.bell import KNOCKS
 from chassis.clock import Clock, instant
 from chassis.collection import Collection, Index
 from chassis.http.idempotency import ANSWERS
@@ -41,7 +42,7 @@ MIGRATIONS = Collection("migrations", Migrated)
 
 OWN: tuple[Collection[Any], ...] = (
     *(ANSWERS, INBOX, POSITIONS, PARKED, PARKED_KEYS),
-    *(OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, LEASES, MIGRATIONS),
+    *(OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, KNOCKS, LEASES, MIGRATIONS),
 )
 """The chassis' collections, which every service has beside its own."""
 

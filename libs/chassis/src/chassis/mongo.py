@@ -7,7 +7,17 @@ from typing import Any, Literal, cast
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import AsyncMongoClient, DeleteOne, IndexModel, InsertOne, ReadPreference, ReplaceOne, UpdateOne
+from pymongo import (
+    AsyncMongoClient,
+    CursorType,
+    DeleteMany,
+    DeleteOne,
+    IndexModel,
+    InsertOne,
+    ReadPreference,
+    ReplaceOne,
+    UpdateOne,
+)
 from pymongo.asynchronous.client_session import AsyncClientSession as Session
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -21,9 +31,9 @@ RawCollection = AsyncCollection[Raw]
 Driver = Literal["motor", "pymongo"]
 
 __all__ = [
-    "BSONError", "BulkWriteError", "ConnectionFailure", "Database", "DeleteOne", "Driver", "DuplicateKeyError",
-    "IndexModel", "InsertOne", "Mongo", "OperationFailure", "PyMongoError", "Raw", "RawCollection", "ReadConcern",
-    "ReplaceOne", "Session", "UpdateOne",
+    "BSONError", "BulkWriteError", "ConnectionFailure", "CursorType", "Database", "DeleteMany", "DeleteOne", "Driver",
+    "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo", "OperationFailure", "PyMongoError", "Raw", "RawCollection",
+    "ReadConcern", "ReplaceOne", "Session", "UpdateOne", "WriteConcern",
 ]  # fmt: skip
 
 _OPTIONS: Mapping[str, Any] = {
@@ -65,11 +75,6 @@ class Mongo:
         """All rows of an aggregation."""
         cursor: Any = collection.aggregate(pipeline, session=session)
         return cast("list[Raw]", await (cursor if self._motor else await cursor).to_list(None))
-
-    async def watch(self, database: Database, pipeline: Sequence[Raw]) -> Any:
-        """A change stream: `async with await mongo.watch(...) as changes`."""
-        stream: Any = database.watch(pipeline)
-        return stream if self._motor else await stream
 
     async def close(self) -> None:
         """Close every socket."""

@@ -19,9 +19,14 @@ class Pace:
         self._clock = clock
         self._next_at = float("-inf")
 
+    @property
+    def seconds_left(self) -> float:
+        """Until it may begin again."""
+        return max(0.0, self._next_at - self._clock.monotonic())
+
     async def keep(self) -> None:
         """Return at once if the last time is long enough ago, else as soon as it is."""
-        await asyncio.sleep(max(0.0, self._next_at - self._clock.monotonic()))
+        await asyncio.sleep(self.seconds_left)
 
     def begin(self) -> None:
         """It begins now."""

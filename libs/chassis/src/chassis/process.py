@@ -16,7 +16,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from starlette.types import ASGIApp
 
-from chassis.bell import Listener
+from chassis.bell import Knocker, Listener
 from chassis.consumer import Consumer
 from chassis.effects import Effects
 from chassis.health import Check, Health, Readiness, mongo_answers, no_app
@@ -35,6 +35,7 @@ from chassis.settings import ChassisSettings
 from chassis.timers import Timers
 from chassis.topics import check_topics
 
+DONE_BY_THE_LEADER = (OUTBOX.name, EFFECTS.name, TIMERS.name)
 IN_HAND_SECONDS = 7.0  # the parts give themselves 6
 END_SECONDS = 9.5  # an orchestrator kills after 10
 TRY_AGAIN_SECONDS = 1.0
@@ -114,11 +115,12 @@ class Process:
     def _parts(self) -> list[Part]:
         """What runs besides HTTP, and what it takes to be ready."""
         self._readiness.checks = (mongo_answers(self._runtime.database),)
+        knocker = Knocker(self._runtime.database, self._runtime.bells, DONE_BY_THE_LEADER)
         if self._role == "api":
-            return []
+            return [knocker]
         consumer = Consumer(self._service, self._runtime, self._settings)
         self._readiness.checks += (_progress(consumer),)
-        return [consumer, Leader(Lease(self._runtime, self._settings.lease_seconds), self._duties)]
+        return [knocker, consumer, Leader(Lease(self._runtime, self._settings.lease_seconds), self._duties)]
 
     def _duties(self) -> Sequence[Duty]:
         runtime = self._runtime
@@ -126,7 +128,7 @@ class Process:
             Relay(runtime, self._settings),
             Timers(runtime, self._service),
             Effects(runtime, self._service),
-            Listener(runtime.mongo, runtime.database, runtime.bells, [OUTBOX.name, EFFECTS.name, TIMERS.name]),
+            Listener(runtime.database, runtime.bells, DONE_BY_THE_LEADER),
         ]
 
     async def _usable(self) -> bool:

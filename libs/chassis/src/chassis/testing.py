@@ -24,11 +24,12 @@ from pydantic_settings import BaseSettings
 
 from chassis import ids
 from chassis.batch import Lane, Work, run_each
+from chassis.bell import KNOCKS
 from chassis.cause import Cause
 from chassis.clock import Clock, ManualClock, instant
 from chassis.decision import Effect, Timer
 from chassis.http import create_app
-from chassis.migrate import create_collections
+from chassis.migrate import MIGRATIONS, create_collections
 from chassis.mongo import Database, Mongo
 from chassis.outbox import OUTBOX
 from chassis.pending import EFFECTS, TIMERS, StoredTimer
@@ -226,8 +227,8 @@ class Solo:
 
     async def clear(self) -> None:
         """Forget everything."""
-        names = await self.runtime.database.list_collection_names()
-        await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in names if name != "migrations"))
+        names = set(await self.runtime.database.list_collection_names()) - {MIGRATIONS.name, KNOCKS.name}
+        await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in names))
 
     async def next_due(self) -> datetime | None:
         """When the first of the timers that are set is due."""
