@@ -61,7 +61,7 @@ REFUSED: tuple[tuple[str, Do, str], ...] = (
     ("a ticket for an ended show", lambda on: on.give(on.first), "409 goal-over"),
     ("a ticket for a foreign goal", lambda on: on.give(on.elsewhere), "409 goal-of-another-session"),
     ("a ticket for an unknown goal", lambda on: on.give(ids.new_id()), "404 goal-not-found"),
-    ("a ticket for nothing", lambda on: on.house.give(on.viewer), "422 ticket-without-goal"),
+    ("a ticket for nothing", lambda on: on.house.give(on.viewer), "422 ticket-without-goal goal_id"),
     ("an unknown product", lambda on: on.give(product="livestream-show-ticket_0"), "404 product-not-found"),
     ("no tickets", lambda on: on.give(count=0), "422 invalid-request count"),
     ("101 tickets", lambda on: on.give(count=101), "422 invalid-request count"),

@@ -87,6 +87,7 @@ async def give(body: NewGift, caller: CallerDep, tx: TxDep) -> RequestedGift:
     product = BY_ID.get(body.product_id)
     if product is None:
         raise gifts.ProductNotFound
+    gifts.require_goal_of_ticket(product, body.goal_id)
     session = await tx.get(store.SESSIONS, body.session_id)
     if session is None:
         raise NotYet("session")

@@ -90,16 +90,24 @@ class Wish:
     count: int
 
 
+def require_goal_of_ticket(product: GiftProduct, goal_id: str | None) -> None:
+    """Refuse a ticket for nothing.
+
+    Raises:
+        TicketWithoutGoal: it names no goal.
+    """
+    if product.is_ticket and goal_id is None:
+        raise TicketWithoutGoal(errors=[{"field": "goal_id", "message": "required for a ticket"}])
+
+
 def request(wish: Wish, session: Session, goal: Goal | None, now: datetime) -> tuple[Gift, GiftRequestedV1]:
     """Ask for a gift's money.
 
     Raises:
         SessionOver, OwnSession: nobody can give, or not this viewer.
-        TicketWithoutGoal, NotAShow, OtherTicket: a ticket and its show do not fit.
+        NotAShow, OtherTicket: a ticket and its show do not fit.
         OtherSession, GoalOver: the goal that is named is not open here.
     """
-    if wish.product.is_ticket and goal is None:
-        raise TicketWithoutGoal
     if session.ended:
         raise SessionOver
     if wish.sender_id == session.streamer_id:
