@@ -121,7 +121,7 @@ async def test_only_what_can_happen_is_documented(document: Any) -> None:
     paths = document["paths"]
 
     assert sorted(paths["/jars"]["get"]["responses"]) == ["200", "401", "422", "503"]
-    assert sorted(paths["/jars/{jar_id}"]["delete"]["responses"]) == ["204", "401", "404", "422", "503"]
+    assert sorted(paths["/jars/{jar_id}"]["delete"]["responses"]) == ["204", "401", "404", "413", "422", "503"]
     assert sorted(paths["/letters"]["post"]["responses"]) == ["200", "413", "422", "503"]
 
 

@@ -204,6 +204,13 @@ async def test_a_source_is_put_once_and_replaced_in_its_room(
     ]
 
 
+async def test_a_source_that_says_nothing_of_itself_is_a_camera(streamer: httpx.AsyncClient, session_id: str) -> None:
+    assert (await streamer.put(f"/sessions/{session_id}/sources/room-1")).status_code == 204
+
+    (source,) = (await streamer.get(f"/sessions/{session_id}")).json()["sources"]
+    assert source["kind"] == "camera"
+
+
 async def test_sources_are_bounded(streamer: httpx.AsyncClient, session_id: str) -> None:
     for number in range(50):
         assert (await streamer.put(f"/sessions/{session_id}/sources/room-{number}", json={})).status_code == 204
@@ -281,7 +288,10 @@ async def test_a_block_is_told_when_it_changes(
 
 
 async def test_nobody_blocks_themself(streamer: httpx.AsyncClient, streamer_id: str) -> None:
-    assert slug(await streamer.put(f"/blocks/{streamer_id}")) == (422, "block-of-oneself")
+    answer = await streamer.put(f"/blocks/{streamer_id}")
+
+    assert slug(answer) == (422, "block-of-oneself")
+    assert [error["field"] for error in answer.json()["errors"]] == ["viewer_id"]
 
 
 async def test_only_creators_block(viewer: httpx.AsyncClient) -> None:

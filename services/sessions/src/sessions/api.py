@@ -63,6 +63,9 @@ class PutSource(Body):
     kind: Token = "camera"
 
 
+A_CAMERA = PutSource()
+
+
 class Pay(Body):
     """Seconds to buy: whole steps, 1 to 60 of them."""
 
@@ -191,7 +194,9 @@ async def change_session(session_id: ObjectIdStr, body: ChangeSession, caller: C
 @router.put(
     "/sessions/{session_id}/sources/{room_id}", scope="CREATOR", refuses=(*COMMAND_REFUSALS, domain.TooManySources)
 )
-async def put_source(session_id: ObjectIdStr, room_id: RoomId, body: PutSource, caller: CallerDep, tx: TxDep) -> None:
+async def put_source(
+    session_id: ObjectIdStr, room_id: RoomId, caller: CallerDep, tx: TxDep, body: PutSource = A_CAMERA
+) -> None:
     """Have a camera in the session, one per room."""
     session = domain.commanded(await tx.get(store.SESSIONS, session_id), caller.user_id)
     source = Source(room_id=room_id, session_id=session.id, task_id=f"snapshot_{session.id}_{room_id}", kind=body.kind)
@@ -237,7 +242,7 @@ async def get_payment(payment_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> 
 async def block_viewer(viewer_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> None:
     """Keep a viewer away from the caller's sessions. Told only when it changes something."""
     if viewer_id == caller.user_id:
-        raise BlockOfOneself
+        raise BlockOfOneself(errors=[{"field": "viewer_id", "message": "must be somebody else"}])
     block = Block(block_id(caller.user_id, viewer_id), caller.user_id, viewer_id)
     if await tx.get(store.BLOCKS, block.id) is None:
         tx.insert(store.BLOCKS, block)

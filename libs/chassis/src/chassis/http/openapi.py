@@ -70,7 +70,7 @@ def _of_the_edge(*, scope: str | None, public: bool, arguments: Arguments, comma
         yield from (TokenMissing, TokenInvalid)
     if scope:
         yield ScopeMissing
-    if arguments.has_body:
+    if arguments.has_body or command:
         yield BodyTooLarge
     if arguments.has_body or arguments.has_parameters or command:
         yield InvalidRequest
