@@ -42,6 +42,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "HTTP_HOST": "127.0.0.1",
         "MONGO_URL": mongo_url(settings),
         "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
+        "KAFKA_REPLICATION_FACTOR": "1",
+        "PUSHER_SCHEME": "http",
         "PUSHER_HOST": "127.0.0.1",
         "PUSHER_PORT": str(settings.port("soketi")),
         "PUSHER_APP_ID": PUSHER_APP_ID,

@@ -31,7 +31,7 @@ PORTS = (
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
 
-# What the services read besides what the stack itself sets: SPEC §11, then the chassis. A second `up` compares these.
+# What the services read besides what the stack itself sets: their own, then the chassis'. A second `up` compares these.
 SERVICE_VARIABLES = (
     "STEP_SECONDS",
     "PROPOSAL_SECONDS",
@@ -43,6 +43,7 @@ SERVICE_VARIABLES = (
     "REFUSED_COOLDOWN_SECONDS",
     "SESSION_MAX_SECONDS",
     "TOKEN_MAX_SECONDS",
+    "PLATFORM_SHARE",
     "UNKNOWN_WAIT_SECONDS",
     "KAFKA_SESSION_TIMEOUT_SECONDS",
     "LEASE_SECONDS",
