@@ -178,6 +178,25 @@ def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(data: Path, devst
     assert nothing_is_left(data)
 
 
+def test_a_part_that_there_is_not_is_named_and_nothing_is_left(data: Path, devstack: Devstack) -> None:
+    up = devstack("up", "--data", data, "--only", "soketi", "mongo")
+
+    assert up.returncode == 1
+    assert "there is no part mongo;" in up.stderr
+    assert nothing_is_left(data)
+
+
+def test_a_directory_that_can_be_none_is_not_a_stack_trace(tmp_path: Path, devstack: Devstack) -> None:
+    (tmp_path / "file").touch()
+
+    for command in ("up", "status", "down"):
+        asked = devstack(command, "--data", tmp_path / "file")
+        assert asked.returncode == 1
+        assert asked.stderr.startswith("devstack: ")
+        assert "Not a directory" in asked.stderr
+        assert asked.stderr.count("\n") == 1
+
+
 def test_two_ups_at_once_make_one_stack(data: Path, devstack: Devstack) -> None:
     with ThreadPoolExecutor(2) as both:
         ups = list(both.map(lambda _: devstack("up", "--data", data, "--only", "soketi"), range(2)))

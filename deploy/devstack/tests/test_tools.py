@@ -35,6 +35,19 @@ def test_half_a_download_is_never_used(tmp_path: Path, monkeypatch: pytest.Monke
     assert [file.name for file in folder.iterdir()] == ["whole.jar"]
 
 
+def test_options_of_java_in_the_environment_are_not_taken_for_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    said = 'Picked up JAVA_TOOL_OPTIONS: -Xmx2g\nopenjdk version "17.0.1" 2021-10-19'
+    java.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    tools.kafka_jars()  # or Maven would be missing
+
+    tools.require_commands(java=True, node=False, nginx=False, say=print)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_who_may_not_install_is_told_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")

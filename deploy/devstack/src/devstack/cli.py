@@ -27,15 +27,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-    except StackError as error:
-        print(f"devstack: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("devstack: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `devstack logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (StackError, OSError) as error:  # the data directory may be no place to write to
+        print(f"devstack: {error}", file=sys.stderr)
+        return 1
     return status
 
 

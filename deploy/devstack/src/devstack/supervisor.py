@@ -72,6 +72,8 @@ class Supervisor:
         for part in (*infrastructure, *ours, *gateway):
             log_file = settings.data / "logs" / f"{part.name}.log"
             self._children[part.name] = Child(part, log_file, self._write_state, self._say)
+        if unknown := sorted(set(settings.only) - self._children.keys()):
+            raise StackError(f"there is no part {', '.join(unknown)}; `devstack status` of a whole stack names all")
         migrations = [self._migrate(name) for name in services.chosen(settings)]  # wait for their servers by themselves
         await _all([*(self._children[part.name].start() for part in infrastructure), *migrations])
         await _all(self._children[part.name].start() for part in ours)

@@ -22,6 +22,9 @@ NODE_MAJORS = (18, 20)  # soketi's WebSocket library is a binary, and exists for
 DOWNLOAD_SECONDS = 900  # Kafka's jars are 130 MB, soketi's tree 300 MB, and networks can be slow
 POLICY = Path("/usr/sbin/policy-rc.d")
 
+_VERSION = re.compile(r'(?:version "|^v)(\d+(?:\.\d+)*)', re.MULTILINE)
+"""As java and node say it. Java may first say which options it found in the environment."""
+
 Say = Callable[[str], None]
 
 
@@ -72,8 +75,8 @@ def _version(command: str, flag: str) -> str | None:
     if not shutil.which(command):
         return None
     answer = subprocess.run([command, flag], capture_output=True, text=True, check=False)
-    match = re.search(r"\d+(\.\d+)*", answer.stdout + answer.stderr)
-    return match[0] if match else None
+    match = _VERSION.search(answer.stdout + answer.stderr)
+    return match[1] if match else None
 
 
 def _major(command: str, flag: str) -> int | None:
