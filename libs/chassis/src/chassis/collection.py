@@ -1,7 +1,8 @@
 """A typed MongoDB collection: frozen dataclasses in, frozen dataclasses out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -52,6 +53,8 @@ class Collection(Generic[D]):
     document: type[D]
     indexes: tuple[Index, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_urgent: Callable[[D, datetime], bool] = lambda _document, _now: True
+    """Whether a document that is written at a moment rings the collection's bell; others are found soon enough."""
 
     def ref(self, id_: str) -> Ref:
         """Address the document `id_`: what a handler's `needs` returns."""

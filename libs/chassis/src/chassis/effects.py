@@ -53,6 +53,7 @@ class Effects:
         self._read: dict[str, deque[StoredEffect]] = {}
         self._queues: dict[str, deque[list[StoredEffect]]] = defaultdict(deque)
         self._running: dict[str, int] = defaultdict(int)
+        self._passed_over = False
         self._gauge_until = 0.0
         self._pace = Pace(runtime.clock)
         self._stopping = False
@@ -86,6 +87,7 @@ class Effects:
         now = self._now()
         for key in [key for key, until in self._busy.items() if until <= now]:
             del self._busy[key]
+        self._passed_over = bool(self._busy)
         if len(self._busy) >= BUSY_MAX or sum(map(len, self._read.values())) >= READ_MAX:
             return False
         where = {"_stamp": {"$gt": 0}, "key": {"$nin": list(self._busy)}}  # both are read from the index
@@ -153,7 +155,7 @@ class Effects:
                 self._take(key, self._now())
         self._running[name] -= 1
         self._start(batches)
-        if not keys <= self._read.keys():
+        if self._passed_over and not keys <= self._read.keys():
             self._bells.ring([EFFECTS.name])
 
     def _wait_seconds(self) -> float:

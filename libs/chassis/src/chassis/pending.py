@@ -1,7 +1,7 @@
 """What waits to be done after a transaction: timers and vendor calls, stored with the state that asked for them."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from chassis.cause import Cause
@@ -47,7 +47,14 @@ class StoredEffect:
     reason: str | None = None
 
 
-TIMERS = Collection("timers", StoredTimer, indexes=(Index({"parked": 1, "due": 1}), Index({"key": 1})))
+URGENT = timedelta(seconds=2)  # whoever runs the timers looks twice in that time
+
+TIMERS = Collection(
+    "timers",
+    StoredTimer,
+    indexes=(Index({"parked": 1, "due": 1}), Index({"key": 1})),
+    is_urgent=lambda timer, now: timer.due <= now + URGENT,
+)
 EFFECTS = Collection(
     "effects",
     StoredEffect,

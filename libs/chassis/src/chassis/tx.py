@@ -269,14 +269,17 @@ class Tx:
 
     async def commit(self) -> None:
         """Write everything that changed and commit. Without a change the transaction is given back."""
-        written: set[str] = set()
+        written = False
+        rung: set[str] = set()
         stamp = self.stamp
         for collection, entries in self._entries.items():
             for entry in entries.values():
                 if entry.flushed_at is not None and entry.flushed_at != stamp and entry.current is entry.server:
                     entry.current = _Version(entry.current.document) if entry.current is not _ABSENT else _ABSENT
                 if entry.flushed_at is not None or entry.current is not entry.server:
-                    written.add(collection.name)
+                    written = True
+                    if entry.current is not _ABSENT and collection.is_urgent(entry.current.document, self.now):
+                        rung.add(collection.name)
             await self._flush(collection)
         if self._session is None:
             return
@@ -286,7 +289,7 @@ class Tx:
         finally:
             await session.end_session()
         if self._committed is not None:
-            self._committed(written)
+            self._committed(rung)
 
     async def abort(self) -> None:
         """Give everything back. Safe to call at any moment, also after commit."""
