@@ -151,10 +151,10 @@ class Consumer:
             brought = await self._poll()
             try:
                 if brought:
-                    if sum(map(len, brought.values())) < FULL_MIN:
-                        self._pace.begin()
                     self._getting = self._getting or self._get(POLL_SECONDS)  # unpacked while MongoDB is at work
+                    self._pace.begin()
                     await self._keeping_on(self._delivery.deliver(brought))
+                    self._pace.end(full=sum(map(len, brought.values())) >= FULL_MIN)
                 if self._clock.monotonic() >= self._delivery.retry_at:
                     await self._keeping_on(self._delivery.retry())
                 if self._clock.monotonic() >= self._tidy_at:

@@ -9,14 +9,19 @@ import asyncio
 from chassis.clock import Clock
 
 PACE_SECONDS = 0.05  # what a stream may cost in latency, per hop
+PACE_SECONDS_MAX = 0.5  # however long the last one took: that may have been an outage
 
 
 class Pace:
-    """When something last began."""
+    """When work may begin again: at most so often, and never for more than half of the time.
+
+    On a machine that is busy, work takes longer; then there is more of it in one transaction, and less to do in all.
+    """
 
     def __init__(self, clock: Clock) -> None:
         """It never did."""
         self._clock = clock
+        self._began = float("-inf")
         self._next_at = float("-inf")
 
     @property
@@ -30,4 +35,11 @@ class Pace:
 
     def begin(self) -> None:
         """It begins now."""
-        self._next_at = self._clock.monotonic() + PACE_SECONDS
+        self._began = self._clock.monotonic()
+        self._next_at = self._began + PACE_SECONDS
+
+    def end(self, *, full: bool) -> None:
+        """It has ended. When it was `full`, there is no use in waiting for more."""
+        took = self._clock.monotonic() - self._began
+        pause = 0.0 if full else min(PACE_SECONDS_MAX, max(PACE_SECONDS, 2 * took))
+        self._next_at = self._began + pause

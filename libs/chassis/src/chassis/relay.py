@@ -120,11 +120,11 @@ class Relay:
         rows = await self._oldest()
         if not rows:
             return False
-        if len(rows) < ROWS_MAX:
-            self._pace.begin()
+        self._pace.begin()
         errors = await self._send(rows)
         fault_point("relay.after_publish")
         await self._forget(_acknowledged(rows, errors))
+        self._pace.end(full=len(rows) == ROWS_MAX)
         stuck = _first_stuck(rows, errors)
         refused = [row for row, error in stuck if isinstance(error, REFUSED)]
         if stuck and not refused:
