@@ -234,9 +234,10 @@ class Tx:
         """Cancel a timer; one that is not set is no error."""
         self.delete(TIMERS, cancel.id)
 
-    def call_vendor(self, call: Call) -> None:
-        """Make a vendor call after this transaction commits."""
-        self.put(EFFECTS, stored_effect(call, self._next(), self.now, self.cause))
+    def call_vendor(self, call: Call, *, new: bool = False) -> None:
+        """Make a vendor call after this transaction commits, in place of one with its id unless that is known `new`."""
+        save = self.insert if new else self.put
+        save(EFFECTS, stored_effect(call, self._next(), self.now, self.cause))
 
     # -- the edge's side -------------------------------------------------------------------------------------------
 

@@ -89,13 +89,13 @@ async def audiences(tx: Tx, channels: Iterable[Channel]) -> dict[str, Audience]:
 
 
 def save(tx: Tx, pushed: Pushed) -> None:
-    """Save a push and have it made."""
+    """Save a push, which was never decided on before, and have it made."""
     for audience in pushed.audiences:
         tx.put(AUDIENCES, audience)
     for notification in pushed.notifications:
         tx.insert(NOTIFICATIONS, notification)
     for call in pushed.calls:
-        tx.call_vendor(call)
+        tx.call_vendor(call, new=True)
 
 
 # -- who may listen ----------------------------------------------------------------------------------------------------
