@@ -125,7 +125,11 @@ def kept_when_rejected(right: Rule, earning: Earning, escrow: Escrow) -> Todo:
     return right(earning, escrow) if earning.accepted else None
 
 
-BUGS = (released_instead_of_refunded, settled_again, kept_when_rejected)
+def ignored_when_settled(right: Rule, earning: Earning, escrow: Escrow) -> Todo:
+    return None if escrow.settled else right(earning, escrow)
+
+
+BUGS = (released_instead_of_refunded, settled_again, kept_when_rejected, ignored_when_settled)
 
 
 @dataclass
@@ -247,6 +251,8 @@ class Evening:
             case "exclusive extend":
                 self.note(what, await house.extend(goal_id))
             case "fund rush" | "show rush" | "private rush":  # somebody gives at the moment in which it ends
+                if count > 1:  # and nobody is told of it before shop is back
+                    house.troupe.stop("shop")
                 await self._act_on(f"{kind} rose" if kind == "private" else f"{kind} ticket", goal_id, viewer, count)
                 self.note(what, await house.delete(goal_id))
             case _:
