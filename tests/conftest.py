@@ -17,12 +17,15 @@ QUICK_GROUPS = {"KAFKA_SESSION_TIMEOUT_SECONDS": "2"}
 # Longer than the demo's: an invitation outlives the death of any process, and of several on a busy machine.
 LASTING_INVITATIONS = {"INVITATION_SECONDS": "30", "PROPOSAL_SECONDS": "60"}
 
+# So few at once that a run over the tickets of a story takes several transactions, and can die between them.
+SMALL_SLICES = {"SETTLEMENT_SLICE": "2"}
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     plain = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
     data: Path = tmp_path_factory.mktemp("evening")
-    with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS, **LASTING_INVITATIONS}) as running:
+    with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS, **LASTING_INVITATIONS, **SMALL_SLICES}) as running:
         yield running
 
 

@@ -83,7 +83,7 @@ NIGHTS: Final = (
         funded,
         (
             Kill("goals-api", "edge.after_commit"),  # the funding
-            Kill("escrow-worker", "timers.in_run"),  # the settlement run of a show that was kept
+            Kill("escrow-worker", "timers.in_run"),  # after two tickets of four: a show that was kept is settled
         ),
         friend="Wim",
         diamonds=PURSE,
@@ -190,6 +190,21 @@ async def test_what_was_sent_and_not_noted_is_sent_again_under_its_own_numbers(
     [seen] = [seen for night, seen in nights.items() if kill in night.kills]
 
     assert where in seen.twice
+
+
+async def test_a_settlement_went_on_in_another_process_where_it_had_stopped(
+    nights: Mapping[Night, Seen], mongo: Mongo
+) -> None:
+    assert nights
+    runs: list[dict[str, Any]] = [
+        {"$match": {"kind": "release", "escrow_id": {"$regex": "^show_funding:"}}},
+        {"$group": {"_id": {"escrow": "$escrow_id", "at": "$at"}, "tickets": {"$sum": 1}}},
+        {"$group": {"_id": "$_id.escrow", "slices": {"$push": "$tickets"}}},
+    ]
+
+    settled = [row["slices"] async for row in await mongo["escrow"]["transfers"].aggregate(runs)]
+
+    assert [2, 2] in settled
 
 
 @pytest.mark.parametrize("night", NIGHTS, ids=lambda night: night.play.__name__)

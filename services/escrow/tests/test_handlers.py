@@ -29,6 +29,7 @@ from contracts.goals import Conditions, Context, GoalKind, LapseReason, Metadata
 from escrow import store
 from escrow.domain import escrows, ledger
 from escrow.service import SERVICE
+from escrow.settings import Settings
 
 SoloOf = Callable[..., Awaitable[Solo]]
 PRICE = 500
@@ -386,7 +387,7 @@ async def test_movements_are_folded_and_change_no_balance(story: Story) -> None:
 
 
 async def test_a_run_over_many_earnings_goes_slice_by_slice(story: Story) -> None:
-    count = store.SLICE + 20
+    count = Settings().settlement_slice + 20
     goal = ids.new_id()
     escrow_id = f"show_funding:{goal}"
     buyers = [ids.new_id() for _ in range(count)]

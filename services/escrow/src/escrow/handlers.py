@@ -147,8 +147,9 @@ async def settle_slice(timer: SettlementDue, tx: Tx) -> None:
     escrow = await tx.get(store.ESCROWS, timer.escrow_id)
     if escrow is None:
         return
-    earnings = await store.settle_run(tx, escrow.id)
-    if len(earnings) == store.SLICE:
+    slice_max = tx.settings(Settings).settlement_slice
+    earnings = await store.settle_run(tx, escrow.id, slice_max)
+    if len(earnings) == slice_max:
         tx.set_timer(settlement.settlement_due(escrow, tx.now))
     await _settle(tx, escrow, earnings)
 

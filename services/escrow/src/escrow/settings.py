@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     platform_share: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(0)
     """The part of each earning, payment and gift that goes to `system:revenue`; `floor` per amount."""
 
+    settlement_slice: Annotated[int, Field(ge=1, le=1_000)] = 500
+    """Earnings settled in one transaction."""
+
     @model_validator(mode="after")
     def _check_follows_window(self) -> Self:
         if self.invitation_refund_seconds < self.exclusive_window_seconds:

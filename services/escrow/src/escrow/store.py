@@ -45,7 +45,7 @@ EARNINGS = Collection(
 PAYMENTS = Collection("payments", Payment)
 ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, PAYMENTS)
 
-SLICE = 500  # earnings settled, or movements folded, in one transaction
+FOLD_MAX = 500  # movements folded in one transaction
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -76,13 +76,13 @@ async def begin_folding(database: Database) -> None:
 
 async def fold(tx: Tx) -> bool:
     """Fold one slice of movements into their accounts; returns whether there may be more."""
-    movements = await tx.find(MOVEMENTS, {}, limit=SLICE)
+    movements = await tx.find(MOVEMENTS, {}, limit=FOLD_MAX)
     balances = await tx.get_many(BALANCES, (movement.account for movement in movements))
     for balance in ledger.fold(movements, balances):
         tx.put(BALANCES, balance)
     for movement in movements:
         tx.delete(MOVEMENTS, movement.id)
-    return len(movements) == SLICE
+    return len(movements) == FOLD_MAX
 
 
 async def balance_diamonds(tx: Tx, account: str) -> int:
@@ -127,10 +127,10 @@ async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:
 # -- escrows -----------------------------------------------------------------------------------------------------------
 
 
-async def settle_run(tx: Tx, escrow_id: str) -> tuple[Earning, ...]:
+async def settle_run(tx: Tx, escrow_id: str, slice_max: int) -> tuple[Earning, ...]:
     """The next slice of earnings for which both facts are known."""
     where = {"escrow_id": escrow_id, "status": "held", "accepted": True}
-    return tuple(await tx.find(EARNINGS, where, limit=SLICE))
+    return tuple(await tx.find(EARNINGS, where, limit=slice_max))
 
 
 def alert_held_too_long(escrow: Escrow) -> None:
