@@ -1,6 +1,6 @@
 """What a batch costs, and what it takes for granted, on a real MongoDB."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from chassis.mongo import Driver, Mongo
 from chassis.received import Partition
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service, on
+from chassis.testing import KafkaRecord
 from chassis.tx import Tx
 from contracts import Meta, ViewerBlockedV1, to_message
 
@@ -42,14 +43,6 @@ class Commands(monitoring.CommandListener):
 
 class Refused(Conflict, slug="refused"):
     """Not this viewer."""
-
-
-@dataclass
-class Record:
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass
@@ -77,14 +70,14 @@ class Worker:
     async def claim(self) -> None:
         self.delivery.held = {PARTITION.id: (await self.delivery.claim([PARTITION]))[0]}
 
-    def record(self, event: ViewerBlockedV1, id_: str | None = None) -> Record:
+    def record(self, event: ViewerBlockedV1, id_: str | None = None) -> KafkaRecord:
         at = datetime(2026, 1, 31, 20, tzinfo=UTC)
         meta = Meta(id_ or ids.new_id(), event.TYPE, "/tests", event.subject, at, event.key, "c")
         message = to_message(event, meta)
         self.offset += 1
-        return Record(self.offset, message.key, message.value, message.headers)
+        return KafkaRecord.of(self.offset, message)
 
-    async def deliver(self, *records: Record) -> None:
+    async def deliver(self, *records: KafkaRecord) -> None:
         self.commands.names.clear()
         await self.delivery.deliver({PARTITION: records})
 

@@ -19,7 +19,7 @@ from chassis.parking import ParkedKeys, list_parked, parked_among, replay
 from chassis.received import NOBODY, Partition
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service, on
-from chassis.testing import NIGHT, NO_TLS
+from chassis.testing import NIGHT, NO_TLS, KafkaRecord
 from chassis.tx import Tx
 from contracts import Event, Meta, ViewerBlockedV1, ViewerUnblockedV1, WalletCreatedV1, to_message
 
@@ -54,16 +54,6 @@ class Uncountable(Conflict, slug="uncountable"):
 
 class Death(BaseException):
     """Stands for the end of the process."""
-
-
-@dataclass
-class Record:
-    """A Kafka record."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass
@@ -115,16 +105,16 @@ class Desk:
 
     # -- the test
 
-    def record(self, event: Event, partition: Partition = SESSIONS, id_: str | None = None) -> Record:
+    def record(self, event: Event, partition: Partition = SESSIONS, id_: str | None = None) -> KafkaRecord:
         meta = Meta(
             id=id_ or ids.new_id(), type=event.TYPE, source="/tests", subject=event.subject,
             time=instant(self.clock.micros()), partition_key=event.key, correlation_id="c",
         )  # fmt: skip
         message = to_message(event, meta)
         offset = self.offsets[partition.id] = self.offsets.get(partition.id, -1) + 1
-        return Record(offset, message.key, message.value, message.headers)
+        return KafkaRecord.of(offset, message)
 
-    async def deliver(self, *records: Record, partition: Partition = SESSIONS) -> None:
+    async def deliver(self, *records: KafkaRecord, partition: Partition = SESSIONS) -> None:
         await self.delivery.deliver({partition: list(records)})
 
     async def say(self, *events: Event, partition: Partition = SESSIONS) -> None:
@@ -194,14 +184,14 @@ def viewers(events: Sequence[ViewerBlockedV1]) -> list[str]:
     return [event.viewer_id for event in events]
 
 
-def broken(record: Record, value: bytes | None = None, **headers: str | None) -> Record:
+def broken(record: KafkaRecord, value: bytes | None = None, **headers: str | None) -> KafkaRecord:
     """`record` with other headers (`None` leaves one out) and maybe another value."""
     changed = {name: text.encode() for name, text in headers.items() if text is not None}
     kept = [(name, text) for name, text in record.headers if name.replace("-", "_") not in headers]
     return replace(record, headers=[*kept, *changed.items()], value=record.value if value is None else value)
 
 
-POISONS: dict[str, tuple[Callable[[Record], Record], str]] = {
+POISONS: dict[str, tuple[Callable[[KafkaRecord], KafkaRecord], str]] = {
     "no JSON": (lambda record: broken(record, b"{"), "Undecodable: "),
     "no UTF-8": (lambda record: broken(record, b'{"streamer_id": "\xff"}'), "Undecodable: "),
     "NaN": (lambda record: broken(record, b'{"streamer_id": NaN}'), "Undecodable: "),

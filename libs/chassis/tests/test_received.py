@@ -1,7 +1,7 @@
 """From bytes to work: what is handled, what is passed over, what is parked."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,18 +9,11 @@ import pytest
 from chassis import ids, received
 from chassis.received import Listens, Partition
 from chassis.service import on
+from chassis.testing import KafkaRecord
 from chassis.tx import Tx
 from contracts import REGISTRY, Event, Meta, Undecodable, UnknownVersion, ViewerBlockedV1, to_message
 
 PARTITION = Partition("sessions", 3)
-
-
-@dataclass
-class Record:
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 async def handle(_event: Event, _tx: Tx) -> None: ...
@@ -42,7 +35,7 @@ def blocked_v2() -> Iterator[type[ViewerBlockedV1]]:
     del REGISTRY[ViewerBlockedV2.TYPE]
 
 
-def record(event: Event | None = None, *versions: str) -> Record:
+def record(event: Event | None = None, *versions: str) -> KafkaRecord:
     event = event or ViewerBlockedV1(streamer_id=ids.new_id(), viewer_id=ids.new_id())
     meta = Meta(
         id=ids.new_id(), type=event.TYPE, source="/footlights/tests", subject=event.subject,
@@ -50,15 +43,15 @@ def record(event: Event | None = None, *versions: str) -> Record:
         causation_id=ids.new_id(), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", versions=versions,
     )  # fmt: skip
     message = to_message(event, meta)
-    return Record(7, message.key, message.value, tuple(message.headers))
+    return KafkaRecord.of(7, message)
 
 
-def changed(given: Record, **headers: bytes) -> Record:
+def changed(given: KafkaRecord, **headers: bytes) -> KafkaRecord:
     names = {name.replace("_", "-") if name == "content_type" else name: value for name, value in headers.items()}
     return replace(given, headers=[(name, names.get(name, value)) for name, value in given.headers])
 
 
-def failure(given: Record) -> Exception:
+def failure(given: KafkaRecord) -> Exception:
     read = LISTENS.read(PARTITION, given)
     assert read.fails
     assert read.work is not None

@@ -15,8 +15,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httpx
 import jwt
@@ -37,7 +38,7 @@ from chassis.runtime import Outside, Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from chassis.tx import Tx
-from contracts import Event, Meta, event_of, meta_of
+from contracts import Event, Message, Meta, event_of, meta_of
 
 NIGHT = datetime(2086, 1, 31, 20, 0, tzinfo=UTC)  # ahead of MongoDB's own clock, whose TTL would delete what is past
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # knows no certificates: reading them takes 40 ms for each client
@@ -69,6 +70,21 @@ def access_token(user_id: str, *scopes: str) -> str:
         "metadata": {"fingerprint": "test", "flavor": "test", "original": {"iat": 0, "method": "test"}},
     }
     return jwt.encode(claims, KEY, algorithm="HS256", headers={"kid": KID})
+
+
+@dataclass
+class KafkaRecord:
+    """What a poll brings of one message."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, offset: int, message: Message) -> Self:
+        """The record of a message at an offset."""
+        return cls(offset, message.key, message.value, tuple(message.headers))
 
 
 class Solo:
