@@ -1,9 +1,13 @@
-"""A worker in a process of its own: counts who was blocked, in order. Handling the viewer `DEADLY` kills it."""
+"""A worker in a process of its own: counts who was blocked, in order.
+
+Handling the viewer `DEADLY` kills it; `REFUSED` is refused as long as there is a file `REFUSED_WHILE`.
+"""
 
 import asyncio
 import os
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import httpx
 from fastapi import APIRouter
@@ -12,6 +16,7 @@ from chassis import logs
 from chassis.clock import SystemClock
 from chassis.collection import Collection
 from chassis.consumer import Consumer
+from chassis.errors import Conflict
 from chassis.mongo import Mongo
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service, on
@@ -31,9 +36,19 @@ class Tally:
 TALLIES = Collection("tallies", Tally)
 
 
+class Refused(Conflict, slug="refused"):
+    """Not this viewer, not now."""
+
+
+def is_refusing() -> bool:
+    return Path(os.environ["REFUSED_WHILE"]).exists()
+
+
 async def count(event: ViewerBlockedV1, tx: Tx) -> None:
     if event.viewer_id == os.environ.get("DEADLY"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if event.viewer_id == os.environ.get("REFUSED") and is_refusing():
+        raise Refused
     tally = await tx.get(TALLIES, event.streamer_id) or Tally(event.streamer_id)
     tx.put(TALLIES, replace(tally, heard=(*tally.heard, event.viewer_id)))
 

@@ -156,6 +156,26 @@ async def test_an_event_that_kills_every_worker_is_parked_in_the_end(
     assert await heard(rig) == expected
 
 
+async def test_a_worker_killed_before_it_tries_a_parked_event_again_leaves_it_to_the_next(
+    rig: Wired, servers: Any, eventually: Eventually, tmp_path: Path
+) -> None:
+    log, refusing = tmp_path / "hits", tmp_path / "refusing"
+    refusing.touch()
+    events = blocks(streamers=5, each=4)
+    plan = {"parking.after_count": {"action": "kill", "log": str(log)}}
+    refused = {"REFUSED": events[6].viewer_id, "REFUSED_WHILE": str(refusing)}
+    async with working(rig, servers, FAULT_PLAN=json.dumps(plan), **refused) as worker:
+        await rig.publish(*events)
+        await eventually(log.exists, seconds=60)
+        refusing.unlink()
+        await eventually(_has(rig, 20), seconds=60)
+
+    assert log.read_text().split() == ["parking.after_count"]
+    assert worker.deaths == 1
+    assert await heard(rig) == in_order(events)
+    assert [await rig.documents(name) for name in ("parked_keys", "parked")] == [[], []]
+
+
 def _has(rig: Wired, wanted: int) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
         return await count(rig) >= wanted
