@@ -1,7 +1,8 @@
 """Fixtures of every test: real servers, real databases, and one service alone on them.
 
-Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, else a devstack of the tests' own, beside any that is
-running; with `pytest -n` each process has one.
+Servers are those of `MONGO_URL` and `KAFKA_BOOTSTRAP` when set, else the tests' own: containers with
+`TEST_BACKEND=docker`, else a devstack beside any that is running. With `pytest -n` each process has its own.
+Tests that stop, freeze or kill servers start a devstack themselves, whatever is set here.
 """
 
 import os
@@ -33,6 +34,19 @@ CHAINS = {
     "services/notifier/tests/test_gateway.py": "soketi",
     "tests/test_guards.py": "guards",
 }
+
+
+BACKENDS = ("devstack", "docker")
+
+
+def pytest_configure() -> None:
+    """Refuse a backend that is not there, before any test runs on another one."""
+    if _backend() not in BACKENDS:
+        raise pytest.UsageError(f"TEST_BACKEND={_backend()} is unknown; known are: {', '.join(BACKENDS)}")
+
+
+def _backend() -> str:
+    return os.environ.get("TEST_BACKEND") or "devstack"
 
 
 def _chain(nodeid: str) -> str:
@@ -72,14 +86,19 @@ def servers() -> Iterator[Servers]:
     """MongoDB as a replica set and Kafka, started once for the whole run."""
     if os.environ.get("MONGO_URL"):
         yield Servers(os.environ["MONGO_URL"], os.environ.get("KAFKA_BOOTSTRAP", ""))
-        return
-    from devstack.stack import Stack  # noqa: PLC0415 - only when nothing else is named
+    elif _backend() == "docker":
+        from devstack import containers  # noqa: PLC0415 - only when asked for
 
-    with (
-        tempfile.TemporaryDirectory(prefix="footlights-test-") as data,
-        Stack(Path(data), only=("mongod", "kafka")) as stack,
-    ):
-        yield Servers(stack.mongo_url, stack.kafka_bootstrap)
+        with containers.mongod() as mongo_url, containers.kafka() as kafka_bootstrap:
+            yield Servers(mongo_url, kafka_bootstrap)
+    else:
+        from devstack.stack import Stack  # noqa: PLC0415 - only when nothing else is named
+
+        with (
+            tempfile.TemporaryDirectory(prefix="footlights-test-") as data,
+            Stack(Path(data), only=("mongod", "kafka")) as stack,
+        ):
+            yield Servers(stack.mongo_url, stack.kafka_bootstrap)
 
 
 @pytest.fixture(scope="session")

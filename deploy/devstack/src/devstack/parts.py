@@ -15,6 +15,43 @@ PUSHER_KEY = "demo-key-of-the-devstack"
 PUSHER_SECRET = "demo-secret-of-the-devstack"  # noqa: S105 - a demo secret, accepted on local stacks only
 WEBHOOK_EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
 
+# What the servers are told wherever they run: as processes of the stack, or in containers (`containers.py`).
+MONGOD_OPTIONS = (
+    *("--replSet", REPLICA_SET, "--oplogSize", "512"),
+    *("--wiredTigerCacheSizeGB", "0.25", "--noscripting", "--quiet"),
+    # a frozen process holds its locks no longer (facts, row 21)
+    *("--setParameter", "transactionLifetimeLimitSeconds=5"),
+    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+)
+KAFKA_PROPERTIES: Mapping[str, str | int] = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    # What the guarantees rest on.
+    "auto.create.topics.enable": "false",
+    "log.message.timestamp.type": "LogAppendTime",  # a producer's clock must not be able to stop its partition
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1_000,  # tests want a dead consumer noticed soon
+    # One broker on a small machine. After a kill -9 it cannot register before its session is over (default 9 s).
+    "broker.session.timeout.ms": 4_000,
+    "broker.heartbeat.interval.ms": 1_000,
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 2,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 2,
+    "log.segment.bytes": 64 << 20,
+    "log.index.size.max.bytes": 1 << 20,
+    "log.cleaner.dedupe.buffer.size": 8 << 20,
+    "num.network.threads": 2,
+    "num.io.threads": 4,
+    "background.threads": 2,
+}
+
 
 async def _nothing() -> None:
     """Most parts need no preparation."""
@@ -80,13 +117,7 @@ def _mongod(settings: Settings) -> Part:
     argv = (
         str(tools.mongod()),
         *("--dbpath", str(data), "--bind_ip", "127.0.0.1", "--port", str(port), "--nounixsocket"),
-        *("--replSet", REPLICA_SET, "--oplogSize", "512"),
-        *("--wiredTigerCacheSizeGB", "0.25", "--noscripting", "--quiet"),
-        *(
-            "--setParameter",
-            "transactionLifetimeLimitSeconds=5",
-        ),  # a frozen process holds its locks no longer (facts, row 21)
-        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        *MONGOD_OPTIONS,
     )
     return Part("mongod", argv, checks.mongod_is_primary(port, REPLICA_SET), (port,), prepare=prepare)
 
@@ -109,36 +140,11 @@ def _kafka(settings: Settings) -> Part:
         "-XX:TieredStopAtLevel=1",
     )
     properties = {
-        "process.roles": "broker,controller",
-        "node.id": 1,
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
         "log.dirs": data / "data",
-        # What the guarantees rest on.
-        "auto.create.topics.enable": "false",
-        "log.message.timestamp.type": "LogAppendTime",  # a producer's clock must not be able to stop its partition
-        "group.initial.rebalance.delay.ms": 0,
-        "group.min.session.timeout.ms": 1_000,  # tests want a dead consumer noticed soon
-        # One broker on a small machine. After a kill -9 it cannot register before its session is over (default 9 s).
-        "broker.session.timeout.ms": 4_000,
-        "broker.heartbeat.interval.ms": 1_000,
-        "offsets.topic.replication.factor": 1,
-        "offsets.topic.num.partitions": 4,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "transaction.state.log.num.partitions": 2,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        "share.coordinator.state.topic.num.partitions": 2,
-        "log.segment.bytes": 64 << 20,
-        "log.index.size.max.bytes": 1 << 20,
-        "log.cleaner.dedupe.buffer.size": 8 << 20,
-        "num.network.threads": 2,
-        "num.io.threads": 4,
-        "background.threads": 2,
+        **KAFKA_PROPERTIES,
     }
     file = data / "server.properties"
 
