@@ -67,7 +67,8 @@ class Child:
         self._become("starting")
         for port in self.part.ports:
             if not is_free(port):
-                raise StackError(f"{self.part.name} cannot start: port {port} is taken by another program")
+                taken = f"{self.part.name} cannot start: port {port} is taken by another program"
+                raise StackError(f"{taken}; a stack in another data directory (--data) has other ports")
         await self.part.prepare()
         if self._log.exists() and self._log.stat().st_size > LOG_LIMIT_BYTES:
             self._log.replace(self._log.with_name(f"{self._log.name}.1"))
