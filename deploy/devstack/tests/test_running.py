@@ -152,6 +152,14 @@ def test_a_token_costs_less_than_300_ms(stack: Stack) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
 
 
+@pytest.mark.parametrize("keys", ["{", "{}", "[]", '{"a": {}}', '{"a": {"alg": "RS256", "key": "k"}}'])
+def test_a_key_that_signs_no_token_is_refused_in_one_line(tmp_path: Path, devstack: Devstack, keys: str) -> None:
+    made = devstack("token", "--data", tmp_path, "--user", USER, JWT_KEYS=keys)
+
+    assert (made.returncode, made.stdout, made.stderr.count("\n")) == (1, "", 1)
+    assert made.stderr.startswith("devstack: ")
+
+
 def test_a_token_for_nobody_is_refused_in_one_line(devstack: Devstack) -> None:
     made = devstack("token", "--user", "me")
 

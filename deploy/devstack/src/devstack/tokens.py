@@ -22,9 +22,13 @@ def access_token(user_id: str, scopes: Sequence[str], variables: Mapping[str, st
 
     Raises StackError when that key is not one we can sign with here (HS256).
     """
-    kid, key = next(iter(json.loads(variables.get("JWT_KEYS", DEMO_KEYS)).items()))
-    if key["alg"] != "HS256":
-        raise StackError(f"the stack's first JWT key, {kid!r}, is {key['alg']}: only HS256 can be signed with here")
+    try:
+        kid, key = next(iter(json.loads(variables.get("JWT_KEYS", DEMO_KEYS)).items()))
+        algorithm, secret = key["alg"], key["key"].encode()
+    except (ValueError, LookupError, AttributeError, TypeError, StopIteration):
+        raise StackError('JWT_KEYS is not {"<kid>": {"alg": "HS256", "key": "…"}}') from None
+    if algorithm != "HS256":
+        raise StackError(f"the stack's first JWT key, {kid!r}, is {algorithm}: only HS256 can be signed with here")
     now = int(time.time())
     claims = {
         "iss": variables.get("JWT_ISSUER", DEMO_ISSUER),
@@ -39,7 +43,7 @@ def access_token(user_id: str, scopes: Sequence[str], variables: Mapping[str, st
         "metadata": {"fingerprint": "devstack", "flavor": "demo", "original": {"iat": now, "method": "devstack"}},
     }
     signed = f"{_part({'alg': 'HS256', 'typ': 'JWT', 'kid': kid})}.{_part(claims)}"
-    signature = hmac.digest(key["key"].encode(), signed.encode(), hashlib.sha256)
+    signature = hmac.digest(secret, signed.encode(), hashlib.sha256)
     return f"{signed}.{_base64(signature)}"
 
 
