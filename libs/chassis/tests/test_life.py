@@ -176,6 +176,14 @@ async def test_settings_that_are_missing_or_wrong_are_named_and_nothing_starts(s
     assert "Traceback" not in life.errors
 
 
+async def test_what_should_be_json_and_is_not_is_named(start: Start) -> None:
+    life = await start("api", JWT_KEYS="{")
+
+    assert await life.end() == 2
+    assert "JWT_KEYS: is not JSON" in life.errors
+    assert "Traceback" not in life.errors
+
+
 async def test_a_demo_key_is_refused_outside_the_devstack(start: Start) -> None:
     life = await start("api", DEVSTACK="false")
 

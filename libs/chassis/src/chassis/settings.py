@@ -1,11 +1,11 @@
 """Settings every service reads from its environment. A service's own stand in its `settings.py`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 DEMO_MARK = "demo"  # a demo key says so in its kid, and is refused outside the devstack
 
@@ -64,10 +64,21 @@ def load(cls: type[S]) -> S:
     """Read settings from the environment, or leave with a message that names each wrong variable and how to mend it."""
     try:
         return cls()
-    except ValidationError as error:
+    except (ValidationError, SettingsError) as error:
         print("The settings in the environment are not usable:", file=sys.stderr)  # noqa: T201 - before logging exists
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper() or cls.__name__
-            print(f"  {name}: {problem['msg']}", file=sys.stderr)  # noqa: T201 - before logging exists
+        for problem in _problems(error, cls):
+            print(f"  {problem}", file=sys.stderr)  # noqa: T201 - before logging exists
         print("See .env.example for every variable with its default and unit.", file=sys.stderr)  # noqa: T201 - as above
         raise SystemExit(2) from None
+
+
+def _problems(error: ValidationError | SettingsError, cls: type[BaseSettings]) -> Iterator[str]:
+    if isinstance(error, SettingsError):
+        _, name, *_ = str(error).split(
+            '"'
+        )  # it comes before anything is validated, and only its message names the field
+        yield f"{name.upper()}: is not JSON"
+        return
+    for problem in error.errors():
+        name = "_".join(str(part) for part in problem["loc"]).upper() or cls.__name__
+        yield f"{name}: {problem['msg']}"
