@@ -15,10 +15,11 @@ from starlette.responses import RedirectResponse
 from chassis.collection import Collection, Index
 from chassis.errors import Conflict, Forbidden, NotFound, NotYet, TooSoon
 from chassis.http import FORM, Body, CallerDep, RawBody, TxDep, TxRouter, attempts, create_app
+from chassis.http.edge import Room
 from chassis.mongo import Mongo
 from chassis.parking import PARKED_KEYS, ParkedKey
 from chassis.service import Service
-from chassis.testing import Solo
+from chassis.testing import Solo, access_token
 from contracts import ViewerBlockedV1, meta_of
 from contracts.values import ObjectIdStr
 
@@ -223,6 +224,19 @@ async def test_401_comes_before_413_before_422_before_403_before_404_before_409_
     full = await owner.put(f"/jars/{JAR}/beans?kind=hot", json={"beans": 1})
     assert (problem(full), full.headers["retry-after"]) == ((429, "full"), "3")
     assert problem(await solo.client(OTHER, "CREATOR").put(missing, json={"beans": 1})) == (403, "foreign")
+
+
+async def test_who_finds_no_room_is_asked_to_try_again(solo: Solo) -> None:
+    app, room = create_app(SERVICE, solo.runtime, solo.settings), Room(1)
+    app.state.edge = replace(app.state.edge, room=room)
+    headers = {"authorization": f"Bearer {access_token(USER)}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://solo", headers=headers) as client:
+        with room.taken():
+            refused = await client.post("/jars", json={"id": JAR, "label": "x"})
+        taken = [await client.post("/jars", json={"id": id_, "label": id_}) for id_ in (JAR, OTHER)]
+
+    assert (problem(refused), refused.headers["retry-after"]) == ((503, "try-again"), "1")
+    assert [answer.status_code for answer in taken] == [201, 201]
 
 
 async def test_a_command_without_a_body_to_parse_refuses_a_huge_one_too(client: httpx.AsyncClient) -> None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from chassis.settings import ChassisSettings
 
 KEEP_ALIVE_SECONDS = 75  # longer than nginx keeps an idle connection, so that we never close one that it is using
-CONCURRENCY_MAX = 1_000  # connections of one process; beyond them 503 is kinder than waiting
+CONNECTIONS_MAX = 4_000  # of one process, as many as a gateway has; the edge refuses too many requests far earlier
 DRAIN_SECONDS = 5
 BACKLOG = 1_024
 
@@ -39,7 +39,7 @@ class Server:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-            limit_concurrency=CONCURRENCY_MAX,
+            limit_concurrency=CONNECTIONS_MAX,
         )
         self._server = _Uvicorn(config)
 

@@ -11,7 +11,7 @@ from chassis.errors import Refusal
 from chassis.http import openapi
 from chassis.http.answer import Answer
 from chassis.http.auth import Tokens
-from chassis.http.edge import Edge
+from chassis.http.edge import REQUESTS_MAX, Edge, Room
 from chassis.http.gathering import Gathering
 from chassis.http.origin import origin_of
 from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, answer_of
@@ -46,7 +46,12 @@ def create_app(service: Service, runtime: Runtime, settings: ChassisSettings) ->
     )
     parked = ParkedKeys(runtime.database, runtime.clock)
     app.state.edge = Edge(
-        runtime, Tokens(settings, runtime.clock), settings.unknown_wait_seconds, parked, Gathering(runtime)
+        runtime,
+        Tokens(settings, runtime.clock),
+        settings.unknown_wait_seconds,
+        parked,
+        Gathering(runtime),
+        Room(REQUESTS_MAX),
     )
     app.router.routes.extend(service.router.routes)
     return app

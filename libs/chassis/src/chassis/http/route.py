@@ -109,7 +109,8 @@ class TxRoute(APIRoute):
             with tracing.span(f"{self.method} {self.path_format}", request.cause.traceparent) as traceparent:
                 if traceparent != request.cause.traceparent:
                     request.cause = replace(request.cause, traceparent=traceparent)
-                return await self._handle(request, scope, receive)
+                with request.edge.room.taken():
+                    return await self._handle(request, scope, receive)
         except NotYet as missing:
             return self._refuse(not_known(missing, self.rules.refuses), request)
         except Refusal as refusal:
