@@ -178,6 +178,20 @@ def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(data: Path, devst
     assert nothing_is_left(data)
 
 
+def test_a_service_that_cannot_migrate_says_why_and_the_others_do_not_wait(data: Path, devstack: Devstack) -> None:
+    parts = ("mongod", "goals-api", "escrow-api")  # without Kafka, which goals would wait a minute for
+    began = time.monotonic()
+
+    up = devstack("up", "--data", data, "--only", *parts, INVITATION_REFUND_SECONDS="1")
+
+    assert time.monotonic() - began < 50
+    assert up.returncode == 1
+    assert "`python -m escrow migrate` failed:" in up.stderr
+    assert "INVITATION_REFUND_SECONDS (1) is below" in up.stderr
+    assert "Traceback" not in up.stderr
+    assert nothing_is_left(data)
+
+
 def test_a_part_that_there_is_not_is_named_and_nothing_is_left(data: Path, devstack: Devstack) -> None:
     up = devstack("up", "--data", data, "--only", "soketi", "mongo")
 

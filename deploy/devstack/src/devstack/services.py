@@ -30,9 +30,11 @@ def services(settings: Settings) -> list[Part]:
     ]
 
 
-async def migrate(settings: Settings, name: str) -> None:
-    """Run `python -m <service> migrate`. Raises StackError with what it said when it fails."""
-    await run((sys.executable, "-m", package(name), "migrate"), env={**os.environ, **environment(settings)})
+async def migrate(settings: Settings) -> None:
+    """Run `python -m <service> migrate` for all. Raises StackError with what the first that failed has said."""
+    packages = [package(name) for name in chosen(settings)]
+    if packages:
+        await run((sys.executable, "-m", "devstack.migrations", *packages), env={**os.environ, **environment(settings)})
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -74,8 +74,8 @@ class Supervisor:
             self._children[part.name] = Child(part, log_file, self._write_state, self._say)
         if unknown := sorted(set(settings.only) - self._children.keys()):
             raise StackError(f"there is no part {', '.join(unknown)}; `devstack status` of a whole stack names all")
-        migrations = [self._migrate(name) for name in services.chosen(settings)]  # wait for their servers by themselves
-        await _all([*(self._children[part.name].start() for part in infrastructure), *migrations])
+        migrations = services.migrate(settings)  # they wait for their servers by themselves
+        await _all([*(self._children[part.name].start() for part in infrastructure), migrations])
         await _all(self._children[part.name].start() for part in ours)
         await _all(self._children[part.name].start() for part in gateway)
         self._become("up")
@@ -84,10 +84,6 @@ class Supervisor:
         if not settings.tied:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             _let_go(sys.stdin.fileno())
-
-    async def _migrate(self, name: str) -> None:
-        await services.migrate(self._settings, name)
-        self._say(f"{name} is migrated")
 
     async def _stop(self) -> None:
         """Stop in the opposite order of starting: nobody loses what it depends on before it is gone itself."""
