@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Downloads may need a proxy; what runs here is not behind it.
+export no_proxy := 127.0.0.1,localhost,$(or $(no_proxy),$(NO_PROXY))
 unexport PYTHONDONTWRITEBYTECODE # or every process of the tests compiles everything anew
 BIN := .venv/bin
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml deploy/devstack/pyproject.toml demo/pyproject.toml))

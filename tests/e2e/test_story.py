@@ -9,12 +9,12 @@ from demo.evening import Told, play
 from demo.expected import Expected
 from demo.parts import proofs
 from demo.scene import EXCLUSIVE_PRICE, Scene
-from demo.settings import INVITATION_REFUND_SECONDS
+from demo.settings import INVITATION_REFUND_SECONDS, SETTINGS
 from demo.shows import PURSE, TICKET, gives, off_air_without_show, sells_tickets
 from demo.stories import GOALS_INVITED, STORIES, STREAM_INVITED
 from demo.story import DIAMONDS
 from demo.waiting import WAIT_SECONDS, until
-from demo.world import World
+from demo.world import World, open_world
 from devstack.stack import Stack
 
 WORKERS = ("sessions-worker", "escrow-worker", "notifier-worker")
@@ -28,6 +28,13 @@ async def told(world: World) -> Mapping[str, Told]:
 
 async def test_each_part_of_the_stack_does_what_it_is_for(world: World) -> None:
     assert [part async for part in proofs(world) if not part.works] == []
+
+
+async def test_a_proxy_of_the_environment_stands_between_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    async with open_world(world.status, SETTINGS) as another:
+        assert (await another.proof()).sum_diamonds == 0
 
 
 @pytest.mark.parametrize("title", [story.title for story in STORIES])
