@@ -111,13 +111,14 @@ def test_the_environment_of_up_is_handed_on(stack: Stack) -> None:
     assert psutil.Process(stack.process("mongod").pid).environ()["STEP_SECONDS"] == "7"
 
 
-async def test_mongod_is_a_replica_set_that_frees_frozen_locks_soon(stack: Stack) -> None:
+async def test_mongod_is_a_replica_set_that_soon_frees_frozen_locks_and_what_is_deleted(stack: Stack) -> None:
     client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(stack.mongo_url)
 
     async with client:
-        parameter = await client.admin.command("getParameter", 1, transactionLifetimeLimitSeconds=1)
+        wanted = {"transactionLifetimeLimitSeconds": 5, "minSnapshotHistoryWindowInSeconds": 5}
+        parameters = await client.admin.command("getParameter", 1, **wanted)
 
-        assert parameter["transactionLifetimeLimitSeconds"] == 5
+        assert {name: parameters[name] for name in wanted} == wanted
         assert (await client.admin.command("hello"))["setName"] == "footlights"
 
 

@@ -19,8 +19,11 @@ WEBHOOK_EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member
 MONGOD_OPTIONS = (
     *("--replSet", REPLICA_SET, "--oplogSize", "512"),
     *("--wiredTigerCacheSizeGB", "0.25", "--noscripting", "--quiet"),
-    # a frozen process holds its locks no longer (facts, row 21)
+    # A frozen process holds its locks no longer.
     *("--setParameter", "transactionLifetimeLimitSeconds=5"),
+    # What is deleted is gone as soon, and not 5 minutes later: whoever looks for the oldest row of an outbox walks over
+    # all that were deleted before it.
+    *("--setParameter", "minSnapshotHistoryWindowInSeconds=5"),
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
 )
 KAFKA_PROPERTIES: Mapping[str, str | int] = {
