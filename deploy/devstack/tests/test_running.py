@@ -115,7 +115,7 @@ async def test_mongod_is_a_replica_set_that_soon_frees_frozen_locks_and_what_is_
     client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(stack.mongo_url)
 
     async with client:
-        wanted = {"transactionLifetimeLimitSeconds": 5, "minSnapshotHistoryWindowInSeconds": 5}
+        wanted: dict[str, object] = {"transactionLifetimeLimitSeconds": 5, "minSnapshotHistoryWindowInSeconds": 5}
         parameters = await client.admin.command("getParameter", 1, **wanted)
 
         assert {name: parameters[name] for name in wanted} == wanted
