@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jwt
 import psutil
@@ -115,7 +116,7 @@ async def test_mongod_is_a_replica_set_that_soon_frees_frozen_locks_and_what_is_
     client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(stack.mongo_url)
 
     async with client:
-        wanted: dict[str, object] = {"transactionLifetimeLimitSeconds": 5, "minSnapshotHistoryWindowInSeconds": 5}
+        wanted: dict[str, Any] = {"transactionLifetimeLimitSeconds": 5, "minSnapshotHistoryWindowInSeconds": 5}
         parameters = await client.admin.command("getParameter", 1, **wanted)
 
         assert {name: parameters[name] for name in wanted} == wanted
