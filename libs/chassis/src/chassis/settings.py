@@ -74,9 +74,8 @@ def load(cls: type[S]) -> S:
 
 def _problems(error: ValidationError | SettingsError, cls: type[BaseSettings]) -> Iterator[str]:
     if isinstance(error, SettingsError):
-        _, name, *_ = str(error).split(
-            '"'
-        )  # it comes before anything is validated, and only its message names the field
+        # It comes before anything is validated, and only its message names the field.
+        _, name, *_ = str(error).split('"')
         yield f"{name.upper()}: is not JSON"
         return
     for problem in error.errors():
