@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from chassis import ids
 from chassis.clock import Clock
+from chassis.life import settle_memory
 from chassis.mongo import Driver, Mongo
 from chassis.service import Service
 from chassis.testing import Solo
@@ -58,6 +59,11 @@ class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
 
     def _split_scope(self, nodeid: str) -> str:
         return _chain(nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over thousands of tests, as it passes over what a service has imported."""
+    settle_memory()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chains:

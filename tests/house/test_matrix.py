@@ -286,10 +286,11 @@ class Watch:
 
     async def _hear(self, part: Waiting) -> None:
         solo, event = self.solos[part.service], self.troupe.next_message(part).event
+        if not solo.listens_to(type(event)):
+            assert await self.troupe.deliver(part) == 1
+            return
         before, told = await documents(solo), len(self.troupe.told)
         assert await self.troupe.deliver(part) == 1
-        if not solo.listens_to(type(event)):
-            return
         deeds = difference(before, await documents(solo))
         deeds |= {f"tells {name}" for one in self.troupe.told[told:] for name in labels(one.event)}
         self.notes.add(event, part.service, deeds, over=self.over and isinstance(event, GoalEndedV1))
@@ -305,8 +306,7 @@ class Watch:
 async def documents(solo: Solo) -> dict[str, dict[str, Any]]:
     """All that a service keeps, by collection and id; timers and pushes too."""
     names = [*(collection.name for collection in solo.service.collections), TIMERS.name, EFFECTS.name]
-    found = [await solo.runtime.database[name].find().to_list(None) for name in names]
-    return {name: {row["_id"]: row for row in rows} for name, rows in zip(names, found, strict=True)}
+    return {name: {row["_id"]: row for row in rows} for name, rows in (await solo.contents(*names)).items()}
 
 
 def difference(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> set[str]:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Self, cast
 
 import httpx
@@ -31,7 +32,7 @@ from chassis.clock import Clock, ManualClock, instant
 from chassis.decision import Effect, Timer
 from chassis.http import create_app
 from chassis.migrate import MIGRATIONS, create_collections
-from chassis.mongo import Database, Mongo
+from chassis.mongo import Database, Mongo, Raw
 from chassis.outbox import OUTBOX
 from chassis.pending import EFFECTS, TIMERS, StoredTimer
 from chassis.runtime import Outside, Runtime
@@ -235,16 +236,31 @@ class Solo:
 
     async def snapshot(self) -> dict[str, list[dict[str, Any]]]:
         """All documents by collection, without what differs between equal histories: stamps and event ids."""
-        state = {}
-        for collection in self.service.collections:
-            rows = await self.runtime.database[collection.name].find().sort("_id", 1).to_list(None)
-            state[collection.name] = [{key: value for key, value in row.items() if key != "_stamp"} for row in rows]
-        return state
+        found = await self.contents(*(collection.name for collection in self.service.collections))
+        return {
+            name: [{key: value for key, value in row.items() if key != "_stamp"} for row in rows]
+            for name, rows in found.items()
+        }
+
+    async def contents(self, *names: str) -> dict[str, list[dict[str, Any]]]:
+        """All documents of these collections, as they are stored, by id."""
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        for one in await self._of_each(names, []):
+            found[one["of"]].append(one["row"])
+        return {name: sorted(rows, key=itemgetter("_id")) for name, rows in found.items()}
 
     async def clear(self) -> None:
         """Forget everything."""
         names = set(await self.runtime.database.list_collection_names()) - {MIGRATIONS.name, KNOCKS.name}
-        await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in names))
+        used = [one["of"] for one in await self._of_each(sorted(names), [{"$limit": 1}])]
+        await asyncio.gather(*(self.runtime.database[name].delete_many({}) for name in used))
+
+    async def _of_each(self, names: Sequence[str], stages: Sequence[Raw]) -> list[Raw]:
+        """What `stages` leave of each of these collections, and whose it is: one question costs as much as twenty."""
+        parts = [[*stages, {"$project": {"_id": 0, "of": {"$literal": name}, "row": "$$ROOT"}}] for name in names]
+        others = zip(names[1:], parts[1:], strict=True)
+        union = [{"$unionWith": {"coll": name, "pipeline": part}} for name, part in others]
+        return await self.runtime.mongo.aggregate(self.runtime.database[names[0]], [*parts[0], *union])
 
     async def next_due(self) -> datetime | None:
         """When the first of the timers that are set is due."""

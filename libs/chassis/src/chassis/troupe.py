@@ -23,6 +23,7 @@ from chassis.batch import Behind, Work
 from chassis.cause import Cause
 from chassis.clock import ManualClock
 from chassis.errors import NotYet
+from chassis.outbox import OUTBOX
 from chassis.testing import Solo
 from contracts import Event, Meta
 
@@ -106,7 +107,8 @@ class Troupe:
         """Publish what lies in the outboxes of these (default: of all), as relays would; a stopped service's stays."""
         async with self._collecting:
             for name, player in self._players.items():
-                if not player.stopped and (not services or name in services):
+                bells = player.solo.runtime.bells  # who has told nothing need not be asked
+                if not player.stopped and (not services or name in services) and bells.take_rung([OUTBOX.name]):
                     self.publish(Message(meta, event) for meta, event in await player.solo.take_messages())
 
     def publish(self, messages: Iterable[Message]) -> None:
