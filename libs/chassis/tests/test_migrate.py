@@ -80,6 +80,13 @@ async def test_an_index_with_other_options_is_refused_and_named(database: Databa
     ]
 
 
+async def test_documents_that_a_unique_index_does_not_allow_are_told(database: Database) -> None:
+    await database["notes"].insert_many([{"_id": "1", "text": "a"}, {"_id": "2", "text": "a"}])
+
+    with pytest.raises(NotMigrated, match="documents of notes are equal in text, which shall be unique"):
+        await create_collections(database, notes(BY_TEXT))
+
+
 async def test_numbered_migrations_run_once_in_order_and_again_when_interrupted(database: Database) -> None:
     ran: list[int] = []
     broken = [True]

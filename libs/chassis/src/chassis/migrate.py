@@ -4,7 +4,7 @@ It creates what is missing and drops nothing; what differs from the code and can
 check, and name the command that mends it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from chassis.clock import Clock, instant
 from chassis.collection import Collection, Index
 from chassis.http.idempotency import ANSWERS
 from chassis.lease import LEASES
-from chassis.mongo import Database, IndexModel, OperationFailure, Raw
+from chassis.mongo import Database, DuplicateKeyError, IndexModel, OperationFailure, Raw
 from chassis.outbox import OUTBOX
 from chassis.parking import PARKED, PARKED_KEYS
 from chassis.pending import EFFECTS, TIMERS
@@ -60,7 +60,7 @@ async def create_collections(database: Database, service: Service) -> None:
     """Make the collections and indexes that are missing.
 
     Raises:
-        NotMigrated: an index exists with other options.
+        NotMigrated: an index exists with other options, or is unique and the documents there are not.
     """
     existing = set(await database.list_collection_names())
     for collection in _collections(service):
@@ -73,7 +73,7 @@ async def create_collections(database: Database, service: Service) -> None:
         await _set_expiry(database, collection, found)
         missing = [_model(index) for index in collection.indexes if index.name not in found]
         if missing:
-            await database[collection.name].create_indexes(missing)
+            await _create_indexes(database, collection, missing)
         _tell_unknown(collection, found)
 
 
@@ -115,6 +115,15 @@ async def _create(database: Database, collection: Collection[Any]) -> None:
     except OperationFailure as failure:
         if failure.code != NAMESPACE_EXISTS:  # another `migrate` was faster
             raise
+
+
+async def _create_indexes(database: Database, collection: Collection[Any], models: Sequence[IndexModel]) -> None:
+    try:
+        await database[collection.name].create_indexes(models)
+    except DuplicateKeyError as twice:
+        at = ", ".join((twice.details or {}).get("keyPattern", {}))
+        equal = f"documents of {collection.name} are equal in {at}, which shall be unique"
+        raise NotMigrated([f"{equal}: mend them by hand, then migrate again"]) from twice
 
 
 async def _open_migrations(database: Database, service: Service) -> list[Migration]:
