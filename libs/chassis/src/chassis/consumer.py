@@ -23,7 +23,7 @@ from chassis.batch import BATCH_MAX
 from chassis.custody import Held
 from chassis.delivery import CAREFUL_DEATHS, CAREFUL_RECORDS, Delivery, HaltError
 from chassis.mongo import PyMongoError
-from chassis.pace import Pace
+from chassis.polls import Brought, Polls, cancel
 from chassis.received import Partition
 from chassis.runtime import Runtime
 from chassis.service import Service
@@ -31,8 +31,6 @@ from chassis.settings import ChassisSettings
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.2  # also how late `stop` is heard
-FULL_MIN = BATCH_MAX // 2  # messages in a poll, from which on the next one is not worth waiting for
 KEEP_POLLING_SECONDS = 0.5  # while a batch is in hand
 HAND_SECONDS = 6.0  # for what is in hand when stopping
 REVOKE_SECONDS = 5.0  # for what is in hand when partitions move; others wait for us meanwhile
@@ -92,15 +90,13 @@ class Consumer:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._topics = {settings.scoped(topic): topic for topic in self._delivery.listens.topics}
         self._kafka: Any = None
-        self._getting: asyncio.Task[dict[TopicPartition, list[Any]]] | None = None
-        self._buffer: dict[TopicPartition, list[Any]] = {}
+        self._polls = Polls(self._get, runtime.clock)
         self._unclaimed: set[TopicPartition] = set()
         self._joined = False
         self._in_hand: asyncio.Task[Any] | None = None
         self._stopping = asyncio.Event()
         self._halted: str | None = None
         self._tidy_at = 0.0
-        self._pace = Pace(runtime.clock)
         self._behind_since: float | None = None
         self._ends: dict[TopicPartition, int] = {}
         self._ends_at = float("-inf")
@@ -121,7 +117,7 @@ class Consumer:
         try:
             await asyncio.wait({ticking, delivering}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel(ticking, delivering)
+            await cancel(ticking, delivering)
             await self._close()
         for task in (ticking, delivering):
             if not task.cancelled():
@@ -148,13 +144,13 @@ class Consumer:
     async def _deliver(self) -> None:
         while not self._stopping.is_set():
             await self._claim()
-            brought = await self._poll()
+            brought = await self._polls.poll(until=self._delivery.retry_at)
             try:
                 if brought:
-                    self._getting = self._getting or self._get(POLL_SECONDS)  # unpacked while MongoDB is at work
-                    self._pace.begin()
-                    await self._keeping_on(self._delivery.deliver(brought))
-                    self._pace.end(full=sum(map(len, brought.values())) >= FULL_MIN)
+                    self._polls.begin()
+                    of_ours = {self._partition(tp): records for tp, records in brought.items()}
+                    await self._keeping_on(self._delivery.deliver(of_ours))
+                    self._polls.end(brought)
                 if self._clock.monotonic() >= self._delivery.retry_at:
                     await self._keeping_on(self._delivery.retry())
                 if self._clock.monotonic() >= self._tidy_at:
@@ -165,41 +161,9 @@ class Consumer:
             else:
                 self._halted = self._halted if self._delivery.storming else None
 
-    async def _poll(self) -> dict[Partition, list[Any]]:
-        """What has come, or nothing when it is time to do something else. `getmany` is never cancelled: it would
-        count as polling for ever, and a member that is stuck would never leave the group.
-        """
-        await self._keep_pace()
-        self._take_got()
-        if self._buffer:  # with what came meanwhile
-            self._getting = self._getting or self._get(0)
-            await asyncio.wait({self._getting}, timeout=POLL_SECONDS)
-            self._take_got()
-        else:
-            if self._getting is None:
-                self._getting = self._get(POLL_SECONDS)
-            seconds = min(2 * POLL_SECONDS, self._delivery.retry_at - self._clock.monotonic())
-            await asyncio.wait({self._getting}, timeout=max(0.0, seconds))
-            self._take_got()
-        brought, self._buffer = self._buffer, {}
-        return {self._partition(tp): records for tp, records in brought.items()}
-
-    async def _keep_pace(self) -> None:
-        """Wait until the next batch may begin, or for so much that it is not worth waiting for more."""
-        if self._getting is not None and (seconds := self._pace.seconds_left):
-            await asyncio.wait({self._getting}, timeout=seconds)
-            self._take_got()
-        if sum(map(len, self._buffer.values())) < FULL_MIN:
-            await self._pace.keep()
-
-    def _get(self, seconds: float) -> "asyncio.Task[dict[TopicPartition, list[Any]]]":
-        return asyncio.create_task(self._kafka.getmany(timeout_ms=int(seconds * 1_000), max_records=BATCH_MAX))
-
-    def _take_got(self) -> None:
-        if self._getting is not None and self._getting.done():
-            got, self._getting = self._getting.result(), None
-            for tp, records in got.items():
-                self._buffer.setdefault(tp, []).extend(records)
+    async def _get(self, seconds: float) -> Brought:
+        brought: Brought = await self._kafka.getmany(timeout_ms=int(seconds * 1_000), max_records=BATCH_MAX)
+        return brought
 
     async def _keeping_on(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end; when it takes long, pause and go on polling."""
@@ -210,15 +174,13 @@ class Consumer:
             while not (await asyncio.wait({task}, timeout=KEEP_POLLING_SECONDS))[0]:
                 paused = True
                 self._pause(self._kafka.assignment())
-                self._take_got()
-                if self._getting is None:
-                    self._getting = self._get(0)
+                self._polls.keep_on()
                 if self._stopping.is_set():
                     asked_at = asked_at or self._clock.monotonic()
                     if self._clock.monotonic() - asked_at > HAND_SECONDS:
                         task.cancel()
         finally:
-            await _cancel(task)
+            await cancel(task)
             self._in_hand = None
         if paused:
             self._resume(self._kafka.assignment() - self._unclaimed)
@@ -253,10 +215,7 @@ class Consumer:
             return
         self._pause(wanted)
         held = await self._keeping_on(self._delivery.claim([self._partition(tp) for tp in wanted]))
-        if self._getting is not None:  # it was begun before the seek
-            await asyncio.wait({self._getting}, timeout=2 * POLL_SECONDS)
-            self._take_got()
-        if self._getting is not None or self._unclaimed is not wanted:
+        if not await self._polls.settle() or self._unclaimed is not wanted:  # begun before the seek, or
             return  # assigned anew meanwhile, or soon: what is claimed is claimed again
         await self._mark_careful([one for one in held if one.position.deaths >= CAREFUL_DEATHS])
         for one in held:
@@ -266,7 +225,7 @@ class Consumer:
 
     def _seek(self, held: Held) -> None:
         tp = self._topic_partition(held.partition)
-        self._buffer.pop(tp, None)
+        self._polls.forget(tp)
         try:
             self._kafka.seek(tp, held.next)  # what lies before the log's begin is reset to its earliest record
         except IllegalStateError:
@@ -288,7 +247,7 @@ class Consumer:
         """Nothing is handled before it is claimed, and claiming may take long: only the loop does it."""
         metrics.REBALANCES.inc()
         self._joined = True
-        self._buffer.clear()
+        self._polls.forget()
         self._unclaimed = set(assigned)
         self._pause(self._unclaimed)
 
@@ -296,7 +255,7 @@ class Consumer:
         """Begin nothing new, wait for what is in hand, and let others have it."""
         self._joined = False
         self._unclaimed = set()
-        self._buffer.clear()
+        self._polls.forget()
         held = self._delivery.let_go()
         in_hand = self._in_hand
         if in_hand is not None:
@@ -424,8 +383,7 @@ class Consumer:
         if held := self._delivery.let_go():
             await self._hand_over(held)
         await self._stop_kafka()
-        if self._getting is not None:
-            await _cancel(self._getting)
+        await self._polls.close()
 
     async def _stop_kafka(self) -> None:
         if self._kafka is None:
@@ -435,15 +393,6 @@ class Consumer:
                 await self._kafka.stop()
         except (KafkaError, TimeoutError) as error:
             _log.warning("consumer group not left", error=repr(error))
-
-
-async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel until they are done: a cancellation can get lost in what a task awaits, as in aiokafka's time-outs."""
-    pending = {task for task in tasks if not task.done()}
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=POLL_SECONDS)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
