@@ -110,6 +110,22 @@ def test_bad_headers_are_told_by_name(headers: dict[str, bytes], reason: str) ->
     assert told.reason == reason
 
 
+@pytest.mark.parametrize("type_", [b"viewer.blocked.v1", b""])
+def test_a_name_of_a_header_that_was_not_utf8_is_told_first(type_: bytes) -> None:
+    told = failure(with_a_bad_name(changed(record(), ce_type=type_)))
+
+    assert isinstance(told, Undecodable)
+    assert told.reason == "the name of a header is not UTF-8: \N{REPLACEMENT CHARACTER}agent"
+
+
+def test_a_name_of_a_header_is_nobodys_business_in_a_type_that_nobody_here_listens_to() -> None:
+    assert LISTENS.read(PARTITION, with_a_bad_name(changed(record(), ce_type=b"made.up.v1"))).work is None
+
+
+def with_a_bad_name(given: KafkaRecord) -> KafkaRecord:
+    return replace(given, headers=[*given.headers, ("\N{REPLACEMENT CHARACTER}agent", b"1")])
+
+
 def test_types_that_nobody_here_listens_to_are_passed_over_undecoded() -> None:
     strange = replace(changed(record(), ce_type=b"made.up.v1", ce_time=b"nonsense"), value=b"\xff")
     read = LISTENS.read(PARTITION, strange)

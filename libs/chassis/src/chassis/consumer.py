@@ -25,6 +25,7 @@ from chassis.delivery import CAREFUL_DEATHS, CAREFUL_RECORDS, Delivery, HaltErro
 from chassis.mongo import PyMongoError
 from chassis.polls import Brought, Polls, cancel
 from chassis.received import Partition
+from chassis.records import read_every_record
 from chassis.runtime import Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings
@@ -350,6 +351,7 @@ class Consumer:
 
     async def _start(self) -> None:
         """Join the group, whenever Kafka is there."""
+        read_every_record()
         session_ms = int(self._settings.kafka_session_timeout_seconds * 1_000)
         rebalance_ms = max(session_ms, int((REVOKE_SECONDS + 3 * CLOSE_SECONDS) * 1_000))
         failures = 0

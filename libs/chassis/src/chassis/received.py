@@ -18,6 +18,9 @@ UNKNOWN = "unknown"  # what metrics call a type that no contract names, so that 
 NOBODY = Cause(at=datetime(1970, 1, 1, tzinfo=UTC), correlation_id="")
 """The cause of what nobody asked for."""
 
+NO_TEXT = "\N{REPLACEMENT CHARACTER}"
+"""What stands in the name of a header for bytes that are not UTF-8."""
+
 TIME_BYTES = len("2026-11-21T11:35:00.123Z")
 
 _ALWAYS = ("specversion", "id", "type", "source", "subject", "time", "partitionkey", "correlationid")
@@ -176,6 +179,7 @@ class Listens:
         try:
             if one := listed.get(type_):
                 received.type = one.type
+                _refuse_unless_text(received.headers)
                 received.work = _work(received, key, one.rows, listed)
             else:
                 received.type = _known(type_)
@@ -199,6 +203,7 @@ def _work(received: Received, key: bytes, rows: tuple[On, ...], listed: Mapping[
 def _refuse_unless_strange(received: Received, type_: bytes, listed: Mapping[bytes, _Listed]) -> None:
     """Let pass what nobody here listens to, but not a new version of what somebody does, nor what says nothing."""
     if not type_:
+        _refuse_unless_text(received.headers)
         raise Undecodable("ce_type is missing")
     stem = type_.rpartition(b".v")[0]
     if not any(known.rpartition(b".v")[0] == stem for known in listed):
@@ -206,6 +211,12 @@ def _refuse_unless_strange(received: Received, type_: bytes, listed: Mapping[byt
     versions = meta_of(received.headers).versions
     if _highest(versions, listed) is None:
         raise UnknownVersion(type_.decode(errors="replace"))
+
+
+def _refuse_unless_text(headers: Headers) -> None:
+    for name, _ in headers:
+        if NO_TEXT in name:
+            raise Undecodable(f"the name of a header is not UTF-8: {name}")
 
 
 def _highest(versions: tuple[str, ...], listed: Mapping[bytes, _Listed]) -> str | None:

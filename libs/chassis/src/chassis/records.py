@@ -1,0 +1,73 @@
+"""Records as aiokafka reads them, and those too that it cannot: with a header whose name is not UTF-8.
+
+aiokafka raises at such a record, out of `getmany`, and a seek leads past neither it nor what lies behind it: wherever
+in a batch it goes to, the batch is unpacked from its beginning. Nothing about that can be set, so what the fetcher
+reads with is replaced. The record is then like any other that cannot be decoded: it is parked, and the rest flows.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
+
+_LENGTH_AT, _LENGTH_BYTES = 8, 4  # in any batch: its offset, then how many bytes follow
+
+
+def read_every_record() -> None:
+    """Let the consumers of this process read so; in names of headers, U+FFFD stands for what is not UTF-8."""
+    fetcher.MemoryRecords = _Records
+
+
+class _Records:
+    """Stands in for aiokafka's `MemoryRecords`: the batches that were fetched of one partition."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+        self._records: Any = MemoryRecords(data)
+        self.has_next = self._records.has_next
+        self.size_in_bytes = self._records.size_in_bytes
+
+    def next_batch(self) -> "_Batch":
+        begin, length_at = self._at, self._at + _LENGTH_AT
+        after = length_at + _LENGTH_BYTES
+        self._at = after + int.from_bytes(self._data[length_at:after], "big")
+        return _Batch(self._records.next_batch(), self._data[begin : self._at])
+
+
+class _Batch:
+    """One batch, of which every record can be read."""
+
+    def __init__(self, batch: Any, data: memoryview) -> None:
+        self._batch = batch
+        self._data = data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._batch
+        except UnicodeDecodeError:
+            yield from _leniently(self._data)  # from the beginning: the fetcher passes over what it has had already
+
+
+def _leniently(data: memoryview) -> Any:
+    """The slower reader of aiokafka, in Python, with bytes that can always be decoded."""
+    batch = _DefaultRecordBatchPy(data)
+    batch._maybe_uncompress()  # noqa: SLF001 - there is no other way to what it decodes
+    batch._buffer = _Text(batch._buffer)  # noqa: SLF001 - as above
+    return batch
+
+
+class _Text(bytearray):
+    """Bytes that can always be decoded, and so can parts of them."""
+
+    def __getitem__(self, at: Any) -> Any:
+        part = super().__getitem__(at)
+        return _Text(part) if isinstance(at, slice) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, errors)
