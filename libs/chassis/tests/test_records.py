@@ -185,15 +185,15 @@ async def test_its_copy_says_where_it_is_and_why_and_no_replay_frees_its_key_bef
 
     async with doing(rig.consumer(), Relay(rig.runtime, rig.settings)):
         copy = await dead_letter(rig)
-        await eventually(is_parked_after_one_attempt)
+        await eventually(is_parked_after_one_attempt, seconds=30)
         assert await replay(rig.database, rig.runtime.clock) == 1
-        await eventually(is_parked_after_one_attempt)
+        await eventually(is_parked_after_one_attempt, seconds=30)
         rows = await rig.documents("parked")
         assert await heard(rig) == {events[0].streamer_id: [events[0].viewer_id]}
 
         await rig.database["parked"].delete_one({"_id": "sessions:5:1"})
         assert await replay(rig.database, rig.runtime.clock) == 1
-        await eventually(lambda: is_free(rig))
+        await eventually(lambda: is_free(rig), seconds=30)
 
     said = dict(copy.headers)
     assert (copy.key, copy.value) == (messages[1].key, messages[1].value)

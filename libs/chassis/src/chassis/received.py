@@ -34,7 +34,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Record(Protocol):
-    """What aiokafka brings. Nothing is decoded by the client: a bad record would come again and again for ever."""
+    """What aiokafka brings. Only the names of headers are decoded (`records.py`): a bad record would come for ever."""
 
     offset: int
     key: bytes | None
