@@ -40,7 +40,7 @@ lint: setup ## ruff, formatting, types, architecture
 
 test: setup lint ## everything: lint, generated files fresh, all tests on local stacks of their own
 	$(BIN)/python -m contracts.schemas --check
-	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder
 
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas

@@ -167,10 +167,8 @@ def test_an_interrupted_up_leaves_nothing(data: Path, plain_environ: Mapping[str
 
 
 def test_a_stack_that_cannot_start_says_why_and_leaves_nothing(data: Path, devstack: Devstack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        base = taken.getsockname()[1] - 4  # soketi's place
-
-        up = devstack("up", "--data", data, "--only", "mongod", "soketi", "--port-base", str(base))
+    with decided_port_base(data, None) as base, socket.create_server(("127.0.0.1", base + 4)):  # soketi's place
+        up = devstack("up", "--data", data, "--only", "mongod", "soketi")
 
     assert up.returncode == 1
     assert f"soketi cannot start: port {base + 4} is taken by another program" in up.stderr
