@@ -12,8 +12,9 @@ import pytest
 from chassis.mongo import Driver
 
 ONE_DRIVER = (
-    "test_life.py",
-)  # about processes, whose driver is in their environment: where it matters, the test says so
+    "test_life.py",  # about processes, whose driver is in their environment: where it matters, the test says so
+    "test_records.py",  # about what aiokafka reads
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
