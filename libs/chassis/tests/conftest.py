@@ -13,7 +13,6 @@ from chassis.mongo import Driver
 
 ONE_DRIVER = (
     "test_life.py",  # about processes, whose driver is in their environment: where it matters, the test says so
-    "test_records.py",  # about what aiokafka reads
 )
 
 
