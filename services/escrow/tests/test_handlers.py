@@ -81,7 +81,7 @@ class Story:
             contribution_id=self.earning,
             earning_id=self.earning,
             escrow_id=self.escrow_id,
-            reason="proposal_expired",
+            reason="expired",
         )
 
     def ended(self, kind: GoalKind, outcome: Outcome) -> GoalEndedV1:
@@ -182,7 +182,7 @@ async def test_a_proposal_that_is_read_too_late_holds_nothing(story: Story) -> N
     assert await story.money() == {"wallet": 500}
     (told,) = await story.take(EscrowRejectedV1)
     assert isinstance(told, EscrowRejectedV1)
-    assert told.reason == "proposal_expired"
+    assert told.reason == "expired"
 
 
 @pytest.mark.parametrize("outcome", ["refused", "timed_out", "cancelled"])

@@ -61,7 +61,7 @@ class Night:
     def at(self, seconds: float) -> datetime:
         return self.solo.now + timedelta(seconds=seconds)
 
-    def _of(self, goal_id: str) -> dict[str, str]:
+    def _of(self, goal_id: str) -> dict[str, Any]:
         return {"session_id": self.session_id, "streamer_id": self.streamer_id, "goal_id": goal_id}
 
     def _conditions(self, viewer_id: str | None) -> Conditions:

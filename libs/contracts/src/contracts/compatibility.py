@@ -5,7 +5,7 @@ from typing import Any
 
 Schema = dict[str, Any]
 
-WORDING = frozenset({"$defs", "description", "title", "default", "examples", "x-draft"})
+WORDING = frozenset({"$defs", "description", "title", "default", "examples", "x-draft", "x-known-values"})
 """Keywords that change nothing on the wire (`$defs` are read where they are referred to)."""
 
 

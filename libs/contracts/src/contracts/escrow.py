@@ -4,11 +4,12 @@ from typing import Literal
 
 from contracts.event import Event, SessionEvent
 from contracts.sessions import ReversalReason
-from contracts.values import Count, Diamonds, EscrowId, ObjectIdStr, PricePreset, Seconds, Token
+from contracts.values import Count, Diamonds, EscrowId, ObjectIdStr, Open, PricePreset, Seconds, Token
 
 Verdict = Literal["release", "refund"]
 Purpose = Literal["minutes", "gift"]
-HoldRejection = Literal["insufficient_diamonds", "proposal_expired"]
+HoldRejection = Literal["insufficient_diamonds", "expired"]
+PaymentFailure = Literal["insufficient_diamonds", "expired"]
 RefundReason = Literal[
     "contribution_rejected",  # goals did not count it
     "refused",
@@ -18,6 +19,7 @@ RefundReason = Literal[
     "no_exclusive",
     "session_ended",  # why a goal lapsed
     "not_kept",  # sessions' judgement of a completed goal
+    "blocked",  # the streamer blocked the buyer before it was settled
 ]
 
 
@@ -49,7 +51,7 @@ class EscrowRejectedV1(_EscrowEvent, type="escrow.rejected.v1", topic="escrow", 
     amount_diamonds: Diamonds
     cause_id: Token
     gift_id: ObjectIdStr | None = None
-    reason: HoldRejection
+    reason: Open[HoldRejection]
 
 
 class EscrowCompletedV1(
@@ -60,7 +62,7 @@ class EscrowCompletedV1(
     earning_id: ObjectIdStr
     buyer_id: ObjectIdStr
     amount_diamonds: Diamonds
-    reason: Literal["kept"]
+    reason: Open[Literal["kept"]]
     gift_id: ObjectIdStr | None = None
 
 
@@ -70,7 +72,7 @@ class EscrowFailedV1(_EscrowEvent, type="escrow.failed.v1", topic="escrow", key=
     earning_id: ObjectIdStr
     buyer_id: ObjectIdStr
     amount_diamonds: Diamonds
-    reason: RefundReason
+    reason: Open[RefundReason]
     gift_id: ObjectIdStr | None = None
 
 
@@ -91,22 +93,26 @@ class WalletCreatedV1(Event, type="wallet.created.v1", topic="escrow", key="user
 
 
 class WalletCreditedV1(Event, type="wallet.credited.v1", topic="escrow", key="user_id", subject="user_id"):
-    """Diamonds came into a wallet from outside: `cause_id` is the transfer, or the `order_id:item_id` bought."""
+    """Diamonds came into a wallet from outside: `cause_id` is the transfer, or the `order_id:item_id` bought.
+
+    `credited_by` is the operator who gave them; nobody gave what was bought.
+    """
 
     user_id: ObjectIdStr
     amount_diamonds: Diamonds
     cause_id: Token
+    credited_by: ObjectIdStr | None = None
 
 
 class _PaymentEvent(SessionEvent):
     """A payment straight to the streamer: minutes of watching, or a gift."""
 
     payment_id: ObjectIdStr
-    purpose: Purpose
+    purpose: Open[Purpose]
     payer_id: ObjectIdStr
     amount_diamonds: Diamonds
     duration: Seconds | None = None
-    preset: PricePreset | None = None
+    preset: Open[PricePreset] | None = None
     exclusive_goal_id: ObjectIdStr | None = None
     gift_id: ObjectIdStr | None = None
 
@@ -120,12 +126,12 @@ class PaymentSucceededV1(
 class PaymentFailedV1(_PaymentEvent, type="payment.failed.v1", topic="escrow", key="session_id", subject="payment_id"):
     """Nothing was paid, and nothing will be."""
 
-    reason: Literal["insufficient_diamonds"] | None = None
+    reason: Open[PaymentFailure] | None = None
 
 
 class PaymentReversedV1(
     _PaymentEvent, type="payment.reversed.v1", topic="escrow", key="session_id", subject="payment_id"
 ):
-    """A payment that had succeeded was given back, all of it."""
+    """Of a payment that had succeeded, `amount_diamonds` were given back: a part, or all that was left of it."""
 
-    reason: ReversalReason | None = None
+    reason: Open[ReversalReason] | None = None

@@ -13,6 +13,7 @@ from contracts.values import (
     Flag,
     Instant,
     ObjectIdStr,
+    Open,
     ProductId,
     Seconds,
     Title,
@@ -45,7 +46,7 @@ ProposalRejection = Literal[
     "viewer_blocked",
     "too_many_invitations",
 ]
-LapseReason = Literal["no_show", "no_exclusive", "session_ended"]
+LapseReason = Literal["no_show", "no_exclusive", "session_ended", "given_up"]
 
 
 class Conditions(Data):
@@ -58,7 +59,7 @@ class Conditions(Data):
 class Context(Data):
     """What a goal is about. Which fields there are depends on `type`."""
 
-    type: GoalType
+    type: Open[GoalType]
     session_id: ObjectIdStr | None = None
 
     # show-funding; a show copies them, but for the countdown
@@ -111,7 +112,7 @@ class GoalEvent(SessionEvent):
 class GoalProposedV1(GoalEvent, type="goal.proposed.v1", topic="goals", key="session_id", subject="goal_id"):
     """A viewer asks for a 1-on-1. Nothing is promised until escrow holds the money, which it does before `exp` only."""
 
-    kind: GoalKind
+    kind: Open[GoalKind]
     conditions: Conditions
     payer_id: ObjectIdStr
     amount_diamonds: Diamonds
@@ -122,7 +123,7 @@ class GoalProposedV1(GoalEvent, type="goal.proposed.v1", topic="goals", key="ses
 class GoalCreatedV1(GoalEvent, type="goal.created.v1", topic="goals", key="session_id", subject="goal_id"):
     """A promise is open until `exp`, which can still move. Told once a goal."""
 
-    kind: GoalKind
+    kind: Open[GoalKind]
     active: Flag
     conditions: Conditions
     context: Context
@@ -139,7 +140,7 @@ class GoalProgressedV1(GoalEvent, type="goal.progressed.v1", topic="goals", key=
     and `target` are tickets of a funding, diamonds of a private goal, and 1 of 1 for an invitation.
     """
 
-    kind: GoalKind
+    kind: Open[GoalKind]
     user_id: ObjectIdStr
     contribution_id: ObjectIdStr
     earning_id: ObjectIdStr
@@ -161,15 +162,15 @@ class GoalContributionRejectedV1(
     earning_id: ObjectIdStr
     gift_id: ObjectIdStr | None = None
     escrow_id: EscrowId
-    reason: ContributionRejection
+    reason: Open[ContributionRejection]
 
 
 class GoalRejectedV1(GoalEvent, type="goal.rejected.v1", topic="goals", key="session_id", subject="goal_id"):
     """A proposal came to nothing and never was a promise; `user_id` is the viewer who asked."""
 
-    kind: GoalKind
+    kind: Open[GoalKind]
     user_id: ObjectIdStr
-    reason: ProposalRejection
+    reason: Open[ProposalRejection]
 
 
 class GoalExtendedV1(GoalEvent, type="goal.extended.v1", topic="goals", key="session_id", subject="goal_id"):
@@ -188,9 +189,13 @@ class GoalExtendedV1(GoalEvent, type="goal.extended.v1", topic="goals", key="ses
 class GoalExtensionRejectedV1(
     GoalEvent, type="goal.extension_rejected.v1", topic="goals", key="session_id", subject="goal_id"
 ):
-    """A payment for more time came too late to be performed: the time is taken back and the money returned."""
+    """A payment for more time came too late to be performed: the time is taken back and the money returned.
+
+    `duration` is the part of the time that is not given; without it, all of it.
+    """
 
     payment_id: ObjectIdStr
+    duration: Seconds | None = None
 
 
 class GoalEndedV1(GoalEvent, type="goal.ended.v1", topic="goals", key="session_id", subject="goal_id"):
@@ -199,7 +204,7 @@ class GoalEndedV1(GoalEvent, type="goal.ended.v1", topic="goals", key="session_i
     `triggerer` is the client that ended it, null when time or the session's end did.
     """
 
-    kind: GoalKind
+    kind: Open[GoalKind]
     active: Literal[False]
     progress: Count
     levels: Levels
@@ -215,5 +220,5 @@ class GoalEndedV1(GoalEvent, type="goal.ended.v1", topic="goals", key="session_i
 class GoalLapsedV1(GoalEvent, type="goal.lapsed.v1", topic="goals", key="session_id", subject="goal_id"):
     """What an ended goal had still promised will never come: no show, or no exclusive, can follow it any more."""
 
-    kind: GoalKind
-    reason: LapseReason
+    kind: Open[GoalKind]
+    reason: Open[LapseReason]

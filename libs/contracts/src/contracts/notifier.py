@@ -1,7 +1,7 @@
 """What the notifier tells: how many are watching (SPEC §6)."""
 
 from contracts.event import SessionEvent
-from contracts.values import Count, Preset
+from contracts.values import Count, Open, Preset
 
 
 class PresenceCountedV1(
@@ -14,5 +14,5 @@ class PresenceCountedV1(
 ):
     """So many viewers are in the session now, by what they watch. The last one told counts."""
 
-    preset: Preset
+    preset: Open[Preset]
     viewers: Count

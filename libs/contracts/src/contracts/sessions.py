@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.event import Event, SessionEvent
-from contracts.goals import Conditions, Context, GoalKind, Outcome
+from contracts.goals import Conditions, Context, GoalKind, Levels, Outcome
 from contracts.values import (
     Data,
     Diamonds,
@@ -13,6 +13,7 @@ from contracts.values import (
     Flag,
     Instant,
     ObjectIdStr,
+    Open,
     Preset,
     Price,
     PricePreset,
@@ -23,7 +24,7 @@ from contracts.values import (
 
 AuthorizationReason = Literal["agreed", "extended", "paid", "ticket", "private", "exclusive_ended"]
 RevocationReason = Literal["refunded", "extension_rejected", "reversed"]
-ReversalReason = Literal["session_ended", "exclusive_to_another", "exclusive_over", "extension_rejected"]
+ReversalReason = Literal["session_ended", "exclusive_to_another", "exclusive_over", "extension_rejected", "blocked"]
 
 
 class Prices(Data):
@@ -57,7 +58,7 @@ class _SessionState(SessionEvent):
 
     active: Flag
     prices: Prices
-    preset: Preset
+    preset: Open[Preset]
     sources: Sources
     statuses: Statuses
     exclusive_to: Viewers
@@ -85,9 +86,12 @@ class SessionGoalAddedV1(
     """A goal is part of its session now; whoever watches may be told (the seeds' `goal.added`)."""
 
     goal_id: ObjectIdStr
-    kind: GoalKind
+    kind: Open[GoalKind]
     conditions: Conditions
     context: Context
+    levels: Levels | None = None
+    nbf: Instant | None = None
+    exp: Instant | None = None
 
 
 class SessionGoalClosedV1(
@@ -96,7 +100,7 @@ class SessionGoalClosedV1(
     """Whether an ended promise was `kept`, by what was on air and who could watch. Told once; money follows it."""
 
     goal_id: ObjectIdStr
-    kind: GoalKind
+    kind: Open[GoalKind]
     outcome: Outcome
     kept: Flag
     funding_goal_id: ObjectIdStr | None = None
@@ -128,11 +132,11 @@ class SessionViewerAuthorizedV1(
     null for `ticket` and `exclusive_ended`, which give no time. `exclusive_goal_id`: what a payment was made for.
     """
 
-    preset: Preset
+    preset: Open[Preset]
     nbf: Instant | None
     duration: Seconds | None
     exp: Instant | None
-    reason: AuthorizationReason
+    reason: Open[AuthorizationReason]
 
 
 class Remaining(Data):
@@ -153,36 +157,44 @@ class SessionViewerRevokedV1(
 ):
     """Something of a viewer's was taken back. `remaining` replaces what was known; who has nothing left is cut off."""
 
-    reason: RevocationReason
+    reason: Open[RevocationReason]
     remaining: Remaining
 
 
 class SessionPaymentRequestedV1(
     SessionEvent, type="session.payment_requested.v1", topic="sessions", key="session_id", subject="payment_id"
 ):
-    """A viewer buys `duration` seconds at the price of `preset`; with an `exclusive_goal_id`, of that exclusive."""
+    """A viewer buys `duration` seconds at the price of `preset`; with an `exclusive_goal_id`, of that exclusive.
+
+    Nobody waits for it after `exp`: who reads it later charges nothing.
+    """
 
     payment_id: ObjectIdStr
     payer_id: ObjectIdStr
     amount_diamonds: Diamonds
     duration: Seconds
-    preset: PricePreset
+    preset: Open[PricePreset]
     exclusive_goal_id: ObjectIdStr | None = None
+    exp: Instant | None = None
 
 
 class SessionPaymentReversedV1(
     SessionEvent, type="session.payment_reversed.v1", topic="sessions", key="session_id", subject="payment_id"
 ):
-    """The time that a payment bought could not be given: pay it back, once."""
+    """Time that a payment bought could not be given: pay this amount back, once per event, never more than was paid.
+
+    `duration` is the time taken back by it; without it, all that the payment bought.
+    """
 
     payment_id: ObjectIdStr
     payer_id: ObjectIdStr
     amount_diamonds: Diamonds
-    reason: ReversalReason
+    duration: Seconds | None = None
+    reason: Open[ReversalReason]
 
 
 class ViewerBlockedV1(Event, type="viewer.blocked.v1", topic="sessions", key="streamer_id", subject="viewer_id"):
-    """A streamer blocks a viewer: no invitation and no channel of this streamer until unblocked."""
+    """A streamer blocks a viewer: no invitation, payment, gift, token or channel of this streamer until unblocked."""
 
     streamer_id: ObjectIdStr
     viewer_id: ObjectIdStr

@@ -5,10 +5,19 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from contracts.event import Event, SessionEvent
-from contracts.values import Count, Data, Diamonds, Instant, ObjectIdStr, PassKind, ProductId, Seconds
+from contracts.values import Count, Data, Diamonds, Instant, ObjectIdStr, Open, PassKind, ProductId, Seconds
 
 Subtype = Literal["DiamondPackProduct", "UserProduct", "PassProduct", "GiftProduct"]
 Gateway = Literal["sonet", "sandbox"]
+GiftFailure = Literal[
+    "insufficient_diamonds",
+    "expired",  # escrow's reasons
+    "goal_unknown",
+    "goal_over",
+    "other_session",
+    "session_ended",
+    "viewer_blocked",  # those of goals
+]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
@@ -17,7 +26,7 @@ class Item(Data):
 
     item_id: ObjectIdStr
     product_id: ProductId
-    subtype: Subtype | None = None
+    subtype: Open[Subtype] | None = None
     quantity: Count
     diamonds: Diamonds | None = None
     pass_kind: PassKind | None = None
@@ -89,7 +98,9 @@ class _GiftEvent(SessionEvent):
 class GiftRequestedV1(
     _GiftEvent, type="gift.requested.v1", topic="shop", key="session_id", subject="gift_id", draft=True
 ):
-    """A viewer wants to give something: the money is still the viewer's."""
+    """A viewer wants to give something: the money is still the viewer's, also if this is read after `exp`."""
+
+    exp: Instant | None = None
 
 
 class GiftSentV1(_GiftEvent, type="gift.sent.v1", topic="shop", key="session_id", subject="gift_id", draft=True):
@@ -104,3 +115,4 @@ class GiftFailedV1(_GiftEvent, type="gift.failed.v1", topic="shop", key="session
 
     earning_id: ObjectIdStr | None = None
     payment_id: ObjectIdStr | None = None
+    reason: Open[GiftFailure] | None = None

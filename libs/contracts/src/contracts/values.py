@@ -1,9 +1,18 @@
 """The words of the wire: ids, money, time and the few names that several owners' events share (SPEC §1)."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictBool, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictBool,
+    StringConstraints,
+)
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -28,6 +37,29 @@ class _UtcInstant:
 
 Instant = Annotated[datetime, _UtcInstant]
 """A moment in UTC, to the millisecond; any other offset, and none, is refused. RFC 3339 on the wire."""
+
+
+class _OpenSet:
+    """Reads any short word, and lists those of its `Literal` in the schema as documentation."""
+
+    WORD_LENGTH_MAX: Final = 64
+    """Characters; ours have at most 24. A limit, so that nobody sends a text where a word is meant."""
+
+    def __get_pydantic_core_schema__(self, source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        known = [word for member in get_args(source) for word in get_args(member)]
+        return core_schema.str_schema(
+            strict=True, min_length=1, max_length=self.WORD_LENGTH_MAX, metadata={"known_values": known}
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-known-values": schema["metadata"]["known_values"]}
+
+
+_Known = TypeVar("_Known", bound=str)
+
+Open = Annotated[_Known | str, _OpenSet()]
+"""`Open[Outcome]`: a word of a set that may grow. A consumer carries one that it does not know and acts on it as on
+none; so a new one is no break (SPEC §9). Producers keep to the `Literal`."""
 
 Seconds = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 """A duration in whole seconds."""

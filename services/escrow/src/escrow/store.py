@@ -25,6 +25,7 @@ from contracts import (
     SessionPaymentReversedV1,
     WalletCreatedV1,
 )
+from contracts.escrow_ids import make_escrow_id
 from escrow.domain import escrows, ledger, verdicts
 from escrow.domain.escrows import Earning, Escrow, HeldTooLong
 from escrow.domain.holds import HoldRequest
@@ -164,7 +165,7 @@ def of_request(request: HoldRequest) -> Iterable[Ref]:
 def request_of_proposal(event: GoalProposedV1) -> HoldRequest:
     """An invitation asks to hold its price until it is answered."""
     return HoldRequest(
-        escrow_id=f"trigger_exclusive:{event.goal_id}",
+        escrow_id=make_escrow_id("trigger_exclusive", event.goal_id),
         session_id=event.session_id,
         streamer_id=event.streamer_id,
         buyer_id=event.payer_id,
@@ -190,9 +191,9 @@ def of_proposal(event: GoalProposedV1) -> Iterable[Ref]:
 def request_of_gift(event: GiftRequestedV1) -> HoldRequest | None:
     """A ticket is held for its funding, a gift that names a goal for that; any other is not held at all."""
     if event.funding_goal_id is not None:
-        escrow_id = f"show_funding:{event.funding_goal_id}"
+        escrow_id = make_escrow_id("show_funding", event.funding_goal_id)
     elif event.goal_id is not None:
-        escrow_id = f"trigger_private:{event.goal_id}"
+        escrow_id = make_escrow_id("trigger_private", event.goal_id)
     else:
         return None
     return HoldRequest(

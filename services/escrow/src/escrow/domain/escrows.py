@@ -6,6 +6,8 @@ from typing import Literal
 
 from chassis.decision import At, Timer, derived_id
 from contracts.escrow import RefundReason, Verdict
+from contracts.escrow_ids import parse_escrow_id
+from contracts.values import Open
 
 Status = Literal["held", "released", "refunded", "rejected"]
 HELD_TOO_LONG = timedelta(hours=13)  # a session lasts 12 h at most; an hour more is an alarm (SPEC §5)
@@ -28,8 +30,8 @@ class Escrow:
     session_id: str
     streamer_id: str
     verdict: Verdict | None = None
-    reason: RefundReason | None = None
-    lapsed: RefundReason | None = None
+    reason: Open[RefundReason] | None = None
+    lapsed: Open[RefundReason] | None = None
     check_passed: bool = False
     paid_diamonds: int = 0
     released_diamonds: int = 0
@@ -74,13 +76,13 @@ def earning_id(escrow_id: str, cause_id: str) -> str:
 
 def only_cause(escrow_id: str) -> str | None:
     """The one cause of an escrow with one earning: an invitation is paid by who invites, and by nobody else."""
-    kind, _, goal_id = escrow_id.partition(":")
+    kind, goal_id = parse_escrow_id(escrow_id)
     return goal_id if kind == "trigger_exclusive" else None
 
 
 def goal_of(escrow_id: str) -> str:
     """The goal that made the promise."""
-    return escrow_id.partition(":")[2]
+    return parse_escrow_id(escrow_id).goal_id
 
 
 def alarm(escrow: Escrow, now: datetime) -> At:

@@ -44,7 +44,7 @@ class Held:
 def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, now: datetime) -> Held:
     """Take the money out of the wallet, or say why not. A proposal that is read after its `exp` holds nothing."""
     if request.exp is not None and now > request.exp:
-        return _refuse(request, escrow, "proposal_expired", now)
+        return _refuse(request, escrow, "expired", now)
     if wallet_diamonds < request.amount_diamonds:
         return _refuse(request, escrow, "insufficient_diamonds", now)
     earning = _earning(request, "held", now)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from contracts import Event, PaymentFailedV1, PaymentReversedV1, PaymentSucceededV1
 from contracts.escrow import Purpose
 from contracts.sessions import ReversalReason
-from contracts.values import PricePreset
+from contracts.values import Open, PricePreset
 from escrow.domain import ledger
 from escrow.domain.ledger import Transfer
 
@@ -26,7 +26,7 @@ class Payment:
     status: Literal["requested", "succeeded", "failed", "reversed"] = "requested"
     fee_diamonds: int = 0
     duration: int | None = None
-    preset: PricePreset | None = None
+    preset: Open[PricePreset] | None = None
     exclusive_goal_id: str | None = None
     gift_id: str | None = None
 
@@ -49,7 +49,7 @@ def pay(payment: Payment, wallet_diamonds: int, *, share: Decimal, now: datetime
     return Paid(done, PaymentSucceededV1(**_facts(payment)), _legs(done, now, back=False))
 
 
-def reverse(payment: Payment, reason: ReversalReason, now: datetime) -> Paid | None:
+def reverse(payment: Payment, reason: Open[ReversalReason], now: datetime) -> Paid | None:
     """The opposite transfers, once. None when nothing was paid, or it is reversed already."""
     if payment.status != "succeeded":
         return None

@@ -12,6 +12,7 @@ from typing import Any
 from chassis.decision import At, Timer
 from contracts import EscrowCompletedV1, EscrowFailedV1, EscrowSettledV1, Event
 from contracts.escrow import RefundReason, Verdict
+from contracts.values import Open
 from escrow.domain import ledger
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import Transfer
@@ -38,7 +39,7 @@ def answered(earning: Earning, *, accepted: bool) -> Earning:
     return earning if earning.accepted is not None else replace(earning, accepted=accepted)
 
 
-def verdict_on(earning: Earning, escrow: Escrow) -> tuple[Verdict, RefundReason | None] | None:
+def verdict_on(earning: Earning, escrow: Escrow) -> tuple[Verdict, Open[RefundReason] | None] | None:
     """What is to be done with this earning now, and why; None while a fact is missing or it is settled already."""
     if earning.status != "held" or earning.accepted is None:
         return None

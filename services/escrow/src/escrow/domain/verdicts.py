@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from chassis.decision import At, Decision, Timer
 from contracts import GoalCreatedV1, GoalEndedV1, GoalLapsedV1, SessionGoalClosedV1
 from contracts.escrow import RefundReason, Verdict
+from contracts.escrow_ids import make_escrow_id
+from contracts.values import Open
 from escrow.domain.escrows import Escrow
 
 
@@ -24,17 +26,17 @@ def escrow_of_goal(event: GoalCreatedV1 | GoalEndedV1) -> str | None:
     context = event.context
     match event.kind:
         case "ShowFundingGoal":
-            return f"show_funding:{event.goal_id}"
+            return make_escrow_id("show_funding", event.goal_id)
         case "ShowGoal":
-            return f"show_funding:{context.funding_goal_id}" if context.funding_goal_id else None
+            return make_escrow_id("show_funding", context.funding_goal_id) if context.funding_goal_id else None
         case "TriggerExclusiveGoal":
-            return f"trigger_exclusive:{event.goal_id}"
+            return make_escrow_id("trigger_exclusive", event.goal_id)
         case "ExclusiveGoal":
             invitation = context.trigger_exclusive_goal_id
-            return f"trigger_exclusive:{invitation}" if invitation else None
+            return make_escrow_id("trigger_exclusive", invitation) if invitation else None
         case "TriggerPrivateGoal":
-            return f"trigger_private:{event.goal_id}"
-        case "KaraokeGoal":
+            return make_escrow_id("trigger_private", event.goal_id)
+        case _:  # karaoke is paid at once, and a kind of tomorrow is nobody's promise yet
             return None
 
 
@@ -42,11 +44,11 @@ def escrow_of_closed(event: SessionGoalClosedV1) -> str | None:
     """The escrow whose money sessions' judgement concerns."""
     match event.kind:
         case "ShowGoal" if event.funding_goal_id:
-            return f"show_funding:{event.funding_goal_id}"
+            return make_escrow_id("show_funding", event.funding_goal_id)
         case "ExclusiveGoal" if event.trigger_exclusive_goal_id:
-            return f"trigger_exclusive:{event.trigger_exclusive_goal_id}"
+            return make_escrow_id("trigger_exclusive", event.trigger_exclusive_goal_id)
         case "TriggerPrivateGoal":
-            return f"trigger_private:{event.goal_id}"
+            return make_escrow_id("trigger_private", event.goal_id)
         case _:
             return None
 
@@ -55,9 +57,9 @@ def escrow_of_lapsed(event: GoalLapsedV1) -> str | None:
     """The escrow whose promise died after its goal had ended."""
     match event.kind:
         case "ShowFundingGoal":
-            return f"show_funding:{event.goal_id}"
+            return make_escrow_id("show_funding", event.goal_id)
         case "TriggerExclusiveGoal":
-            return f"trigger_exclusive:{event.goal_id}"
+            return make_escrow_id("trigger_exclusive", event.goal_id)
         case _:
             return None
 
@@ -107,7 +109,7 @@ def _check_later(escrow: Escrow, due: datetime) -> Decision[Escrow]:
     return Decision(escrow, timers=() if escrow.verdict or escrow.check_passed else (check,))
 
 
-def _judge(escrow: Escrow, verdict: Verdict, reason: RefundReason | None) -> Decision[Escrow]:
+def _judge(escrow: Escrow, verdict: Verdict, reason: Open[RefundReason] | None) -> Decision[Escrow]:
     """The first verdict is final."""
     if escrow.verdict is not None:
         return Decision(escrow)

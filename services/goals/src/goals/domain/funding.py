@@ -7,6 +7,7 @@ from typing import Final
 from chassis.decision import Decision
 from chassis.errors import Invalid
 from contracts import Conditions, Context, Level, Metadata, Outcome, TicketType
+from contracts.escrow_ids import make_escrow_id
 from goals.domain.goal import End, Goal, created, schedule, schedule_lapse
 from goals.domain.hold import Hold, count, reject
 from goals.domain.stage import Stage, require_free, require_on, taken
@@ -80,7 +81,7 @@ def create(offer: Offer, stage: Stage, now: datetime) -> Change:
 def answer_hold(hold: Hold) -> Change:
     """A ticket counts while its funding, or the show that followed, is on."""
     goal, show, event = hold.goal, hold.show, hold.event
-    if event.escrow_id != f"show_funding:{goal.id}":
+    if event.escrow_id != make_escrow_id("show_funding", goal.id):
         return reject(event, "goal_unknown")
     if hold.stage.ended_at is not None:
         return reject(event, "session_ended")

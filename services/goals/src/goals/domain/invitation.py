@@ -18,6 +18,8 @@ from contracts import (
     Outcome,
     ProposalRejection,
 )
+from contracts.escrow_ids import make_escrow_id
+from contracts.values import Open
 from goals.domain.goal import OPEN, End, Goal, created, schedule, schedule_lapse, unschedule
 from goals.domain.hold import Hold, count, reject
 from goals.domain.stage import Stage, require_free, require_on, taken
@@ -118,7 +120,8 @@ def propose(goal_id: str, viewer: Viewer, stage: Stage, duration: int, now: date
 def answer_hold(hold: Hold) -> Change:
     """Open the invitation, now that its price is held; if that is no longer possible, reject both."""
     goal, stage, event = hold.goal, hold.stage, hold.event
-    if event.escrow_id != f"trigger_exclusive:{goal.id}" or event.buyer_id != goal.conditions.exclusive_to:
+    named = make_escrow_id("trigger_exclusive", goal.id)
+    if event.escrow_id != named or event.buyer_id != goal.conditions.exclusive_to:
         return reject(event, "goal_unknown")
     if goal.state != "proposed":
         return reject(event, "proposal_expired" if goal.state == "rejected" else "goal_over")
@@ -129,7 +132,7 @@ def answer_hold(hold: Hold) -> Change:
     return together(opened, count(hold, active, progress=1, target=1))
 
 
-def reject_proposal(goal: Goal, stage: Stage, reason: ProposalRejection, now: datetime) -> Change:
+def reject_proposal(goal: Goal, stage: Stage, reason: Open[ProposalRejection], now: datetime) -> Change:
     """A proposal comes to nothing: no promise, so no `goal.ended`. Changes nothing if it is none any more."""
     if goal.state != "proposed":
         return NOTHING

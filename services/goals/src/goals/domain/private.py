@@ -6,6 +6,7 @@ from datetime import datetime
 from chassis.decision import Decision
 from chassis.errors import Conflict
 from contracts import Conditions, Context, Level, Metadata, Outcome
+from contracts.escrow_ids import make_escrow_id
 from goals.domain.goal import End, Goal, created, end, schedule, unschedule
 from goals.domain.hold import Hold, count, reject
 from goals.domain.stage import Stage, require_on
@@ -43,7 +44,7 @@ def create(goal_id: str, level: Level, exp: datetime, stage: Stage, now: datetim
 def answer_hold(hold: Hold) -> Change:
     """A gift counts while the goal is on; the one that reaches the target completes it."""
     goal, event = hold.goal, hold.event
-    if event.escrow_id != f"trigger_private:{goal.id}":
+    if event.escrow_id != make_escrow_id("trigger_private", goal.id):
         return reject(event, "goal_unknown")
     if hold.stage.ended_at is not None:
         return reject(event, "session_ended")

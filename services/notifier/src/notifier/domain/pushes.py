@@ -24,7 +24,6 @@ from contracts import (
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
 )
-from contracts.sessions import AuthorizationReason
 from contracts.values import Preset
 from notifier.domain.channels import Channel, user, viewer, watching
 
@@ -36,7 +35,7 @@ KEPT = timedelta(days=7)  # how long a user who was away can catch up
 LIVE = timedelta(hours=24)  # an older event is history: no session lasts longer
 
 # Who pays first is only on preview; who is extended is on sd already (SPEC §6).
-_AUTHORIZED: Mapping[AuthorizationReason, tuple[Preset, ...]] = {
+_AUTHORIZED: Mapping[str, tuple[Preset, ...]] = {
     "agreed": ("preview",),
     "exclusive_ended": ("preview",),
     "extended": ("sd",),
@@ -63,7 +62,7 @@ class Row(Generic[E]):
 
 
 def _authorized(event: SessionViewerAuthorizedV1) -> tuple[Channel, ...]:
-    return viewer(event.streamer_id, event.viewer_id, *_AUTHORIZED[event.reason])
+    return viewer(event.streamer_id, event.viewer_id, *_AUTHORIZED.get(event.reason, ()))
 
 
 def _authorized_by_start(event: SessionGoalAddedV1) -> tuple[Channel, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from chassis.decision import At, Timer, derived_id
 from chassis.errors import Conflict, Forbidden, NotFound
@@ -18,6 +18,7 @@ from contracts import (
     Source,
     Statuses,
 )
+from contracts.values import Open
 from sessions.domain.changes import NOTHING, Changes, changed
 
 SOURCES_MAX = 50  # cameras of one room; more is a mistake, and every event of the session carries them all
@@ -251,8 +252,10 @@ def embedded_ended(goals: tuple[EmbeddedGoal, ...], goal_id: str, ended: datetim
     return latest(ended_goals, lambda one: one.ended is None)
 
 
-def count_heads(head_count: HeadCount, preset: Preset, viewers: int) -> Changes:
-    """The last count of each preset counts; their sum makes the rank."""
+def count_heads(head_count: HeadCount, preset: Open[Preset], viewers: int) -> Changes:
+    """The last count of each preset counts; their sum makes the rank. A preset of tomorrow does not count."""
+    if preset not in get_args(Preset):
+        return NOTHING
     by_preset = {**head_count.viewers_by_preset, preset: viewers}
     return changed(replace(head_count, viewers_by_preset=by_preset, rank=-sum(by_preset.values())))
 

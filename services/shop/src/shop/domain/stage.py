@@ -5,6 +5,7 @@ from datetime import datetime
 
 from contracts import Context, GoalCreatedV1, GoalEndedV1, SessionEndedV1, SessionStartedV1, SessionUpdatedV1
 from contracts.goals import GoalKind
+from contracts.values import Open
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Goal:
     """A funding, a show or a private goal. Once `ended`, whatever else is read later."""
 
     id: str
-    kind: GoalKind
+    kind: Open[GoalKind]
     session_id: str
     streamer_id: str
     context: Context

@@ -1,0 +1,50 @@
+"""Words of an open set: any short one is read and carried, so that a new one is no break."""
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from contracts import GoalLapsedV1
+from contracts.compatibility import breaks
+from contracts.escrow_ids import make_escrow_id, parse_escrow_id
+from contracts.products import GIFT_PRODUCT_IDS, TICKET_PRODUCT_IDS
+from contracts.schemas import schema_of
+from contracts.values import EscrowId, Open, ProductId
+
+ONE: TypeAdapter[Any] = TypeAdapter(Open[Literal["kept"]])
+TWO: TypeAdapter[Any] = TypeAdapter(Open[Literal["kept", "expired"]])
+ID = "0123456789abcdef01234567"
+
+
+def test_a_word_of_tomorrow_is_carried() -> None:
+    told = {"goal_id": ID, "session_id": ID, "streamer_id": ID, "kind": "ChoirGoal", "reason": "thunder"}
+
+    event = GoalLapsedV1.model_validate(told)
+
+    assert event.model_dump(mode="json") == told
+
+
+@pytest.mark.parametrize("word", ["", "x" * 65, 1, None, True, ["kept"]])
+def test_what_is_no_word_is_refused(word: object) -> None:
+    with pytest.raises(ValidationError):
+        ONE.validate_python(word)
+
+
+def test_a_new_known_word_is_no_break_and_stands_in_the_schema() -> None:
+    assert breaks(ONE.json_schema(), TWO.json_schema()) == []
+    assert TWO.json_schema()["x-known-values"] == ["kept", "expired"]
+    assert "given_up" in schema_of(GoalLapsedV1)["properties"]["reason"]["x-known-values"]
+
+
+@pytest.mark.parametrize("kind", ["show_funding", "trigger_exclusive", "trigger_private"])
+def test_an_escrow_id_is_read_back_as_it_was_made(kind: Any) -> None:
+    escrow_id = TypeAdapter(EscrowId).validate_python(make_escrow_id(kind, ID))
+
+    assert parse_escrow_id(escrow_id) == (kind, ID)
+
+
+def test_products_are_products_and_tickets_are_gifts() -> None:
+    assert TICKET_PRODUCT_IDS < GIFT_PRODUCT_IDS
+    for product_id in GIFT_PRODUCT_IDS:
+        TypeAdapter(ProductId).validate_python(product_id)
