@@ -127,7 +127,7 @@ def _refund(earning: Earning, now: datetime) -> Transfer:
     )
 
 
-def _told(earning: Earning, verdict: Verdict, reason: RefundReason | None) -> Event:
+def _told(earning: Earning, verdict: Verdict, reason: Open[RefundReason] | None) -> Event:
     facts: dict[str, Any] = {
         "session_id": earning.session_id,
         "streamer_id": earning.streamer_id,
