@@ -66,12 +66,14 @@ CONTRACTS = {contract["id"]: contract["name"] for contract in SETTINGS["tool"]["
 def forbidden_imports() -> Iterator[tuple[str, str, str]]:
     """For each rule, in each service: the contract's id, a module that breaks it, and what that module imports."""
     yield "contracts-alone", "contracts.values", "chassis"
+    yield "byteplus-alone", "byteplus.signing", "chassis"
     yield "one-driver-module", "chassis.errors", "pymongo"
     yield "stack-outside", "chassis.errors", "devstack"
     for service, neighbour in zip(SERVICES, [*SERVICES[1:], SERVICES[0]], strict=True):
         yield "independence", f"{service}.gateway", neighbour
         yield "chassis-below", "chassis.errors", service
         yield "contracts-alone", "contracts.values", service
+        yield "byteplus-alone", "byteplus.signing", service
         yield "kafka-in-chassis", f"{service}.handlers", "aiokafka"
         yield "stack-outside", f"{service}.settings", "devstack"
         for importer, imported in (
