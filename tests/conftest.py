@@ -8,7 +8,7 @@ import pytest
 
 from demo.settings import SETTINGS
 from demo.world import World, open_world
-from devstack.settings import SERVICE_VARIABLES
+from devstack.settings import VARIABLES
 from devstack.stack import Stack
 
 # A stopped worker's partitions are free after this long; the default is for networks.
@@ -23,7 +23,7 @@ SMALL_SLICES = {"SETTLEMENT_SLICE": "2"}
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    plain = {name: value for name, value in os.environ.items() if name not in SERVICE_VARIABLES}
+    plain = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     data: Path = tmp_path_factory.mktemp("evening")
     with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS, **LASTING_INVITATIONS, **SMALL_SLICES}) as running:
         yield running

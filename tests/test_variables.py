@@ -1,34 +1,55 @@
-"""Every variable that a service reads is told of, and no stack runs with another one than was asked for."""
+"""Every variable is told of, and reaches who reads it and nobody else; a stack never runs with another than asked."""
 
 import importlib
 import re
 from pathlib import Path
 
+import pytest
 from pydantic_settings import BaseSettings
 
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from devstack import services
-from devstack.settings import SERVICE_VARIABLES, Settings, package
+from devstack.parts import LOCAL_LIMITS
+from devstack.settings import OWN_VARIABLES, VARIABLES, Settings, package
 
 ROOT = Path(__file__).parents[1]
 STACK = Settings(Path("/nowhere"), 20_000)
 
 
 def read_by_services() -> set[str]:
-    """The variables of the chassis, and those of every service of the checkout."""
-    tables: list[Service] = [
-        importlib.import_module(f"{package(name)}.service").SERVICE for name in services.chosen(STACK)
-    ]
-    settings: tuple[type[BaseSettings], ...] = (ChassisSettings, *(own for table in tables for own in table.settings))
+    """What the services of the checkout read."""
+    return set().union(*map(read_by, services.chosen(STACK)))
+
+
+def read_by(service: str) -> set[str]:
+    """The variables of the chassis, and its own."""
+    table: Service = importlib.import_module(f"{package(service)}.service").SERVICE
+    settings: tuple[type[BaseSettings], ...] = (ChassisSettings, *table.settings)
     return {name.upper() for each in settings for name in each.model_fields}
+
+
+def filled_in_at_the_gateway() -> set[str]:
+    """The variables of its template, but for where it listens and where the services are."""
+    template = (ROOT / "deploy" / "gateway" / "routes.conf.template").read_text()
+    return {name for name in re.findall(r"\$\{([A-Z_]+)\}", template) if not re.search("_(API|LISTEN)$", name)}
 
 
 def test_every_variable_is_in_the_example() -> None:
     told = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
-    assert read_by_services() <= told
+    assert read_by_services() | filled_in_at_the_gateway() <= told
 
 
-def test_every_variable_is_set_by_the_stack_or_compared_by_a_second_up() -> None:
-    assert read_by_services() <= {*services.environment(STACK), *SERVICE_VARIABLES, "HTTP_PORT"}
+@pytest.mark.parametrize("service", services.chosen(STACK))
+def test_a_service_is_told_what_it_reads_and_nothing_else(service: str) -> None:
+    """So a second `up` compares all of it, and no secret goes to who does not use it."""
+    given = Settings(Path("/nowhere"), 20_000, variables=dict.fromkeys(VARIABLES, "given"))
+
+    told = services.environment(given, service).keys() - {"PYTHONUNBUFFERED"}
+
+    assert told | {"HTTP_PORT"} == read_by(service)
+
+
+def test_the_gateway_is_told_what_its_template_names() -> None:
+    assert filled_in_at_the_gateway() == LOCAL_LIMITS.keys() == set(OWN_VARIABLES["nginx"])

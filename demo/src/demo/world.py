@@ -13,7 +13,7 @@ import httpx
 from demo.listener import Listener
 from demo.tap import Tap
 from demo.waiting import Unmet, until
-from devstack.settings import service_variables
+from devstack.settings import handed_on
 from devstack.tokens import access_token
 
 TOKEN_SECONDS = 3_600
@@ -143,4 +143,4 @@ async def open_world(status: Mapping[str, Any], environ: Mapping[str, str] = os.
         http = await exits.enter_async_context(client)
         tap = await Tap(status["kafka_bootstrap"]).start()
         exits.push_async_callback(tap.stop)
-        yield World(status, http, tap, service_variables(environ), exits)
+        yield World(status, http, tap, handed_on(environ), exits)

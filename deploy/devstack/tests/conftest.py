@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.settings import SERVICE_VARIABLES
+from devstack.settings import VARIABLES
 from devstack.stack import Stack
 
 INFRASTRUCTURE = ("mongod", "kafka", "soketi", "nginx")
@@ -20,7 +20,7 @@ Devstack = Callable[..., Done]
 @pytest.fixture(scope="session")
 def plain_environ() -> Mapping[str, str]:
     """Our environment without what would change a stack."""
-    ours = (*SERVICE_VARIABLES, "DEVSTACK_DATA", "DEVSTACK_PORT_BASE")
+    ours = (*VARIABLES, "DEVSTACK_DATA", "DEVSTACK_PORT_BASE")
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 

@@ -1,17 +1,52 @@
-"""What the gateway answers by itself. That it passes the rest on is proven where there are services."""
+"""What the gateway answers by itself, and what it hands on. That services answer behind it is proven where they run."""
 
+import json
+import re
 import socket
 import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from devstack.settings import SERVICES
 from devstack.stack import Stack
 
+Devstack = Callable[..., subprocess.CompletedProcess[str]]
+GatewayWith = Callable[[Mapping[str, str]], Stack]
+
 LIMIT_BYTES = 64 * 1024
+TOKEN = {"Authorization": "Bearer head.claims.signature"}
+BEARER = b"Authorization: Bearer head.claims.signature\r\n"
+HOST = b"Host: x\r\n"
+OURS = {"x-content-type-options": "nosniff", "cache-control": "no-store", "content-type": "application/problem+json"}
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str) -> None:
+    """It is a problem document of the gateway's own, with all that goes with it."""
+    assert answer.status_code == status
+    assert answer.headers.items() >= OURS.items()
+    assert answer.json().items() >= {"type": f"/problems/{slug}", "status": status}.items()
+    assert answer.json()["instance"] == answer.headers["x-request-id"]
+
+
+@pytest.fixture(scope="module")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, devstack: Devstack, plain_environ: Mapping[str, str]
+) -> Iterator[Stack]:
+    """A gateway alone: nobody answers behind it but who stands in."""
+    data = tmp_path_factory.mktemp("gateway")
+    up = devstack("up", "--data", data, "--only", "nginx")
+    assert up.returncode == 0, up.stderr
+    yield Stack(data, only=("nginx",), environ=plain_environ)
+    assert devstack("down", "--data", data).returncode == 0
+
+
+# -- routes and refusals -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -24,7 +59,7 @@ LIMIT_BYTES = 64 * 1024
         ("/openapi.json", 404, "not-found"),
         ("/goals/%2e%2e/metrics", 404, "not-found"),
         ("/goalsx", 404, "not-found"),
-        ("/problems/not-found", 404, "not-found"),
+        ("/problem", 404, "not-found"),
         ("/shop/products", 502, "bad-gateway"),  # no service runs in this stack
         ("/goals", 502, "bad-gateway"),
         ("/streams/x", 502, "bad-gateway"),
@@ -35,66 +70,124 @@ LIMIT_BYTES = 64 * 1024
     ],
 )
 def test_its_own_answers_are_problems(stack: Stack, path: str, status: int, slug: str) -> None:
-    for method in ("GET", "POST", "DELETE"):
-        answer = httpx.request(method, f"{stack.gateway}{path}")
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        answer = httpx.request(method, f"{stack.gateway}{path}", headers=TOKEN)
 
-        assert answer.status_code == status
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["type"] == f"/problems/{slug}"
-        assert answer.json()["status"] == status
+        assert_problem(answer, status, slug)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/goals",
+        "/goal/x",
+        "/%67oals",
+        "//goals",
+        "/shop/products",
+        "/shop/orders%0a",
+        "/shop/redirect-outside",
+        "/pusher/auth",
+        "/notifications",
+        "/gifts",
+        "/wallets/me",
+    ],
+)
+def test_who_has_no_token_is_refused(stack: Stack, path: str) -> None:
+    for headers in ({}, {"Authorization": ""}):
+        answer = httpx.post(f"{stack.gateway}{path}", headers=headers)
+
+        assert_problem(answer, 401, "token-missing")
+        assert answer.headers["www-authenticate"] == 'Bearer realm="footlights"'
+
+
+@pytest.mark.parametrize(
+    "path", ["/notify/pusher", "/notify/so-net", "/tools/POST.html", "/redirect-in/x", "/shop/redirect-in/x"]
+)
+def test_vendors_and_browsers_on_their_way_need_no_token(stack: Stack, path: str) -> None:
+    assert_problem(httpx.post(f"{stack.gateway}{path}"), 502, "bad-gateway")
+
+
+def test_a_token_is_missed_before_the_body_is_read_or_measured(stack: Stack) -> None:
+    for length in (10, LIMIT_BYTES + 1):
+        head = b"POST /gifts HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
+
+        answer = first_bytes(stack, head)
+
+        assert answer.startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_body_over_64_kib_is_refused(stack: Stack) -> None:
-    def chunks() -> list[bytes]:
-        return [b"x" * 1024] * 65
+    answer = httpx.post(f"{stack.gateway}/goals", content=b"x" * (LIMIT_BYTES + 1), headers=TOKEN)
 
-    for content in (b"x" * (LIMIT_BYTES + 1), iter(chunks())):
-        answer = httpx.post(f"{stack.gateway}/goals", content=content)
-
-        assert answer.status_code == 413
-        assert answer.json()["type"] == "/problems/body-too-large"
-    assert httpx.post(f"{stack.gateway}/goals", content=b"x" * LIMIT_BYTES).status_code == 502
+    assert_problem(answer, 413, "body-too-large")
+    whole = httpx.post(f"{stack.gateway}/goals", content=b"x" * LIMIT_BYTES, headers=TOKEN)
+    assert whole.status_code == 502
 
 
-def test_what_is_hardly_http_is_a_problem_too(stack: Stack) -> None:
-    for request, status in (
+def test_a_body_of_unknown_length_is_refused_when_it_has_passed_64_kib(stack: Stack) -> None:
+    with stand_in(stack) as service, connected(stack) as client:
+        client.sendall(b"POST /goals HTTP/1.1\r\n" + HOST + BEARER + b"Transfer-Encoding: chunked\r\n\r\n")
+        line, _ = service.accept()
+        with closing(line):
+            client.sendall(b"%x\r\n%b\r\n" % (LIMIT_BYTES + 1, b"x" * (LIMIT_BYTES + 1)))
+
+            answer = client.recv(65_536)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"type":"/problems/body-too-large"' in answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: \xc2\x9b/\r\n\r\n", 400),
+        (b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /../x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # how TLS begins
+        (b"garbage\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n", 400),
+        (b"POST /goals HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /goals HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"GET /goals HTTP/1.1\r\nHost: x\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.0\r\n\r\n", 404),
+        (b"TRACE /goals HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"FOO /goals HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"PROPFIND /goals HTTP/1.1\r\nHost: x\r\n\r\n", 405),
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n", 431),
-        (b"TRACE /goals HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-    ):
-        head, _, body = raw(stack, request).partition(b"\r\n\r\n")
+        (b"POST /goals HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"POST /goals HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: deflate\r\n\r\n", 501),
+        (b"GET /goals HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET /goals HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+    ],
+)
+def test_what_is_hardly_http_is_a_problem_too(stack: Stack, request_: bytes, status: int) -> None:
+    head, _, body = raw(stack, request_).partition(b"\r\n\r\n")
 
-        assert head.startswith(f"HTTP/1.1 {status}".encode()), head
-        assert b"application/problem+json" in head
-        assert b'"type":"/problems/' in body
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    assert first.startswith(f"HTTP/1.1 {status} ")
+    assert headers.items() >= OURS.items()
+    assert json.loads(body)["instance"] == headers["x-request-id"]
+    assert json.loads(body)["status"] == status
+    assert ("allow" in headers) == (status == 405)
 
 
-def raw(stack: Stack, request: bytes) -> bytes:
-    gateway = urlsplit(stack.gateway)
-    with socket.create_connection((gateway.hostname, gateway.port), timeout=60) as line:
-        line.sendall(request)
-        line.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: line.recv(65_536), b""))
+def test_an_id_that_is_none_is_replaced_and_never_repeated(stack: Stack) -> None:
+    for given in ('"}', "a" * 65, "a b", "\\"):
+        answer = httpx.get(stack.gateway, headers={"X-Request-Id": given})
 
-
-def test_it_passes_ids_and_never_repeats_a_request(stack: Stack) -> None:
-    """A service stands in here: one socket that reads a request and hangs up."""
-    with socket.create_server(("127.0.0.1", stack.settings.port("goals-api"))) as service:
-        service.settimeout(60)
-        command = ("curl", "--silent", "--request", "DELETE", "--header", "X-Client-Id: me", f"{stack.gateway}/goals/x")
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as curl:
-            line, _ = service.accept()
-            request = line.recv(65_536).decode().lower()
-            line.close()
-            answer, _ = curl.communicate(timeout=60)
-        service.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            service.accept()
-
-    assert "x-client-id: me\r\n" in request
-    assert "x-request-id: " in request
-    assert b"/problems/bad-gateway" in answer
+        assert_problem(answer, 404, "not-found")
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert httpx.get(stack.gateway, headers={"X-Request-Id": "Mine-1_"}).headers["x-request-id"] == "Mine-1_"
 
 
 def test_every_service_is_behind_it() -> None:
@@ -103,3 +196,227 @@ def test_every_service_is_behind_it() -> None:
 
     for service in SERVICES:
         assert f"${{{service.replace('-', '_').upper()}_API}}" in routes
+
+
+# -- what it hands on --------------------------------------------------------------------------------------------------
+
+
+def test_it_passes_ids_and_never_repeats_a_request(stack: Stack) -> None:
+    with stand_in(stack) as service, connected(stack) as client:
+        client.sendall(b"DELETE /goals/x?a=%2F HTTP/1.1\r\nX-Client-Id: me\r\n" + HOST + BEARER + b"\r\n")
+        line, _ = service.accept()
+        request = line.recv(65_536).decode().lower()
+        line.close()
+        answer = client.recv(65_536)
+        service.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            service.accept()
+
+    assert request.startswith("delete /goals/x?a=%2f http/1.1\r\n")
+    assert "x-client-id: me\r\n" in request
+    assert "x-request-id: " in request
+    assert b"/problems/bad-gateway" in answer
+
+
+def test_a_service_sees_a_request_before_its_body_and_its_refusal_is_passed_on_at_once(stack: Stack) -> None:
+    """So a body that dribbles is under the service's limit of time, and a wrong token is refused before it."""
+    late = b'HTTP/1.1 408 Request Timeout\r\nx-request-id: theirs\r\ncontent-length: 4\r\n\r\n"no"'
+    with stand_in(stack) as service, connected(stack) as client:
+        client.sendall(b"POST /goals HTTP/1.1\r\n" + HOST + BEARER + b"Content-Length: 60000\r\n\r\nx")
+        line, _ = service.accept()
+        with closing(line):
+            while b"\r\n\r\n" not in line.recv(65_536):
+                pass
+            line.sendall(late)
+
+            answer = b"".join(iter(lambda: client.recv(65_536), b""))  # and the connection ends, the body in it
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.count(b"x-request-id: theirs") == 1
+    assert b"X-Content-Type-Options: nosniff" in answer
+
+
+def test_who_reads_slowly_fills_no_disk(stack: Stack) -> None:
+    length = 30 << 20
+    folder = stack.data / "nginx" / "proxy"
+    with stand_in(stack) as service, connected(stack) as client:
+        client.sendall(b"GET /goals HTTP/1.1\r\n" + HOST + BEARER + b"\r\n")
+        line, _ = service.accept()
+        with closing(line):
+            line.settimeout(1)
+            line.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % length)
+            with pytest.raises(TimeoutError):  # the service waits, with what has no place on the way
+                line.sendall(b"x" * length)
+
+            nginx = psutil.Process(stack.process("nginx").pid)
+            assert not [file for file in nginx.open_files() if str(folder) in file.path]
+    assert not [file for file in folder.rglob("*") if file.is_file()]
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+ADDRESS = {"GATEWAY_ADDRESS_RATE": "1r/m", "GATEWAY_ADDRESS_BURST": "9"}  # ten, and then one a minute
+PER_TOKEN = {"GATEWAY_TOKEN_RATE": "1r/m", "GATEWAY_TOKEN_BURST": "4"}
+MONEY = {"GATEWAY_MONEY_RATE": "1r/m", "GATEWAY_MONEY_BURST": "1"}
+
+
+@pytest.fixture
+def gateway_with(tmp_path: Path, devstack: Devstack, plain_environ: Mapping[str, str]) -> Iterator[GatewayWith]:
+    """Start a gateway alone, with these settings."""
+
+    def start(settings: Mapping[str, str]) -> Stack:
+        up = devstack("up", "--data", tmp_path, "--only", "nginx", **settings)
+        assert up.returncode == 0, up.stderr
+        return Stack(tmp_path, only=("nginx",), environ=plain_environ)
+
+    yield start
+    devstack("down", "--data", tmp_path)
+
+
+def token(claims: str, signature: str = "s", scheme: str = "Bearer ") -> dict[str, str]:
+    return {"Authorization": f"{scheme}head.{claims}.{signature}"}
+
+
+def statuses(stack: Stack, method: str, path: str, headers: list[dict[str, str]]) -> list[int]:
+    return [httpx.request(method, f"{stack.gateway}{path}", headers=each).status_code for each in headers]
+
+
+def test_an_address_has_its_limit_and_a_refusal_says_when_to_come_back(gateway_with: GatewayWith) -> None:
+    stack = gateway_with(ADDRESS)
+
+    many = statuses(stack, "GET", "/goals", [token(f"user{i}") for i in range(12)])
+
+    assert many == [502] * 10 + [429] * 2
+    refused = httpx.post(f"{stack.gateway}/notify/pusher")
+    assert_problem(refused, 429, "too-many-requests")
+    assert refused.headers["retry-after"] == "1"
+
+
+def test_a_token_has_its_limit_however_it_is_written(gateway_with: GatewayWith) -> None:
+    stack = gateway_with(PER_TOKEN)
+    writings = [token("me"), token("me", "t"), token("me", scheme="bearer "), token("me", scheme="BEARER   ")]
+
+    mine = statuses(stack, "GET", "/goals", [*writings, token("me"), token("me"), token("me", "u")])
+
+    assert mine == [502] * 5 + [429] * 2
+    assert statuses(stack, "GET", "/goals", [token("you")]) == [502]
+
+
+def test_commands_over_money_have_a_limit_apart_from_reads(gateway_with: GatewayWith) -> None:
+    stack = gateway_with(MONEY)
+    commands = [
+        ("POST", "/gifts"),
+        ("POST", "/%67ifts"),
+        ("POST", "/sessions/x/pay"),
+        ("POST", "/streams/x/pay?a=b"),
+        ("POST", "/goals?type=trigger-exclusive"),
+        ("POST", "/goal"),
+        ("PUT", "/goals/x/extend"),
+        ("POST", "/wallets/x/credit"),
+        ("POST", "/shop/orders"),
+    ]
+
+    for i, (method, path) in enumerate(commands):
+        assert statuses(stack, method, path, [token(f"user{i}")] * 3) == [502, 502, 429], path
+    assert statuses(stack, "GET", "/gifts/x", [token("user0")] * 5) == [502] * 5
+    assert statuses(stack, "POST", "/gifts", [token("user2")]) == [429]  # one account for all of them
+
+
+def test_an_address_has_so_many_requests_at_once(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"GATEWAY_CONNECTIONS": "2"})
+    waiting = b"GET /goals HTTP/1.1\r\n" + HOST + BEARER + b"\r\n"
+
+    with stand_in(stack) as service, connected(stack) as first, connected(stack) as second:
+        for client in (first, second):
+            client.sendall(waiting)
+            service.accept()[0].detach()  # held open until the test's process ends
+        third = httpx.get(f"{stack.gateway}/goals", headers=TOKEN)
+
+    assert_problem(third, 429, "too-many-requests")
+
+
+def test_a_client_behind_a_load_balancer_is_who_that_says_it_is(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({**ADDRESS, "GATEWAY_ADDRESS_BURST": "1", "GATEWAY_TRUSTED_PROXY": "127.0.0.0/8"})
+
+    def asked_by(*addresses: str) -> list[int]:
+        return statuses(stack, "GET", "/goals", [{**TOKEN, "X-Forwarded-For": each} for each in addresses])
+
+    assert asked_by("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1") == [502, 502, 502, 429]
+    assert asked_by("192.0.2.9, 192.0.2.1", "10.9.9.9, 127.0.0.5, 192.0.2.1, 127.0.0.1") == [429, 429]
+    network = ("2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::7:8")
+    assert asked_by(*network, "2001:db8:1:3::1") == [502, 502, 429, 502]
+    assert asked_by("2001:db8::1", "2001:db8::2:1:1:1", "2001:db8::") == [502, 502, 429]
+
+
+def test_nobody_is_believed_who_the_client_is_unless_told_so(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({**ADDRESS, "GATEWAY_ADDRESS_BURST": "1"})
+
+    answers = statuses(stack, "GET", "/goals", [{**TOKEN, "X-Forwarded-For": f"192.0.2.{i}"} for i in range(4)])
+
+    assert answers == [502, 502, 429, 429]
+
+
+# -- its log -----------------------------------------------------------------------------------------------------------
+
+COMMANDS = b"\x1b]0;title\x07\x1b[2J\xc2\x9b1m\x9b1m"  # what a terminal would obey, the last two as one byte each
+
+
+def test_a_terminal_obeys_nothing_that_a_stranger_sent(stack: Stack, devstack: Devstack) -> None:
+    for path in (b"/goals?secret=" + COMMANDS[10:], b"/" + COMMANDS[-4:], b"/x?secret=y"):
+        for more in (b"Referer: " + COMMANDS, b"Host: " + COMMANDS, b"X-Request-Id: " + COMMANDS, b"X: y"):
+            raw(stack, b"POST %b HTTP/1.1\r\nContent-Length: 70000\r\n%b%b\r\n%b\r\n" % (path, HOST, more, BEARER))
+    httpx.get(stack.gateway, headers={"X-Request-Id": "the-last"})
+
+    shown = devstack("logs", "nginx", "--data", stack.data).stdout
+    written = (stack.data / "logs" / "nginx.log").read_bytes()
+
+    assert '"request_id":"the-last"' in shown
+    assert "secret" not in shown
+    assert not [byte for byte in written if byte != ord("\n") and not 0x20 <= byte < 0x7F]
+
+
+def test_a_log_that_holds_them_is_shown_with_them_spelt_out(stack: Stack, devstack: Devstack) -> None:
+    log = stack.data / "logs" / "strange.log"
+    log.write_bytes(b"a\tb \xc3\xa9\r" + COMMANDS + "\u202e\n".encode())
+
+    shown = devstack("logs", "strange", "--data", stack.data).stdout
+
+    assert shown == "a\tb é\\r\\x1b]0;title\\x07\\x1b[2J\\x9b1m\\x9b1m\\u202e\n"
+
+
+def test_each_request_is_one_line_with_who_asked_and_who_answered(stack: Stack) -> None:
+    httpx.delete(f"{stack.gateway}/goals/x?y=z", headers={**TOKEN, "X-Request-Id": "logged-once"})
+
+    lines = (stack.data / "logs" / "nginx.log").read_text().splitlines()
+    [line] = [json.loads(line) for line in lines if "logged-once" in line]
+    said = {"address": "127.0.0.1", "method": "DELETE", "path": "/goals/x", "status": 502}
+    assert line.items() >= said.items()
+    assert line["service"].endswith(f":{stack.settings.port('goals-api')}")
+
+
+# -- by hand -----------------------------------------------------------------------------------------------------------
+
+
+def stand_in(stack: Stack) -> socket.socket:
+    """Listens where goals would: for tests that read a request as a service gets it."""
+    service = socket.create_server(("127.0.0.1", stack.settings.port("goals-api")))
+    service.settimeout(60)
+    return service
+
+
+def connected(stack: Stack) -> socket.socket:
+    gateway = urlsplit(stack.gateway)
+    return socket.create_connection((gateway.hostname, gateway.port), timeout=60)
+
+
+def first_bytes(stack: Stack, request: bytes) -> bytes:
+    with connected(stack) as line:
+        line.sendall(request)
+        return line.recv(65_536)
+
+
+def raw(stack: Stack, request: bytes) -> bytes:
+    with connected(stack) as line:
+        line.sendall(request)
+        line.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: line.recv(65_536), b""))

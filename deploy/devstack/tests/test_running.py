@@ -13,6 +13,7 @@ import psutil
 import pytest
 from pymongo import AsyncMongoClient
 
+from devstack.settings import BASE_VARIABLES
 from devstack.stack import Stack
 from devstack.tokens import DEMO_KEYS
 
@@ -108,8 +109,14 @@ def test_what_is_given_to_one_process_is_not_given_to_the_next(stack: Stack) -> 
     assert "FAULT_PLAN" not in psutil.Process(stack.process("soketi").pid).environ()
 
 
-def test_the_environment_of_up_is_handed_on(stack: Stack) -> None:
-    assert psutil.Process(stack.process("mongod").pid).environ()["STEP_SECONDS"] == "7"
+def test_a_server_is_told_nothing_of_the_environment_of_up_but_what_any_process_needs(stack: Stack) -> None:
+    """What a service is told is `tests/test_variables.py`."""
+    told = {"soketi": {"NODE_PATH", "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE"}}
+
+    for name in SERVERS:
+        environ = psutil.Process(stack.process(name).pid).environ()
+        assert environ.keys() - BASE_VARIABLES == told.get(name, set())
+        assert environ["PATH"]
 
 
 async def test_mongod_is_a_replica_set_that_soon_frees_frozen_locks_and_what_is_deleted(stack: Stack) -> None:

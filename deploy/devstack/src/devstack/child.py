@@ -12,7 +12,7 @@ from typing import Literal
 from devstack.errors import StackError
 from devstack.parts import Part
 from devstack.process import Identity, die_with, identity_of
-from devstack.settings import is_free
+from devstack.settings import base_environment, is_free
 
 State = Literal["waiting", "starting", "ready", "dead", "stopped"]
 
@@ -75,7 +75,7 @@ class Child:
         with self._log.open("ab") as log:
             self._running = await asyncio.create_subprocess_exec(
                 *self.part.argv,
-                env={**os.environ, **self.part.env, **overlay},
+                env={**base_environment(), **self.part.env, **overlay},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from devstack.errors import StackError
+from devstack.printable import printable
 
 if TYPE_CHECKING:
     from devstack.stack import Stack
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (StackError, OSError) as error:  # the data directory may be no place to write to
-        print(f"devstack: {error}", file=sys.stderr)
+        print(f"devstack: {printable(str(error))}", file=sys.stderr)  # it may quote the end of a log
         return 1
     return status
 
@@ -90,7 +92,7 @@ def _up(arguments: argparse.Namespace) -> int:
         signal.signal(number, _interrupt)  # leave nothing behind then either
     stack = _stack(arguments, only=tuple(arguments.only), port_base=_port_base(arguments.port_base))
     began = time.monotonic()
-    if not stack.start(say=lambda line: print(f"  {line}", flush=True)):
+    if not stack.start(say=lambda line: print(f"  {printable(line)}", flush=True)):
         print("The stack is up already, with the same settings.")
         return 0
     print(f"The stack is up after {time.monotonic() - began:.1f} s: {stack.gateway}")
@@ -143,20 +145,27 @@ def _logs(arguments: argparse.Namespace) -> int:
     if not files:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.log"))) or "none yet"
         raise StackError(f"there is no such log in {folder}; there are: {known}")
-    follow = ["-F"] if arguments.follow else []
-    sys.stdout.flush()
-    os.execvp("tail", ["tail", "-n", str(LOG_LINES), *follow, "--", *map(str, files)])  # noqa: S606 - no shell is wanted
+    follow = ["-F", f"--pid={os.getpid()}"] if arguments.follow else []
+    command = ("tail", "-n", str(LOG_LINES), *follow, "--", *map(str, files))
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tail:
+        try:
+            for line in tail.stdout or ():
+                print(printable(line.decode(errors="backslashreplace")), end="", flush=arguments.follow)
+        except BaseException:
+            tail.terminate()
+            raise
+    return tail.returncode
 
 
 def _token(arguments: argparse.Namespace) -> int:
     from devstack import state  # noqa: PLC0415 - late, see above
-    from devstack.settings import data_directory, service_variables  # noqa: PLC0415 - late, see above
+    from devstack.settings import data_directory, handed_on  # noqa: PLC0415 - late, see above
     from devstack.tokens import access_token  # noqa: PLC0415 - late, see above
 
     if not re.fullmatch(r"[0-9a-f]{24}", arguments.user):
         raise StackError(f"--user must be 24 lower-case hex digits, not {arguments.user!r}")
     running = state.read(data_directory(arguments.data))
-    variables = running.settings.variables if running else service_variables(os.environ)
+    variables = running.settings.variables if running else handed_on(os.environ)
     print(access_token(arguments.user, arguments.scope, variables, arguments.seconds))
     return 0
 

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 
 from devstack.errors import StackError
 from devstack.process import die_with
+from devstack.settings import base_environment
 
 
 async def run(argv: tuple[str, ...], env: Mapping[str, str] | None = None, seconds: float = 180) -> None:
-    """Run a command to its end. Raises StackError with the end of what it said when it fails or takes longer."""
+    """Run a command to its end, with `env` over the base environment.
+
+    Raises StackError with the end of what it said when it fails or takes longer.
+    """
     process = await asyncio.create_subprocess_exec(
         *argv,
-        env=env,
+        env={**base_environment(), **(env or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from devstack import checks, tools
 from devstack.command import run
-from devstack.settings import CHECKOUT, SERVICES, Settings, package
+from devstack.settings import CHECKOUT, OWN_VARIABLES, SERVICES, Settings, package
 
 REPLICA_SET = "footlights"
 KAFKA_CLUSTER_ID = "Zm9vdGxpZ2h0cy1kZXZzdA"  # base64 of "footlights-devst": 16 bytes, as Kafka wants them
@@ -70,7 +70,7 @@ class Part:
     ports: tuple[int, ...]
     """What it will listen on, all on loopback; checked to be free before the start."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Put over the environment of whoever ran `up`."""
+    """What it is told. Of the environment of whoever ran `up` it gets nothing but `BASE_VARIABLES`."""
     prepare: Callable[[], Awaitable[None]] = _nothing
     """Run before each start: files, formatting."""
     ready_seconds: float = 180  # for a machine that does much else besides
@@ -225,12 +225,28 @@ def _soketi(settings: Settings) -> Part:
     )
 
 
+LOCAL_LIMITS: Mapping[str, str] = {
+    # One address is everybody here, a bench or a whole evening of tests: limits that nobody meets.
+    "GATEWAY_ADDRESS_RATE": "100000r/s",
+    "GATEWAY_ADDRESS_BURST": "100000",
+    "GATEWAY_TOKEN_RATE": "100000r/s",
+    "GATEWAY_TOKEN_BURST": "100000",
+    "GATEWAY_MONEY_RATE": "100000r/s",
+    "GATEWAY_MONEY_BURST": "100000",
+    "GATEWAY_CONNECTIONS": "4096",
+    "GATEWAY_TRUSTED_PROXY": "unix:",  # nobody: there is no such socket
+}
+
+
 def nginx(settings: Settings) -> Part:
     """The gateway. One process (no master): killing it leaves nobody listening."""
     folder = settings.data / "nginx"
     file = folder / "nginx.conf"
     variables = {f"{package(name).upper()}_API": f"127.0.0.1:{settings.port(f'{name}-api')}" for name in SERVICES}
     variables["GATEWAY_LISTEN"] = f"127.0.0.1:{settings.port('nginx')}"
+    variables |= {**LOCAL_LIMITS} | {
+        name: settings.variables[name] for name in OWN_VARIABLES["nginx"] if name in settings.variables
+    }
 
     async def prepare() -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
 """Our services as parts of the stack: which the checkout has, how they are started, and what they are told."""
 
 import json
-import os
 import sys
 
 from devstack import checks
 from devstack.command import run
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, kafka_bootstrap, mongo_url
-from devstack.settings import CHECKOUT, SERVICES, Settings, package
+from devstack.settings import CHECKOUT, EVERY_SERVICE, OWN_VARIABLES, SERVICES, Settings, package
 from devstack.tokens import DEMO_KEYS
 
 ROLES = ("api", "worker")
@@ -34,24 +33,38 @@ async def migrate(settings: Settings) -> None:
     """Run `python -m <service> migrate` for all. Raises StackError with what the first that failed has said."""
     packages = [package(name) for name in chosen(settings)]
     if packages:
-        await run((sys.executable, "-m", "devstack.migrations", *packages), env={**os.environ, **environment(settings)})
+        await run(
+            (sys.executable, "-m", "devstack.migrations", *packages), env=environment(settings, *chosen(settings))
+        )
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """What the stack tells every service, over the environment of whoever ran `up`."""
+def environment(settings: Settings, *names: str) -> dict[str, str]:
+    """What these services read, and nothing else: what the stack tells them, and what `up` was given for them."""
+    read = {*EVERY_SERVICE, *(variable for name in names for variable in OWN_VARIABLES.get(name, ()))}
+    given = {name: value for name, value in settings.variables.items() if name in read}
+    return _told_all(settings) | (_told_notifier(settings) if "notifier" in names else {}) | given
+
+
+def _told_all(settings: Settings) -> dict[str, str]:
     return {
         "DEVSTACK": "true",
         "HTTP_HOST": "127.0.0.1",
         "MONGO_URL": mongo_url(settings),
         "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
         "KAFKA_REPLICATION_FACTOR": "1",
+        "JWT_KEYS": DEMO_KEYS,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _told_notifier(settings: Settings) -> dict[str, str]:
+    """The vendor's keys: nobody else signs."""
+    return {
         "PUSHER_SCHEME": "http",
         "PUSHER_HOST": "127.0.0.1",
         "PUSHER_PORT": str(settings.port("soketi")),
         "PUSHER_APP_ID": PUSHER_APP_ID,
         "PUSHER_KEYS": json.dumps({PUSHER_KEY: PUSHER_SECRET}),
-        "JWT_KEYS": settings.variables.get("JWT_KEYS", DEMO_KEYS),
-        "PYTHONUNBUFFERED": "1",
     }
 
 
@@ -62,6 +75,6 @@ def _service(settings: Settings, name: str, role: str) -> Part:
         (sys.executable, "-m", package(name), role),
         checks.http_answers(port, "/readyz"),
         (port,),
-        env={**environment(settings), "HTTP_PORT": str(port)},
+        env={**environment(settings, name), "HTTP_PORT": str(port)},
         stop_seconds=12,  # it takes 6 s for what is in hand and 3 s for closes
     )

@@ -31,20 +31,13 @@ PORTS = (
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
 
-# What the services read besides what the stack itself sets: their own, then the chassis'. A second `up` compares these.
-SERVICE_VARIABLES = (
-    "STEP_SECONDS",
-    "PROPOSAL_SECONDS",
-    "INVITATION_SECONDS",
-    "EXCLUSIVE_WINDOW_SECONDS",
-    "INVITATION_REFUND_SECONDS",
-    "SHOW_REFUND_SECONDS",
-    "PRIVATE_JUDGED_SECONDS",
-    "REFUSED_COOLDOWN_SECONDS",
-    "SESSION_MAX_SECONDS",
-    "TOKEN_MAX_SECONDS",
-    "PLATFORM_SHARE",
-    "SETTLEMENT_SLICE",
+# What any process may need to run at all. Nothing else of the environment of `up` reaches a part unless it is named
+# below: there may be cloud keys in it, and a part may be a tree of packages that we have not written.
+BASE_VARIABLES = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER")
+
+# What a process reads besides what the stack itself sets: it is handed on from the environment of `up`, to those alone
+# who read it. A second `up` compares these.
+EVERY_SERVICE = (
     "UNKNOWN_WAIT_SECONDS",
     "KAFKA_SESSION_TIMEOUT_SECONDS",
     "LEASE_SECONDS",
@@ -57,6 +50,34 @@ SERVICE_VARIABLES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "FAULT_PLAN",
 )
+OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "goals": (
+        "STEP_SECONDS",
+        "PROPOSAL_SECONDS",
+        "INVITATION_SECONDS",
+        "EXCLUSIVE_WINDOW_SECONDS",
+        "REFUSED_COOLDOWN_SECONDS",
+    ),
+    "sessions": ("STEP_SECONDS", "SESSION_MAX_SECONDS", "PRIVATE_JUDGED_SECONDS"),
+    "escrow": (
+        "INVITATION_REFUND_SECONDS",
+        "EXCLUSIVE_WINDOW_SECONDS",
+        "SHOW_REFUND_SECONDS",
+        "PLATFORM_SHARE",
+        "SETTLEMENT_SLICE",
+    ),
+    "nginx": (
+        "GATEWAY_ADDRESS_RATE",
+        "GATEWAY_ADDRESS_BURST",
+        "GATEWAY_TOKEN_RATE",
+        "GATEWAY_TOKEN_BURST",
+        "GATEWAY_MONEY_RATE",
+        "GATEWAY_MONEY_BURST",
+        "GATEWAY_CONNECTIONS",
+        "GATEWAY_TRUSTED_PROXY",
+    ),
+}
+VARIABLES = tuple(sorted({*EVERY_SERVICE, *(name for names in OWN_VARIABLES.values() for name in names)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +89,7 @@ class Settings:
     only: tuple[str, ...] = ()
     """The parts to run, by process name; empty means all there are."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Those of SERVICE_VARIABLES that were set when the stack was started."""
+    """Those of VARIABLES that were set when the stack was started."""
     tied: bool = False
     """Whether the stack ends with whoever started it."""
 
@@ -97,7 +118,7 @@ class Settings:
             lines.append(f"port base: {self.port_base} runs, {other.port_base} is wanted")
         if set(self.only) != set(other.only):
             lines.append(f"parts: {', '.join(self.only) or 'all'} run, {', '.join(other.only) or 'all'} are wanted")
-        for name in SERVICE_VARIABLES:
+        for name in VARIABLES:
             mine, theirs = self.variables.get(name), other.variables.get(name)
             if mine != theirs:
                 lines.append(f"{name}: {_shown(name, mine)} runs, {_shown(name, theirs)} is wanted")
@@ -120,9 +141,14 @@ def data_directory(given: str | Path | None) -> Path:
     return Path(given or os.environ.get("DEVSTACK_DATA") or DEFAULT_DATA).resolve()
 
 
-def service_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the environment the services will read."""
-    return {name: environ[name] for name in SERVICE_VARIABLES if name in environ}
+def handed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment the parts of a stack will read."""
+    return {name: environ[name] for name in VARIABLES if name in environ}
+
+
+def base_environment() -> dict[str, str]:
+    """What of our own environment every part gets."""
+    return {name: os.environ[name] for name in BASE_VARIABLES if name in os.environ}
 
 
 def stored_port_base(data: Path) -> int | None:

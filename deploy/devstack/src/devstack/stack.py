@@ -12,7 +12,7 @@ from devstack import control, parts, services, state, tools
 from devstack.errors import StackError
 from devstack.launch import STOP_SECONDS, Line
 from devstack.process import Identity, is_alive, listens, send, wait_gone
-from devstack.settings import INFRASTRUCTURE, Settings, data_directory, decided_port_base, service_variables
+from devstack.settings import INFRASTRUCTURE, SERVICES, Settings, data_directory, decided_port_base, handed_on
 
 POLL_SECONDS = 0.05
 
@@ -31,7 +31,7 @@ class Stack:
         port_base: int | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`only` names the parts to run, all if empty. `environ`, by default our own, is handed on to the services."""
+        """`only` names the parts to run, all if empty. Each part gets what it reads of `environ`, by default ours."""
         self.data = data_directory(data)
         self._only = only
         self._wanted_base = port_base
@@ -99,8 +99,8 @@ class Stack:
 
     @property
     def service_environment(self) -> dict[str, str]:
-        """What a service needs in its environment to run against this stack, HTTP_PORT apart."""
-        return services.environment(self.settings)
+        """What any service needs in its environment to run against this stack, HTTP_PORT apart."""
+        return services.environment(self.settings, *SERVICES)
 
     @property
     def node_modules(self) -> Path:
@@ -181,7 +181,7 @@ class Stack:
 
     def _must_agree(self, running: Settings) -> None:
         base = running.port_base if self._wanted_base is None else self._wanted_base
-        wanted = Settings(self.data, base, self._only, service_variables(self._environ))
+        wanted = Settings(self.data, base, self._only, handed_on(self._environ))
         if differences := running.differences(wanted):
             lines = "".join(f"\n    {line}" for line in differences)
             raise StackError(f"the stack is up with other settings (`devstack down` stops it):{lines}")
@@ -199,7 +199,7 @@ class Stack:
         """Start a supervisor and follow it until the stack is up. False if another one was quicker."""
         self._prepare(say)
         with decided_port_base(self.data, self._wanted_base) as base:
-            line = Line(Settings(self.data, base, self._only, service_variables(self._environ), tied), self._environ)
+            line = Line(Settings(self.data, base, self._only, handed_on(self._environ), tied), self._environ)
             try:
                 came_up = line.follow(say)
             except BaseException:
