@@ -1,5 +1,6 @@
 """Bodies: counted, strict, and always answered with a clear 422 (pitfalls §4.4)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from fastapi import Query
 from pydantic import Field, TypeAdapter
 
 from chassis import ids
-from chassis.http import FORM, Body, BodyBy, TxRouter, UnixTime
+from chassis.http import FORM, Body, BodyBy, TxRouter, UnixTime, bodies
 from chassis.mongo import Mongo
 from chassis.service import Service
 from chassis.testing import Solo
@@ -183,6 +184,22 @@ async def test_a_content_length_that_lies_is_not_believed(client: httpx.AsyncCli
         headers = {"content-type": "application/json", "content-length": length}
         response = await client.post("/whole", content=b"x" * 70_000, headers=headers)
         assert response.status_code == status
+
+
+async def test_a_body_that_does_not_come_is_refused_and_its_connection_ends(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
+
+    response = await client.post("/whole", content=pieces(), headers={"content-type": "application/json"})
+
+    assert (response.status_code, response.json()["type"]) == (408, "/problems/request-timeout")
+    assert response.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("raw", [b"name=x&name=y", b"name=%ff", b"name=" + b"x" * 11, b"nome=x", b"\xff", b"&" * 200])

@@ -6,8 +6,12 @@ from contextlib import contextmanager
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from chassis import ids
+from chassis.http.origin import origin_of
+from chassis.http.problems import BadRequest, TryAgain, answer_of
 from chassis.settings import ChassisSettings
 
 KEEP_ALIVE_SECONDS = 75  # longer than nginx keeps an idle connection, so that we never close one that it is using
@@ -30,7 +34,7 @@ class Server:
         self._socket = _bind(settings.http_host, settings.http_port)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -39,7 +43,6 @@ class Server:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-            limit_concurrency=CONNECTIONS_MAX,
         )
         self._server = _Uvicorn(config)
 
@@ -52,6 +55,29 @@ class Server:
     def stop(self) -> None:
         """Take no new connection."""
         self._server.should_exit = True
+
+
+class _Protocol(HttpToolsProtocol):
+    """One connection. What uvicorn would refuse in plain words is a problem like any other."""
+
+    def on_headers_complete(self) -> None:
+        """Begin with a request, unless there are too many connections."""
+        self.app = self.config.loaded_app if len(self.connections) <= CONNECTIONS_MAX else _busy
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words
+        """Answer what is no HTTP, and hang up."""
+        answer = answer_of(BadRequest(), ids.new_id(), (b"connection", b"close"))
+        headers = (*answer.headers, (b"content-length", b"%d" % len(answer.body)))
+        lines = (b"HTTP/1.1 400 Bad Request", *(b"%b: %b" % header for header in headers))
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + answer.body)
+        self.transport.close()
+
+
+async def _busy(scope: Scope, _receive: Receive, send: Send) -> None:
+    """For one connection too many: it is asked to come again."""
+    request_id = origin_of(dict(scope["headers"])).request_id
+    await answer_of(TryAgain(), request_id, (b"connection", b"close")).send(send)
 
 
 class _Uvicorn(uvicorn.Server):

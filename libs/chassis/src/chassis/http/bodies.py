@@ -1,5 +1,6 @@
 """Bodies of requests and answers: counted, read once, strict."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -15,9 +16,10 @@ from starlette.types import Receive
 
 from chassis.clock import from_unix, unix
 from chassis.http.origin import Headers
-from chassis.http.problems import FIELD_LENGTH_MAX, BodyTooLarge, invalid, invalid_fields
+from chassis.http.problems import FIELD_LENGTH_MAX, BodyTooLarge, BodyTooSlow, invalid, invalid_fields
 
 BODY_BYTES_MAX = 64 * 1024  # SPEC §2
+BODY_SECONDS = 10.0  # for all of it; a gateway counts only from one piece to the next, and gives a piece longer
 FORM_FIELDS_MAX = 100  # far more than any form of ours has
 UNIX_SECONDS_MAX = 253_402_300_799  # the end of the year 9999, where datetimes end
 
@@ -58,6 +60,7 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
 
     Raises:
         BodyTooLarge: there are more than 64 KiB.
+        BodyTooSlow: they took longer than 10 s.
         ClientGone: the connection ended first.
     """
     length = headers.get(b"content-length", b"")
@@ -65,6 +68,14 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
         return b""
     if length.isdigit() and (len(length) > len(str(BODY_BYTES_MAX)) or int(length) > BODY_BYTES_MAX):
         raise BodyTooLarge
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _pieces(receive)
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def _pieces(receive: Receive) -> bytes:
     body = b""
     more = True
     while more:

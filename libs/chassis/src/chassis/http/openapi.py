@@ -12,6 +12,7 @@ from chassis.errors import Refusal
 from chassis.http.arguments import Arguments
 from chassis.http.problems import (
     BodyTooLarge,
+    BodyTooSlow,
     IdempotencyKeyReused,
     InvalidRequest,
     KeyParked,
@@ -71,7 +72,7 @@ def _of_the_edge(*, scope: str | None, public: bool, arguments: Arguments, comma
     if scope:
         yield ScopeMissing
     if arguments.has_body or command:
-        yield BodyTooLarge
+        yield from (BodyTooLarge, BodyTooSlow)
     if arguments.has_body or arguments.has_parameters or command:
         yield InvalidRequest
     if command:

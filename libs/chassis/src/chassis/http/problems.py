@@ -15,6 +15,12 @@ FIELD_LENGTH_MAX = 100  # a field's name may come from the caller
 RETRY_AFTER_SECONDS = 1.0  # for a 503 that does not know better: conflicts and elections are over by then
 
 
+class BadRequest(Refusal, slug="bad-request"):
+    """The request is malformed."""
+
+    STATUS = 400
+
+
 class TokenMissing(Refusal, slug="token-missing"):
     """An access token is needed."""
 
@@ -35,6 +41,12 @@ class BodyTooLarge(Refusal, slug="body-too-large"):
     """The body is larger than 64 KiB."""
 
     STATUS = 413
+
+
+class BodyTooSlow(Refusal, slug="request-timeout"):
+    """The body took too long to arrive."""
+
+    STATUS = 408
 
 
 class InvalidRequest(Invalid, slug="invalid-request"):
@@ -74,6 +86,7 @@ EDGE_REFUSALS: tuple[type[Refusal], ...] = (
     TokenInvalid,
     ScopeMissing,
     BodyTooLarge,
+    BodyTooSlow,
     InvalidRequest,
     IdempotencyKeyReused,
     KeyParked,
@@ -149,6 +162,8 @@ def _headers_of(refusal: Refusal) -> Iterable[Header]:
         yield b"www-authenticate", b'Bearer realm="footlights"'
     if isinstance(refusal, TokenInvalid):
         yield b"www-authenticate", b'Bearer realm="footlights", error="invalid_token"'
+    if isinstance(refusal, BodyTooSlow):
+        yield b"connection", b"close"  # the rest of it is not waited for
 
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, str]:

@@ -109,8 +109,7 @@ class TxRoute(APIRoute):
             with tracing.span(f"{self.method} {self.path_format}", request.cause.traceparent) as traceparent:
                 if traceparent != request.cause.traceparent:
                     request.cause = replace(request.cause, traceparent=traceparent)
-                with request.edge.room.taken():
-                    return await self._handle(request, scope, receive)
+                return await self._handle(request, scope, receive)
         except NotYet as missing:
             return self._refuse(not_known(missing, self.rules.refuses), request)
         except Refusal as refusal:
@@ -122,7 +121,7 @@ class TxRoute(APIRoute):
             return answer_of(Broken(), request.origin.request_id)
 
     async def _handle(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
-        """401, 413 and 422 in this order (SPEC §2), then the attempts."""
+        """401, 413 or 408, and 422 in this order (SPEC §2), then the attempts."""
         if not self.rules.public:
             request.caller = request.edge.tokens.caller(request.headers.get(b"authorization"), request.origin)
         body = await read_body(request.headers, receive)
@@ -139,7 +138,8 @@ class TxRoute(APIRoute):
             once = self._attempt(request, values)
             return once if self._read_only else attempts.undisturbed(once)
 
-        return await attempts.until_settled(attempt, unknown_wait_seconds=request.edge.unknown_wait_seconds)
+        with request.edge.room.taken():  # not before: whoever sends slowly takes nobody's place
+            return await attempts.until_settled(attempt, unknown_wait_seconds=request.edge.unknown_wait_seconds)
 
     async def _attempt(self, request: _Request, values: Values) -> Answer:
         request.attempts += 1
