@@ -53,7 +53,7 @@ CREATED = """
 | bind_karaoke_goal_to_session (sessions)                  | ·              | ·              | ·                | ·              | ·              | A + goal_added |
 | schedule_lifecycle_tasks (goals)                         | A              | A              | A                | A              | A              | A              |
 | remember the promise (escrow)                            | A              | A              | A                | A              | A              | ·              |
-| projection (shop)                                        | A              | A              | ·                | ·              | A              | ·              |
+| projection (shop)                                        | A              | A              | A                | A              | A              | A              |
 """  # noqa: E501 - a table is as wide as the page's
 
 ENDED = """
@@ -74,7 +74,7 @@ ENDED = """
 | trigger_exclusive_on_close_notification (notifier)     | · | · | · | · | · | · | · | A | A | · | · | · | · |
 | escrow refunds now (escrow)                            | · | · | · | A | · | A | A | · | A | · | A | A | · |
 | escrow refunds after its timer (escrow)                | · | A | · | · | A | · | · | · | · | · | · | · | · |
-| projection (shop)                                      | A | A | A | A | · | · | · | · | · | A | A | A | · |
+| projection (shop)                                      | A | A | A | A | A | A | A | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
 OVER = """
@@ -95,7 +95,7 @@ OVER = """
 | trigger_exclusive_on_close_notification (notifier)     | · | · | · | A | · | · |
 | escrow refunds now (escrow)                            | · | A | A | A | A | · |
 | escrow refunds after its timer (escrow)                | A | · | · | · | · | · |
-| projection (shop)                                      | A | A | · | · | A | · |
+| projection (shop)                                      | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
 ADDED = """
@@ -132,11 +132,11 @@ OTHERS = """
 | session.viewer_revoked      | notifier                          |
 | session.payment_requested   | escrow                            |
 | session.payment_reversed    | escrow                            |
-| viewer.blocked              | goals, notifier                   |
-| viewer.unblocked            | goals, notifier                   |
+| viewer.blocked              | goals, notifier, shop             |
+| viewer.unblocked            | goals, notifier, shop             |
 | escrow.held                 | goals                             |
 | escrow.rejected             | goals, shop                       |
-| escrow.failed               | notifier, sessions                |
+| escrow.failed               | notifier, sessions, shop          |
 | escrow.completed            | notifier                          |
 | escrow.settled              | ·                                 |
 | payment.succeeded           | sessions, shop                    |

@@ -57,6 +57,8 @@ REFUSED: tuple[tuple[str, Do, str], ...] = (
     ("a show while its tickets are sold", lambda on: on.house.perform(on.selling), "409 funding-not-over"),
     ("a second show of a funding", lambda on: on.house.perform(on.first), "409 show-exists"),
     ("an invitation during a show", lambda on: on.house.invite(on.viewer), "409 stage-taken"),
+    ("a rose for a show", lambda on: on.give(product=ROSE), "409 not-a-ticket"),
+    ("a gift to oneself", lambda on: on.house.give(on.house.streamer, None, ROSE), "403 own-session"),
     ("a ticket of another product", lambda on: on.give(product=OTHER_TICKET), "409 other-ticket"),
     ("a ticket for an ended show", lambda on: on.give(on.first), "409 goal-over"),
     ("a ticket for a foreign goal", lambda on: on.give(on.elsewhere), "409 goal-of-another-session"),

@@ -41,7 +41,7 @@ class No:
     """With `value` in `field` (dotted, from path, query or body) the request is refused, for this reason."""
 
     field: str
-    value: str
+    value: object
     status: int
     slug: str
 
@@ -537,15 +537,17 @@ async def list_products(solo: Solo) -> Deed:
 async def give(solo: Solo) -> Deed:
     evening, other = await Evening.begun(solo), await Evening.begun(solo)
     goal_id, foreign_goal = [await one.goal("TriggerPrivateGoal", type="trigger-private") for one in (evening, other)]
+    wish = {"product_id": ROSE, "session_id": evening.session, "goal_id": goal_id, "count": 2}
     return Deed(
         user=evening.viewer,
-        body={"product_id": ROSE, "session_id": evening.session, "goal_id": goal_id, "count": 2},
+        body=wish | {"max_amount_diamonds": 20},
         foreign=None,
         but=(
             No("product_id", "livestream-gift_nothing", 404, "product-not-found"),
             unknown("session_id", "session-not-found"),
             unknown("goal_id", "goal-not-found"),
             No("goal_id", foreign_goal, 409, "goal-of-another-session"),
+            No("max_amount_diamonds", 19, 409, "price-changed"),
         ),
     )
 

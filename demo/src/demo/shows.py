@@ -316,7 +316,8 @@ async def too_poor(scene: Scene) -> None:
     """The viewer has a diamond too few for a ticket: nothing is held, and the gift fails."""
     funding = await sells_tickets(scene, target=1)
     gift = await gives(scene, scene.viewer, TICKET, funding)
-    await _becomes(scene, gift, {"gift_id": gift, "status": "failed", "reason": "insufficient_diamonds"})
+    outcome = {"status": "failed", "amount_diamonds": TICKET_PRICE, "reason": "insufficient_diamonds"}
+    await _becomes(scene, gift, {"gift_id": gift} | outcome)
 
     await scene.comes_out(
         Expected(

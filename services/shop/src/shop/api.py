@@ -8,11 +8,13 @@ from pydantic import Field
 from chassis import ids
 from chassis.errors import NotYet
 from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, invalid
-from contracts.values import ObjectIdStr, ProductId
+from contracts.values import Diamonds, ObjectIdStr, ProductId
 from shop import store
 from shop.domain import gifts
 from shop.domain.gifts import Gift, GiftNotFound, Status, Wish
 from shop.domain.products import BY_ID, PRODUCTS, GiftProduct
+from shop.domain.projection import block_id
+from shop.settings import ShopSettings
 
 router = TxRouter(tags=["shop"])
 
@@ -20,12 +22,13 @@ COUNT_MAX = 100  # SPEC §8
 
 
 class NewGift(Body):
-    """What to give, where, for which goal, and how many."""
+    """What to give, where, for which goal, how many, and what it may cost at most."""
 
     product_id: ProductId
     session_id: ObjectIdStr
     goal_id: ObjectIdStr | None = None
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+    max_amount_diamonds: Diamonds | None = None
 
 
 class RequestedGift(Body):
@@ -40,6 +43,7 @@ class GiftView(Body):
 
     gift_id: str
     status: Status
+    amount_diamonds: int
     reason: str | None
 
 
@@ -74,12 +78,18 @@ async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]
         gifts.SessionNotFound,
         gifts.GoalNotFound,
         gifts.TicketWithoutGoal,
-        gifts.SessionOver,
         gifts.OwnSession,
+        gifts.BlockedByStreamer,
+        gifts.SessionOver,
+        gifts.ExclusiveToAnother,
         gifts.OtherSession,
         gifts.GoalOver,
         gifts.NotAShow,
         gifts.OtherTicket,
+        gifts.NotATicket,
+        gifts.NeedsAPerformance,
+        gifts.TakesNoGifts,
+        gifts.PriceChanged,
     ),
 )
 async def give(body: NewGift, caller: CallerDep, tx: TxDep) -> RequestedGift:
@@ -91,11 +101,13 @@ async def give(body: NewGift, caller: CallerDep, tx: TxDep) -> RequestedGift:
     session = await tx.get(store.SESSIONS, body.session_id)
     if session is None:
         raise NotYet("session")
+    block = await tx.get(store.BLOCKS, block_id(session.streamer_id, caller.user_id))
+    gifts.require_welcome(caller.user_id, session, blocked=block is not None)
     goal = await tx.get(store.GOALS, body.goal_id) if body.goal_id else None
     if body.goal_id and goal is None:
         raise NotYet("goal")
-    wish = Wish(ids.new_id(), caller.user_id, product, body.count)
-    gift, requested = gifts.request(wish, session, goal, tx.now)
+    wish = Wish(ids.new_id(), caller.user_id, product, body.count, body.max_amount_diamonds)
+    gift, requested = gifts.request(wish, session, goal, tx.settings(ShopSettings).timing, tx.now)
     tx.insert(store.GIFTS, gift)  # only inserts: sales must not wait for each other
     tx.emit(requested)
     return RequestedGift(gift_id=gift.id, amount_diamonds=gift.amount_diamonds)
@@ -109,7 +121,8 @@ async def read_gift(
     gift: Gift | None = await tx.get(store.GIFTS, gift_id)
     if gift is None or gift.sender_id != caller.user_id:
         raise GiftNotFound
-    return GiftView(gift_id=gift.id, status=gift.status, reason=gift.reason)
+    status, reason = gift.outcome
+    return GiftView(gift_id=gift.id, status=status, amount_diamonds=gift.amount_diamonds, reason=reason)
 
 
 def _product(product: GiftProduct) -> ProductView:

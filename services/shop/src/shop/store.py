@@ -1,18 +1,46 @@
-"""What shop keeps: gifts, and what it knows of sessions and goals."""
+"""What shop keeps: gifts, and what it knows of sessions, goals and blocks."""
 
 from collections.abc import Iterable
 
-from chassis.collection import Collection, Ref
-from contracts import EscrowRejectedV1, GoalContributionRejectedV1, GoalCreatedV1, GoalEndedV1, GoalProgressedV1
-from contracts.escrow import PaymentFailedV1, PaymentSucceededV1
+from chassis.collection import Collection, Index, Ref
+from contracts import (
+    EscrowFailedV1,
+    EscrowRejectedV1,
+    GoalContributionRejectedV1,
+    GoalCreatedV1,
+    GoalEndedV1,
+    GoalProgressedV1,
+    PaymentFailedV1,
+    PaymentSucceededV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
+)
 from contracts.event import SessionEvent
 from shop.domain.gifts import Gift
-from shop.domain.stage import Goal, Session
+from shop.domain.projection import Block, KnownGoal, KnownSession, block_id
 
-GIFTS = Collection("gifts", Gift)
-SESSIONS = Collection("sessions", Session)
-GOALS = Collection("goals", Goal)
-ALL = (GIFTS, SESSIONS, GOALS)
+DAY_SECONDS = 86_400
+UNPAID_KEPT_SECONDS = DAY_SECONDS  # a gift that cost nobody anything: who asks for it later has no need of it
+GOAL_KEPT_SECONDS = 7 * DAY_SECONDS  # after its end: late events of it are read by then
+SESSION_KEPT_SECONDS = 14 * DAY_SECONDS  # after its start: a session lasts seven days at most, whatever is configured
+
+GIFTS = Collection("gifts", Gift, indexes=(Index({"unpaid_at": 1}, expire_after_seconds=UNPAID_KEPT_SECONDS),))
+SESSIONS = Collection(
+    "sessions", KnownSession, indexes=(Index({"created": 1}, expire_after_seconds=SESSION_KEPT_SECONDS),)
+)
+GOALS = Collection("goals", KnownGoal, indexes=(Index({"exp": 1}, expire_after_seconds=GOAL_KEPT_SECONDS),))
+BLOCKS = Collection("blocks", Block)
+ALL = (GIFTS, SESSIONS, GOALS, BLOCKS)
+
+OfGift = (
+    GoalProgressedV1
+    | GoalContributionRejectedV1
+    | EscrowRejectedV1
+    | EscrowFailedV1
+    | PaymentSucceededV1
+    | PaymentFailedV1
+)
+"""What may be about a gift."""
 
 
 def of_session(event: SessionEvent) -> Iterable[Ref]:
@@ -25,8 +53,11 @@ def of_goal(event: GoalCreatedV1 | GoalEndedV1) -> Iterable[Ref]:
     return (GOALS.ref(event.goal_id),)
 
 
-def of_gift(
-    event: GoalProgressedV1 | GoalContributionRejectedV1 | EscrowRejectedV1 | PaymentSucceededV1 | PaymentFailedV1,
-) -> Iterable[Ref]:
+def of_gift(event: OfGift) -> Iterable[Ref]:
     """The gift that an event is about, if it is about one."""
     return (GIFTS.ref(event.gift_id),) if event.gift_id else ()
+
+
+def block_of(event: ViewerBlockedV1 | ViewerUnblockedV1) -> Block:
+    """The block that an event is about."""
+    return Block(block_id(event.streamer_id, event.viewer_id))

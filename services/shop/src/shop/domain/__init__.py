@@ -2,5 +2,6 @@
 
 - `products`: the fixed records of gift products
 - `gifts`: the price and place of a gift, and its way to sent or failed
-- `stage`: what shop knows of sessions and goals, good enough to refuse early, never to decide over money
+- `projection`: what shop knows of sessions, goals and blocks, good enough to refuse early, never to decide over money
+- `timing`: how long things take
 """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 GIFT = "livestream-gift"
 SHOW = "livestream-show"
 TICKET = "livestream-show-ticket"
+KARAOKE = "karaoke-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class GiftProduct:
     def is_ticket(self) -> bool:
         """Whether it buys a place in a crowd-funded show."""
         return TICKET in self.categories
+
+    @property
+    def asks_for_performance(self) -> bool:
+        """Whether the streamer does something for it, at once."""
+        return self.id.startswith(KARAOKE)
 
 
 PRODUCTS = (
