@@ -66,6 +66,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "PLATFORM_SHARE",
         "SETTLEMENT_SLICE",
     ),
+    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS"),
     "nginx": (
         "GATEWAY_ADDRESS_RATE",
         "GATEWAY_ADDRESS_BURST",
