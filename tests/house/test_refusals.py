@@ -38,14 +38,14 @@ class Evening:
             house.sessions, house.streamer, "PATCH", f"/sessions/{house.session_id}", {"prices": prices}
         )
 
-    async def fund(self, seconds: float = 600, levels: int = 1, discount: int = 10) -> httpx.Response:
+    async def fund(self, seconds: float = 600, levels: int = 1, discount: int = 10, **changes: Any) -> httpx.Response:
         context = {
             "perform_duration": 60,
             "hesitation_countdown": 30,
             "ticket_product_id": "livestream-show-ticket_134",
             "ticket_product_type": "earlybird",
             "discount_percentage": discount,
-        }
+        } | changes
         exp = unix(self.house.now) + seconds
         return await self.house.create("show-funding", {"levels": [LEVEL] * levels, "exp": exp, "context": context})
 
@@ -73,6 +73,11 @@ REFUSED: tuple[tuple[str, Do, str], ...] = (
     ("a discount of all", lambda on: on.fund(discount=100), "422 invalid-request context.discount_percentage"),
     ("a funding that is over", lambda on: on.fund(seconds=-1), "422 deadline-out-of-range exp"),
     ("a funding of 25 hours", lambda on: on.fund(seconds=25 * HOUR), "422 deadline-out-of-range exp"),
+    (
+        "tickets that are none",
+        lambda on: on.fund(ticket_product_id=ROSE),
+        "422 invalid-request context.ticket_product_id",
+    ),
     ("two levels", lambda on: on.fund(levels=2), "422 invalid-request levels"),
 )
 

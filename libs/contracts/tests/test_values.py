@@ -10,7 +10,7 @@ from contracts.compatibility import breaks
 from contracts.escrow_ids import make_escrow_id, parse_escrow_id
 from contracts.products import GIFT_PRODUCT_IDS, TICKET_PRODUCT_IDS
 from contracts.schemas import schema_of
-from contracts.values import EscrowId, Open, ProductId
+from contracts.values import EscrowId, LegibleTitle, Open, ProductId
 
 ONE: TypeAdapter[Any] = TypeAdapter(Open[Literal["kept"]])
 TWO: TypeAdapter[Any] = TypeAdapter(Open[Literal["kept", "expired"]])
@@ -48,3 +48,22 @@ def test_products_are_products_and_tickets_are_gifts() -> None:
     assert TICKET_PRODUCT_IDS < GIFT_PRODUCT_IDS
     for product_id in GIFT_PRODUCT_IDS:
         TypeAdapter(ProductId).validate_python(product_id)
+
+
+@pytest.mark.parametrize("title", ["A song", "歌", "نمی‌خواهم", "👨‍👩‍👧 live", "❤️", "é", "I \u2800 am"])
+def test_a_title_that_can_be_read_is_taken_as_it_is(title: str) -> None:
+    assert TypeAdapter(LegibleTitle).validate_python(title) == title
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        *("", " ", "\u3000\u00a0", "\u200b\u200d", "\ufeff", "\u2800\u3164", "\u0301", "x" * 101),  # nothing is seen
+        *("a\nb", "a\x07b", "a\x1b[31mb", "a\x85b", "a\u2028b"),  # controls, line ends
+        *("a\u202eb", "\u2066a\u2069", "a\u200fb"),  # directions
+        *("a\u200bb", "a\u2060b", "\u200da", "a\u200d"),  # zero-width
+    ],
+)
+def test_a_title_that_shows_nothing_or_changes_what_is_around_it_is_refused(title: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(LegibleTitle).validate_python(title)

@@ -1,9 +1,11 @@
 """The words of the wire: ids, money, time and the few names that several owners' events share (SPEC §1)."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -91,6 +93,30 @@ PassKind = Annotated[str, StringConstraints(pattern=r"^livestream_pass(_[0-9a-f]
 """A pass for every stream, or for the streamer it names (SPEC §8)."""
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Unicode's controls, format characters (zero-width, direction), halves of pairs, private ones, line ends."""
+
+_NOTHING_ALONE: Final = _UNSEEN | {"Zs", "Mn", "Mc", "Me"}
+_BLANKS: Final = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are drawn as nothing
+_JOINERS: Final = "\u200c\u200d"  # inside a word of Persian or Hindi, and between the parts of one emoji
+
+
+def _legible(title: str) -> str:
+    """Refuse what shows nothing, and what changes how the text around it is shown."""
+    categories = [unicodedata.category(character) for character in title]
+    if all(of in _NOTHING_ALONE or one in _BLANKS for one, of in zip(title, categories, strict=True)):
+        raise ValueError("must show something")
+    inside = range(1, len(title) - 1)
+    for place, (character, category) in enumerate(zip(title, categories, strict=True)):
+        if category in _UNSEEN and not (character in _JOINERS and place in inside):
+            raise ValueError("must not hold control, direction or zero-width characters")
+    return title
+
+
+LegibleTitle = Annotated[Title, AfterValidator(_legible)]
+"""A `Title` as a caller may give it today; on events stands what was taken then."""
 
 Preset = Literal["preview", "sd"]
 """What a viewer may watch: free or paid streaming."""

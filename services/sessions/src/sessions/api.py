@@ -11,7 +11,7 @@ from chassis import ids
 from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, UnixTime, paged
 from chassis.tx import Tx
 from contracts import Preset, Prices, Source, ViewerBlockedV1, ViewerUnblockedV1
-from contracts.values import ObjectIdStr, Price, Title, Token
+from contracts.values import LegibleTitle, ObjectIdStr, Price, Token
 from sessions import store
 from sessions.domain import ending, payments
 from sessions.domain import session as domain
@@ -47,7 +47,7 @@ class StartSession(Body):
 
     prices: PricesBody
     preset: Preset = "preview"
-    title: Title | None = None
+    title: LegibleTitle | None = None
 
 
 class ChangeSession(Body):

@@ -6,7 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from chassis.http import Body, UnixTime
 from contracts import TicketType
-from contracts.values import Count, Diamonds, ObjectIdStr, ProductId, Title
+from contracts.products import TICKET_PRODUCT_IDS
+from contracts.values import Count, Diamonds, LegibleTitle, ObjectIdStr, ProductId
 from goals.domain.funding import HESITATION_SECONDS_MAX, PERFORM_SECONDS_MAX, TARGET_TICKETS_MAX
 
 LEVELS_MAX = 10  # SPEC §3
@@ -38,7 +39,7 @@ class ExclusiveContext(Body):
 class NewLevel(Body):
     """A mark on the way that viewers see."""
 
-    title: Title | None = None
+    title: LegibleTitle | None = None
     target: Count
 
 
@@ -53,7 +54,7 @@ class NewExclusive(Body):
 class TicketLevel(Body):
     """How many tickets make the show."""
 
-    title: Title
+    title: LegibleTitle
     target: Annotated[int, Field(ge=1, le=TARGET_TICKETS_MAX)]
 
 
@@ -66,6 +67,13 @@ class FundingContext(Body):
     ticket_product_id: ProductId
     ticket_product_type: TicketType
     discount_percentage: Annotated[int | None, Field(validate_default=True)] = None
+
+    @field_validator("ticket_product_id")
+    @classmethod
+    def _sells_tickets(cls, product_id: str) -> str:
+        if product_id not in TICKET_PRODUCT_IDS:
+            raise ValueError(f"must be a ticket: {', '.join(sorted(TICKET_PRODUCT_IDS))}")
+        return product_id
 
     @field_validator("discount_percentage")
     @classmethod
@@ -101,7 +109,7 @@ class NewShow(Body):
 class DiamondLevel(Body):
     """How many diamonds make the private performance."""
 
-    title: Title
+    title: LegibleTitle
     target: Annotated[Diamonds, Field(ge=1)]
 
 
