@@ -13,6 +13,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Measured:
 def token() -> str:
     claims = {
         "sub": str(ObjectId()), "scopes": ["OPS"], "jti": str(ObjectId()), "iss": "footlights", "aud": "footlights",
-        "nbf": 0, "iat": 0, "exp": 4_000_000_000, "version": 1,
+        "nbf": 0, "iat": int(time.time()), "exp": int(time.time()) + 3_600, "version": 1,
         "metadata": {"fingerprint": "bench", "flavor": "bench", "original": {"iat": 0, "method": "bench"}},
     }  # fmt: skip
     return jwt.encode(claims, KEY, algorithm="HS256", headers={"kid": "demo-bench"})

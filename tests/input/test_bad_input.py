@@ -59,10 +59,11 @@ class Bad:
         yield from self._huge()
         if self.way.method != "GET":
             yield from self._wrong_idempotency_keys()
+        yield from self._strange_parameters()
         if self.deed.body:
             yield from self._wrong_fields()
+        if self.deed.body and not self.deed.form:  # the one form is Pusher's, and may have what it likes besides
             yield from self._strange_fields()
-        if self.deed.body and not self.deed.form:
             yield from self._no_objects()
 
     def request(
@@ -111,6 +112,10 @@ class Bad:
         for name in self.required:
             query = {f"{one}[$ne]" if one == name else one: value for one, value in self.deed.query.items()}
             yield self._invalid(name, "[$ne]", replace(self.deed, query=query))
+
+    def _strange_parameters(self) -> Iterator[Wrong]:
+        for name in ("$where", "no", "limit[$gt]"):
+            yield self._invalid(name, "1", replace(self.deed, query={**self.deed.query, name: "1"}))
 
     def _huge(self) -> Iterator[Wrong]:
         yield Wrong("1 MiB", 413, "body-too-large", self.request(content=MIB))

@@ -17,6 +17,7 @@ from chassis.clock import SystemClock
 from chassis.collection import Collection
 from chassis.consumer import Consumer
 from chassis.errors import Conflict
+from chassis.faults import plan_faults
 from chassis.mongo import Mongo
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service, on
@@ -59,7 +60,8 @@ SERVICE = Service("tests", APIRouter(), handlers=(on(ViewerBlockedV1, count),), 
 async def main() -> None:
     settings = load(ChassisSettings)
     logs.setup("tests", "worker", settings.log_level)
-    mongo = Mongo(settings.mongo_url, settings.mongo_driver)
+    plan_faults(settings.fault_plan)
+    mongo = Mongo(settings.mongo_url.get_secret_value(), settings.mongo_driver)
     async with httpx.AsyncClient() as http:
         clock = SystemClock()
         outside = Outside({ChassisSettings: settings}, http, clock)

@@ -13,7 +13,13 @@ import pytest
 from chassis.faults import FaultError, fault_point, plan_faults
 
 POINT = "relay.after_publish"
-THREE_PASSES = f"from chassis.faults import fault_point\nfor _ in range(3): fault_point({POINT!r})\nprint('done')"
+THREE_PASSES = f"""
+import os
+from chassis.faults import fault_point, plan_faults
+plan_faults(os.environ["FAULT_PLAN"])
+for _ in range(3): fault_point({POINT!r})
+print("done")
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ def clock() -> ManualClock:
 
 
 def tokens_of(clock: ManualClock, keys: dict[str, Any] | None = None) -> Tokens:
-    settings = ChassisSettings(mongo_url="unused", jwt_keys=keys or KEYS)  # type: ignore[arg-type] # pydantic reads it
+    settings = ChassisSettings(mongo_url="mongodb://unused", jwt_keys=keys or KEYS)  # type: ignore[arg-type] # pydantic reads it
     return Tokens(settings, clock)
 
 
@@ -111,6 +111,11 @@ def test_a_token_may_name_no_key_only_if_there_is_one(clock: ManualClock, caller
         caller(without)
 
 
+@pytest.mark.parametrize("prefix", [b"Bearer  ", b"bEARER ", b"Bearer     "])
+def test_any_number_of_blanks_may_part_scheme_and_token(clock: ManualClock, prefix: bytes) -> None:
+    assert tokens_of(clock).caller(prefix + signed().encode(), origin_of({})).user_id == USER
+
+
 @pytest.mark.parametrize("header", [None, b"", b"Basic dTpw", b"Token x", b"Bearertoken"])
 def test_no_bearer_token_is_a_missing_one(clock: ManualClock, header: bytes | None) -> None:
     with pytest.raises(TokenMissing):
@@ -144,6 +149,9 @@ def test_no_bearer_token_is_a_missing_one(clock: ManualClock, header: bytes | No
         {"nbf": int(NOW.timestamp()) + 31},
         {"iat": int(NOW.timestamp()) + 31},
         {"nbf": "soon"},
+        {"exp": int(NOW.timestamp()) + 86_401},
+        {"exp": int(NOW.timestamp()) + 100 * 365 * 86_400},
+        {"iat": None},
         {"scopes": "CREATOR"},
         {"scopes": {"CREATOR": True}},
         {"scopes": [1]},
@@ -159,7 +167,10 @@ def test_a_wrong_claim_is_refused(caller: Callable[[str], Caller], changes: dict
         caller(by_hand({"alg": "HS256", "kid": "hs"}, claims))
 
 
-@pytest.mark.parametrize("changes", [{"exp": NOW.timestamp() - 29}, {"nbf": NOW.timestamp() + 29}, {"scopes": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"exp": NOW.timestamp() - 29}, {"nbf": NOW.timestamp() + 29}, {"scopes": None}, {"exp": NOW.timestamp() + 86_400}],
+)
 def test_clocks_may_differ_by_half_a_minute(caller: Callable[[str], Caller], changes: dict[str, Any]) -> None:
     assert caller(signed(**changes)).user_id == USER
 

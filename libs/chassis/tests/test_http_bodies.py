@@ -40,6 +40,10 @@ class Form(Body):
     name: Annotated[str, Field(max_length=10)]
 
 
+class Theirs(Form, extra="ignore"):
+    """A form that somebody else's library sends."""
+
+
 router = TxRouter()
 
 
@@ -56,6 +60,11 @@ async def take_maybe(body: Whole = Whole()) -> Whole:  # noqa: B008 - frozen, so
 @router.post("/form")
 async def take_form(body: Annotated[Form, FORM]) -> Form:
     return body
+
+
+@router.post("/theirs")
+async def take_theirs(body: Annotated[Theirs, FORM]) -> Form:
+    return Form(name=body.name)
 
 
 @router.post("/chosen")
@@ -207,6 +216,15 @@ async def test_a_wrong_form_is_a_422(client: httpx.AsyncClient, raw: bytes) -> N
     response = await client.post("/form", content=raw, headers={"content-type": "application/x-www-form-urlencoded"})
 
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize("more", ["", "&extra=1", "&extra=1&extra=2", "&%24where=1", "&" + "x" * 300 + "="])
+async def test_a_form_that_is_not_ours_may_have_further_fields(client: httpx.AsyncClient, more: str) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+
+    assert (await client.post("/theirs", content=f"name=a+b{more}", headers=form)).json() == {"name": "a b"}
+    assert (await client.post("/theirs", content=f"name=a&name=b{more}", headers=form)).status_code == 422
+    assert (await client.post("/theirs", content=more[1:], headers=form)).status_code == 422
 
 
 async def test_a_form_is_taken_by_name(client: httpx.AsyncClient) -> None:

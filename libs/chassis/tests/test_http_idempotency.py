@@ -1,7 +1,7 @@
 """Idempotency-Key: the first answer again, byte for byte; every request counts without one (SPEC §2)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from chassis.errors import Conflict, Forbidden, Gone, NotFound, NotYet, TooSoon,
 from chassis.http import Body, CallerDep, TxDep, TxRouter, attempts
 from chassis.service import Service
 from chassis.testing import Solo
+from chassis.tx import Tx
 from contracts import ViewerBlockedV1
 
 USER, OTHER = "a" * 24, "c" * 24
@@ -111,6 +112,25 @@ async def write_note(
     return NoteView(id=note.id)
 
 
+async def _newest_book(path: Mapping[str, str], tx: Tx) -> str | None:
+    book = await tx.find_one(NOTES, {"text": f"book of {path['author']}"}, sort={"_id": -1})
+    return f"/books/{book.id}/notes" if book else None
+
+
+@router.post("/books/{book_id}/notes", status_code=201)
+async def write_in_book(book_id: str, body: NewNote, tx: TxDep) -> NoteView:
+    note = Note(ids.new_id(), f"{body.text} in {book_id}")
+    tx.put(NOTES, note)
+    return NoteView(id=note.id)
+
+
+@router.post("/authors/{author}/notes", status_code=201, same_as=_newest_book)
+async def write_in_newest_book(author: str, body: NewNote, tx: TxDep) -> NoteView:
+    path = await _newest_book({"author": author}, tx)
+    assert path is not None
+    return await write_in_book(path.split("/")[2], body, tx)
+
+
 @router.delete("/notes/{note_id}")
 async def tear_out(note_id: str, tx: TxDep) -> None:
     tx.emit(ViewerBlockedV1(streamer_id=USER, viewer_id=ids.derived_id(note_id)))
@@ -183,6 +203,53 @@ async def test_a_key_belongs_to_its_caller_and_its_path(solo: Solo, client: http
     assert (await notes(solo), len(await solo.take())) == (2, 4)
 
 
+async def new_book(solo: Solo) -> str:
+    book = Note(ids.new_id(), "book of ann")
+    async with solo.tx() as tx:
+        tx.put(NOTES, book)
+    return book.id
+
+
+@pytest.mark.parametrize("alias_first", [False, True])
+async def test_an_alias_shares_the_keys_of_its_command(
+    solo: Solo, client: httpx.AsyncClient, *, alias_first: bool
+) -> None:
+    book = await new_book(solo)
+    paths = [f"/books/{book}/notes", "/authors/ann/notes"]
+    if alias_first:
+        paths.reverse()
+
+    answers = [await client.post(path, json={"text": "x"}, headers=KEY) for path in paths]
+    other = await client.post(paths[1], json={"text": "y"}, headers=KEY)
+
+    assert answers[0].status_code == 201
+    assert answers[1].content == answers[0].content
+    assert other.json()["type"] == "/problems/idempotency-key-reused"
+    assert await notes(solo) == 2  # the book, and one in it
+
+
+async def test_an_alias_gives_its_first_answer_again_when_it_stands_for_something_else_by_now(
+    solo: Solo, client: httpx.AsyncClient
+) -> None:
+    await new_book(solo)
+    first = await client.post("/authors/ann/notes", json={"text": "x"}, headers=KEY)
+    await new_book(solo)
+
+    again = await client.post("/authors/ann/notes", json={"text": "x"}, headers=KEY)
+
+    assert (first.status_code, again.content) == (201, first.content)
+
+
+async def test_an_alias_and_its_command_at_once_are_one(solo: Solo, client: httpx.AsyncClient) -> None:
+    book = await new_book(solo)
+    paths = [f"/books/{book}/notes", "/authors/ann/notes"] * 3
+
+    answers = await asyncio.gather(*(client.post(path, json={"text": "x"}, headers=KEY) for path in paths))
+
+    assert {(answer.status_code, answer.content) for answer in answers} == {(201, answers[0].content)}
+    assert await notes(solo) == 2
+
+
 async def test_two_requests_with_one_key_at_once_are_one(solo: Solo, client: httpx.AsyncClient) -> None:
     meeting.wanted = 2  # both are past their look for a stored answer before either goes on
 
@@ -194,7 +261,7 @@ async def test_two_requests_with_one_key_at_once_are_one(solo: Solo, client: htt
 
 
 @pytest.mark.parametrize(("refusal", "status"), [("missing", 404), ("full", 409), ("closed", 410)])
-async def test_a_refusal_of_the_domain_is_the_answer_for_good(
+async def test_a_refusal_of_the_domain_is_the_answer_for_ten_minutes(
     solo: Solo, client: httpx.AsyncClient, refusal: str, status: int
 ) -> None:
     await turn(solo, refusal)
@@ -204,6 +271,8 @@ async def test_a_refusal_of_the_domain_is_the_answer_for_good(
 
     assert (first.status_code, again.status_code, again.content) == (status, status, first.content)
     assert (await notes(solo), await solo.take()) == (0, [])
+    solo.clock.advance(10 * 60)
+    assert (await client.post("/notes", json={"text": "x"}, headers=KEY)).status_code == 201
 
 
 @pytest.mark.parametrize(("refusal", "status"), [("foreign", 403), ("fast", 429), ("ink", 503), ("unknown", 404)])

@@ -76,6 +76,19 @@ async def list_jars(page: PageDep, tx: TxDep) -> Page[JarView]:
     return await paged(tx, JARS, {}, page, lambda jar: JarView(id=jar.id))
 
 
+@router.get("/jars/oldest", refuses=(JarNotFound,))
+async def get_oldest_jar(tx: TxDep) -> JarView:
+    jar = await tx.find_one(JARS, {}, sort={"_id": 1})
+    if jar is None:
+        raise JarNotFound
+    return JarView(id=jar.id)
+
+
+@router.get("/weather", public=True)
+async def get_weather() -> JarView:
+    return JarView(id=JAR)
+
+
 @router.delete("/jars/{jar_id}", refuses=(JarNotFound,))
 async def break_jar(jar_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> None:  # noqa: ARG001 - as services have it
     if await tx.get(JARS, jar_id) is None:
@@ -123,6 +136,8 @@ async def test_only_what_can_happen_is_documented(document: Any) -> None:
     assert sorted(paths["/jars"]["get"]["responses"]) == ["200", "401", "422", "503"]
     assert sorted(paths["/jars/{jar_id}"]["delete"]["responses"]) == ["204", "401", "404", "408", "413", "422", "503"]
     assert sorted(paths["/letters"]["post"]["responses"]) == ["200", "408", "413", "422", "503"]
+    assert sorted(paths["/jars/oldest"]["get"]["responses"]) == ["200", "401", "404", "422", "503"]
+    assert sorted(paths["/weather"]["get"]["responses"]) == ["200", "503"]
 
 
 async def test_tokens_keys_ids_and_forms_are_documented(document: Any) -> None:
@@ -149,6 +164,7 @@ async def test_what_is_answered_is_what_is_documented(solo: Solo, document: Any)
         ("/jars", "post", await solo.client(USER).post("/jars", json={"id": JAR})),
         ("/jars", "get", await client.get("/jars")),
         ("/jars", "get", await solo.client().get("/jars")),
+        ("/jars/oldest", "get", await client.get("/jars/oldest?no=1")),
         ("/jars/{jar_id}", "delete", await client.delete(f"/jars/{USER}")),
     ]
 

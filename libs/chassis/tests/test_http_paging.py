@@ -121,10 +121,19 @@ async def test_the_last_page_has_no_next_and_an_empty_list_is_one_page(solo: Sol
 
 
 async def test_a_limit_is_from_1_to_100(client: httpx.AsyncClient) -> None:
-    for limit in ("0", "101", "-1", "x", "1.5", "9" * 30, ""):
+    for limit in ("0", "101", "-1", "x", "1.5", "9" * 30, "", "1_0", "+5", " 5", "05", "5.0", "٣"):
         response = await client.get("/lines", params={"limit": limit})
 
         assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "limit"), limit
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("limit=5&limit=6", "limit"), ("limit=5&limit=5", "limit"), ("limit=5&sort=x", "sort")]
+)
+async def test_what_is_there_twice_or_unknown_is_a_422(client: httpx.AsyncClient, query: str, field: str) -> None:
+    response = await client.get(f"/lines?{query}")
+
+    assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, [field])
 
 
 def cursor(place: Any) -> str:
@@ -147,6 +156,10 @@ FORGED = [
     cursor([1e300, USER, "t"]),
     cursor(["x", USER, "t"]),
     cursor("[NaN, 1]"),
+    cursor(["\ud800", "x"]),
+    cursor(["x", "\udfff"]),
+    cursor([1.5, "\ud800", "t"]),
+    cursor([True, USER]),
     base64.urlsafe_b64encode(b'[NaN, "a", "t"]').decode().rstrip("="),
     base64.urlsafe_b64encode(b"\xff\xff").decode().rstrip("="),
     base64.urlsafe_b64encode(b"[" * 300).decode(),

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import httpx
+import jwt
 import pytest
 from fastapi import Query, Response
 from prometheus_client import REGISTRY
@@ -15,11 +17,13 @@ from starlette.responses import RedirectResponse
 from chassis.collection import Collection, Index
 from chassis.errors import Conflict, Forbidden, NotFound, NotYet, TooSoon
 from chassis.http import FORM, Body, CallerDep, RawBody, TxDep, TxRouter, attempts, create_app
-from chassis.http.edge import Room
+from chassis.http.denied import deny
+from chassis.http.edge import WAITING_OF_ONE_MAX, Room
 from chassis.mongo import Mongo
 from chassis.parking import PARKED_KEYS, ParkedKey
 from chassis.service import Service
 from chassis.testing import Solo, access_token
+from chassis.tx import Tx
 from contracts import ViewerBlockedV1, meta_of
 from contracts.values import ObjectIdStr
 
@@ -259,7 +263,57 @@ async def test_paths_and_methods_that_do_not_exist_are_problems_too(client: http
     assert problem(await client.get("/nothing")) == (404, "no-such-route")
     assert problem(await client.get("/jars/")) == (404, "no-such-route")
     assert problem(other_method) == (405, "method-not-allowed")
-    assert other_method.headers["allow"] == "DELETE, GET"
+    assert other_method.headers["allow"] == "DELETE, GET, HEAD"
+
+
+async def test_head_is_answered_as_get_without_the_body(client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+    for path in (f"/jars/{JAR}", "/jars/nothing", "/nothing", "/openapi.json"):
+        get, head = await client.get(path), await client.head(path)
+
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["content-length"] == str(len(get.content))
+    refused = await client.head("/letters")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+async def test_a_stored_answer_is_not_for_who_has_lost_the_scope(solo: Solo, client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+    add: dict[str, Any] = {
+        "url": f"/jars/{JAR}/beans?kind=red", "json": {"beans": 1}, "headers": {"idempotency-key": "k"}
+    }  # fmt: skip
+
+    assert (await client.put(**add)).status_code == 204
+    assert problem(await solo.client(USER).put(**add)) == (403, "scope-missing")
+    assert (await client.put(**add)).status_code == 204
+
+
+async def test_an_authorization_or_a_key_that_is_there_twice_is_refused(client: httpx.AsyncClient) -> None:
+    jar, token = {"id": JAR, "label": "x"}, client.headers["authorization"]
+
+    tokens = await client.post("/jars", json=jar, headers=[("authorization", token), ("authorization", token)])
+    keys = await client.post("/jars", json=jar, headers=[("idempotency-key", "a"), ("idempotency-key", "b")])
+
+    assert problem(tokens) == (401, "invalid-token")
+    assert (problem(keys), keys.json()["errors"][0]["field"]) == ((422, "invalid-request"), "idempotency-key")
+
+
+async def test_a_denied_token_is_refused_within_a_second_and_others_are_not(solo: Solo) -> None:
+    client, other = solo.client(USER), solo.client(USER)
+    jti = jwt.decode(client.headers["authorization"][7:], options={"verify_signature": False})["jti"]
+    assert (await client.get("/broken")).status_code == 500
+
+    await deny(solo.runtime.database, solo.runtime.clock, jti, 60)
+    solo.clock.advance(1)
+
+    assert problem(await client.get("/broken")) == (401, "invalid-token")
+    assert (await other.get("/broken")).status_code == 500
+
+
+async def test_every_answer_says_that_it_is_not_to_be_kept_nor_guessed_at(client: httpx.AsyncClient) -> None:
+    for answer in (await client.get("/nothing"), await client.get("/broken"), await client.get(f"/jars/{JAR}")):
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------
@@ -332,8 +386,7 @@ async def test_requests_are_counted_by_route_and_not_by_path(client: httpx.Async
 
 
 async def test_the_ids_of_a_request_go_into_what_follows_from_it(solo: Solo, client: httpx.AsyncClient) -> None:
-    trace = f"00-{'1' * 32}-{'2' * 16}-01"
-    ids = {"x-request-id": "request-1", "x-client-id": "client-1", "traceparent": trace}
+    ids = {"x-request-id": "request-1", "x-client-id": "client-1"}
 
     response = await client.delete(f"/jars/{JAR}", headers=ids)
     row = await solo.runtime.database["outbox"].find_one({})
@@ -341,7 +394,15 @@ async def test_the_ids_of_a_request_go_into_what_follows_from_it(solo: Solo, cli
     assert response.headers["x-request-id"] == "request-1"
     assert row is not None
     meta = meta_of(list(row["headers"].items()))
-    assert (meta.correlation_id, meta.traceparent, meta.causation_id) == ("request-1", trace, None)
+    assert (meta.correlation_id, meta.causation_id) == ("request-1", None)
+
+
+async def test_a_strangers_trace_is_not_continued(solo: Solo, client: httpx.AsyncClient) -> None:
+    await client.delete(f"/jars/{JAR}", headers={"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"})
+
+    row = await solo.runtime.database["outbox"].find_one({})
+    assert row is not None
+    assert meta_of(list(row["headers"].items())).traceparent is None
 
 
 @pytest.mark.parametrize("malformed", ["", "a b", "x" * 65, "ü", "a\x00", "../etc", "a,b"])
@@ -458,6 +519,39 @@ async def test_what_is_not_known_yet_is_waited_for(solo_of: Callable[..., Awaita
     answer = await asking
 
     assert (answer.status_code, answer.json()["id"]) == (200, JAR)
+
+
+async def test_looks_for_what_is_not_known_come_ever_less_often(
+    solo_of: Callable[..., Awaitable[Solo]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solo = await solo_of(SERVICE, UNKNOWN_WAIT_SECONDS=2)
+    looks: list[float] = []
+    get = Tx.get
+
+    async def counted(*arguments: Any) -> Any:
+        looks.append(time.monotonic())
+        return await get(*arguments)
+
+    monkeypatch.setattr(Tx, "get", counted)
+    answer = await solo.client(USER).get(f"/jars/{JAR}")
+
+    assert answer.status_code == 404
+    assert len(looks) == 7
+    assert 1.9 < looks[-1] - looks[0] < 4
+
+
+async def test_who_waits_for_what_is_not_known_takes_a_place_of_few(solo_of: Callable[..., Awaitable[Solo]]) -> None:
+    solo = await solo_of(SERVICE, UNKNOWN_WAIT_SECONDS=1)
+    one, other = solo.client(USER), solo.client(OTHER)
+
+    answers = await asyncio.gather(
+        *(one.get(f"/jars/{JAR}") for _ in range(WAITING_OF_ONE_MAX + 2)), other.get(f"/jars/{JAR}")
+    )
+
+    statuses = [answer.status_code for answer in answers]
+    assert sorted(statuses[:-1]) == [404] * WAITING_OF_ONE_MAX + [503] * 2
+    assert statuses[-1] == 404
+    assert (await one.get(f"/jars/{JAR}")).status_code == 404
 
 
 async def test_what_stays_unknown_is_a_404_with_the_declared_title(client: httpx.AsyncClient) -> None:

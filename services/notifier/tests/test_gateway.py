@@ -138,7 +138,7 @@ async def _read(process: asyncio.subprocess.Process, listener: Listener) -> None
 
 def pusher_env(stack: Stack) -> dict[str, Any]:
     env = stack.service_environment
-    return {name: env[name] for name in ("PUSHER_HOST", "PUSHER_PORT", "PUSHER_APP_ID")} | {
+    return {name: env[name] for name in ("PUSHER_SCHEME", "PUSHER_HOST", "PUSHER_PORT", "PUSHER_APP_ID")} | {
         "PUSHER_KEYS": json.loads(env["PUSHER_KEYS"])
     }
 

@@ -1,4 +1,4 @@
-"""Demo keys stay on local stacks."""
+"""Demo secrets and plain HTTP stay on local stacks."""
 
 from typing import Any
 
@@ -19,15 +19,32 @@ def test_the_first_key_signs() -> None:
     assert settings.signing_key == ("new", "one")
 
 
-def test_a_demo_key_is_refused_outside_the_devstack_wherever_it_stands() -> None:
-    keys = {"real": "secret", "demo-key": "demo-secret"}
+@pytest.mark.parametrize("name", ["demo-key", "prod"])
+def test_a_demo_secret_is_refused_outside_the_devstack_wherever_it_stands(name: str) -> None:
+    keys = {"real": "secret", name: "demo-secret-of-the-devstack"}
 
     with pytest.raises(ValidationError, match="DEVSTACK"):
         made(pusher_keys=keys, devstack=False)
     assert made(pusher_keys=keys, devstack=True).pusher_keys.keys() == keys.keys()
 
 
-@pytest.mark.parametrize("wrong", [{"pusher_app_id": "app"}, {"pusher_keys": {}}, {"pusher_port": 0}])
+def test_plain_http_is_for_local_stacks() -> None:
+    with pytest.raises(ValidationError, match="PUSHER_SCHEME"):
+        made(pusher_scheme="http")
+    assert made().pusher_scheme == "https"
+    assert made(pusher_scheme="http", devstack=True).pusher_scheme == "http"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pusher_app_id": "app"},
+        {"pusher_keys": {}},
+        {"pusher_keys": {"key": ""}},
+        {"pusher_keys": {"": "hush"}},
+        {"pusher_port": 0},
+    ],
+)
 def test_what_cannot_work_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         made(**wrong)

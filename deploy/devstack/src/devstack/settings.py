@@ -46,6 +46,7 @@ EVERY_SERVICE = (
     "JWT_KEYS",
     "JWT_ISSUER",
     "JWT_AUDIENCE",
+    "ACCESS_TOKEN_SECONDS_MAX",
     "LOG_LEVEL",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "FAULT_PLAN",
@@ -76,7 +77,6 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "GATEWAY_MONEY_BURST",
         "GATEWAY_CONNECTIONS",
         "GATEWAY_TRUSTED_PROXY",
-        "CORS_ORIGINS",
     ),
 }
 VARIABLES = tuple(sorted({*EVERY_SERVICE, *(name for names in OWN_VARIABLES.values() for name in names)}))
@@ -130,7 +130,7 @@ class Settings:
 def _shown(name: str, value: str | None) -> str:
     if value is None:
         return "(not set)"
-    return "(another secret)" if name == "JWT_KEYS" else repr(value)
+    return "(another secret)" if name in ("JWT_KEYS", "OTEL_EXPORTER_OTLP_ENDPOINT") else repr(value)
 
 
 def package(service: str) -> str:

@@ -1,6 +1,6 @@
 """Fault points: places where a test makes this process die, freeze, stall or fail. They do nothing unless told to.
 
-`FAULT_PLAN` is JSON, one entry per point:
+`FAULT_PLAN` is JSON, one entry per point; it is followed on a local stack only (`settings.py`):
 
     {"relay.after_publish": {"action": "kill", "nth": 3, "times": 1, "log": "/tmp/hits"}}
 
@@ -138,6 +138,3 @@ def _append(log: Path, name: str) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-plan_faults(os.environ.get("FAULT_PLAN"))

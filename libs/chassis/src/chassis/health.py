@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis import metrics
 from chassis.clock import Clock
+from chassis.http.answer import EVERYWHERE
 from chassis.mongo import Database, PyMongoError
 
 CACHE_SECONDS = 1.0  # a load balancer may ask as often as it likes
@@ -93,6 +94,6 @@ async def _answer_json(send: Send, status: int, body: object) -> None:
 
 
 async def _answer(send: Send, status: int, content_type: str, body: bytes) -> None:
-    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    headers = [*EVERYWHERE, (b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,19 +1,24 @@
-"""The life of a process, `python -m <service> api|worker|all|migrate|parked|replay`, from settings to last close."""
+"""The life of a process, `python -m <service> api|worker|all|migrate|…`, from settings to last close."""
 
 import asyncio
 import gc
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import cast
 
 import httpx
 import structlog
 import uvloop
 from pydantic_settings import BaseSettings
 
-from chassis import logs, parking, relay, timers, tracing
+from chassis import logs, parking, positions, relay, timers, tracing
 from chassis.clock import SystemClock
+from chassis.faults import plan_faults
+from chassis.http import denied
+from chassis.http.auth import LEEWAY_SECONDS
 from chassis.migrate import NotMigrated, create_collections, run_migrations
 from chassis.mongo import Mongo
 from chassis.process import AWAY, TRY_AGAIN_SECONDS, Process
@@ -21,6 +26,7 @@ from chassis.runtime import Outside, Runtime
 from chassis.service import Service
 from chassis.settings import ChassisSettings, load
 from chassis.topics import create_topics
+from contracts import Event
 
 CLOSE_SECONDS = 2.0
 MIGRATE_SECONDS = 60.0  # for the servers to come up
@@ -36,6 +42,8 @@ usage: python -m {package} COMMAND
   migrate        make topics, collections and indexes, and run numbered migrations
   parked         list what waits for an operator, a JSON object a line
   replay [KEY]   try it again: everything, or what concerns one key
+  seek P OFFSET  go on at another record of a partition, such as `goals:3`, and tell how it was
+  deny JTI       accept an access token no more
 
 Every variable it reads is in .env.example."""
 
@@ -45,14 +53,16 @@ _log = structlog.get_logger(__name__)
 def run(service: Service) -> None:
     """Do what the command line says: the `__main__` of every service."""
     command, *arguments = sys.argv[1:] or [""]
-    if command not in _COMMANDS or len(arguments) > (command == "replay"):
+    if command not in _COMMANDS or len(arguments) not in _ARGUMENTS.get(command, (0,)):
         sys.exit(USAGE.format(package=service.package))
     settings = load(ChassisSettings)
     own = {cls: load(cls) for cls in service.settings}
     if command in ("worker", "all", "migrate") and not settings.kafka_bootstrap:
         sys.exit(f"KAFKA_BOOTSTRAP is not set, and `{command}` needs the broker. See .env.example.")
     logs.setup(service.name, command, settings.log_level)
-    tracing.setup(service.name, settings.otel_exporter_otlp_endpoint)
+    plan_faults(settings.fault_plan)
+    endpoint = settings.otel_exporter_otlp_endpoint
+    tracing.setup(service.name, endpoint.get_secret_value() if endpoint else None)
     settle_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(service, settings, own, command, *arguments))
@@ -94,7 +104,7 @@ async def running(
     service: Service, settings: ChassisSettings, own: Mapping[type[BaseSettings], BaseSettings]
 ) -> AsyncIterator[Runtime]:
     """The runtime of one process, closed at the end, each part within a bound."""
-    mongo = Mongo(settings.mongo_url, settings.mongo_driver)
+    mongo = Mongo(settings.mongo_url.get_secret_value(), settings.mongo_driver)
     limits = httpx.Limits(max_connections=VENDOR_CONNECTIONS_MAX)
     http = httpx.AsyncClient(timeout=VENDOR_SECONDS, limits=limits, trust_env=False)
     clock = SystemClock()
@@ -147,6 +157,26 @@ async def _replay(
     _log.info("tried again", key=key, message_keys=messages, timers=rang, outgoing_keys=sent)
 
 
+async def _seek(
+    service: Service, _settings: ChassisSettings, runtime: Runtime, _command: str, position: str, offset: str
+) -> None:
+    """Let whoever handles a partition go on at another record."""
+    topics = {cast("type[Event]", row.subject).TOPIC for row in service.handlers}
+    if not offset.isdigit() or not re.fullmatch(r"[0-9]+", position.rpartition(":")[2]):
+        raise SystemExit("seek takes a position, such as goals:3, and the offset of the record to go on at")
+    if position.rpartition(":")[0] not in topics:
+        raise SystemExit(f"{position}: {service.name} listens to {', '.join(sorted(topics))}")
+    before = await positions.seek(runtime, position, int(offset))
+    _log.warning("position moved", position=position, before=before, offset=int(offset))
+
+
+async def _deny(_service: Service, settings: ChassisSettings, runtime: Runtime, _command: str, jti: str) -> None:
+    """Accept a token no more, until it has ended by itself."""
+    await denied.deny(runtime.database, runtime.clock, jti, settings.access_token_seconds_max + 2 * LEEWAY_SECONDS)
+    _log.warning("token denied", jti=jti)
+
+
+_ARGUMENTS: Mapping[str, tuple[int, ...]] = {"replay": (0, 1), "seek": (2,), "deny": (1,)}
 _COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {
     "api": _live,
     "worker": _live,
@@ -154,6 +184,8 @@ _COMMANDS: Mapping[str, Callable[..., Awaitable[None]]] = {
     "migrate": _migrate,
     "parked": _parked,
     "replay": _replay,
+    "seek": _seek,
+    "deny": _deny,
 }
 
 

@@ -18,7 +18,10 @@ def setup(service: str, role: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     terminal = sys.stdout.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    plain = structlog.dev.plain_traceback  # the default shows the values of locals: keys, tokens, bodies
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(exception_formatter=plain) if terminal else structlog.processors.JSONRenderer()
+    )
     traceback: list[Any] = [] if terminal else [structlog.processors.format_exc_info]
 
     def who(_logger: Any, _method: str, line: Any) -> Any:

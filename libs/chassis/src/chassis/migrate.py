@@ -14,6 +14,7 @@ import structlog
 from chassis.bell import KNOCKS
 from chassis.clock import Clock, instant
 from chassis.collection import Collection, Index
+from chassis.http.denied import DENIED_TOKENS
 from chassis.http.idempotency import ANSWERS
 from chassis.lease import LEASES
 from chassis.mongo import Database, DuplicateKeyError, IndexModel, OperationFailure, Raw
@@ -41,7 +42,7 @@ class Migrated:
 MIGRATIONS = Collection("migrations", Migrated)
 
 OWN: tuple[Collection[Any], ...] = (
-    *(ANSWERS, INBOX, POSITIONS, PARKED, PARKED_KEYS),
+    *(ANSWERS, DENIED_TOKENS, INBOX, POSITIONS, PARKED, PARKED_KEYS),
     *(OUTBOX, OUTBOX_PARKED, TIMERS, EFFECTS, KNOCKS, LEASES, MIGRATIONS),
 )
 """The chassis' collections, which every service has beside its own."""

@@ -23,6 +23,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.uri_parser import SCHEME, SRV_SCHEME, parse_uri
 from pymongo.write_concern import WriteConcern
 
 Raw = dict[str, Any]
@@ -42,6 +43,17 @@ _OPTIONS: Mapping[str, Any] = {
     "readConcernLevel": "majority",
     "serverSelectionTimeoutMS": 5_000,
 }
+
+
+def is_url(text: str) -> bool:
+    """Whether the drivers can read `text`; what they would say of it may repeat a part of the password."""
+    if text.startswith(SRV_SCHEME):
+        text = SCHEME + text.removeprefix(SRV_SCHEME)  # which they would look up
+    try:
+        parse_uri(text, warn=False)
+    except (PyMongoError, ValueError):
+        return False
+    return True
 
 
 class Mongo:

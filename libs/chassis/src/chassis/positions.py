@@ -9,7 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
+from chassis import ids
+from chassis.cause import Cause
+from chassis.clock import instant
 from chassis.collection import Collection, Index
+from chassis.runtime import Runtime
 
 INBOX_SECONDS = 24 * 3_600  # a relay repeats itself within seconds
 
@@ -61,6 +65,24 @@ class Taken:
 
 
 POSITIONS = Collection("positions", Position)
+
+
+async def seek(runtime: Runtime, id_: str, offset: int) -> int:
+    """Let position `id_` go on at `offset`; returns where it was. Whoever has it in hand loses it, and claims it anew.
+
+    Raises:
+        PyMongoError: the database is away, or somebody handles a message there this very moment.
+    """
+    tx = runtime.begin(Cause(instant(runtime.clock.micros()), ids.new_id()))
+    try:
+        position = await tx.get(POSITIONS, id_) or Position(id_)
+        tx.put(POSITIONS, replace(position, offset=offset, owner=None, deaths=0, trying=None))
+        await tx.commit()
+    finally:
+        await tx.abort()
+    return position.offset
+
+
 INBOX = Collection(
     "inbox",
     Taken,

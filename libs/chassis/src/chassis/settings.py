@@ -2,12 +2,25 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from jwt import PyJWTError
+from jwt.algorithms import get_default_algorithms
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-DEMO_MARK = "demo"  # a demo key says so in its kid, and is refused outside the devstack
+from chassis.mongo import is_url
+
+DEMO_MARK = "demo"  # published keys and secrets say so in themselves, and are refused outside the devstack
+HS256_BYTES_MIN = 32  # RFC 7518 §3.2: as long as the hash
+RSA_BITS_MIN = 2_048  # RFC 7518 §3.3
+
+
+def is_demo(secret: SecretStr) -> bool:
+    """Whether `secret` is one that anybody can read in a repository."""
+    return DEMO_MARK in secret.get_secret_value().lower()
 
 
 class TokenKey(BaseModel):
@@ -16,13 +29,30 @@ class TokenKey(BaseModel):
     alg: Literal["HS256", "RS256", "ES256"]
     key: SecretStr
 
+    def prepared(self) -> Any:
+        """What PyJWT verifies with; of a private key its public half.
+
+        Raises:
+            ValueError: it is no key for this algorithm, or a weak one. Says nothing of the key itself.
+        """
+        text = self.key.get_secret_value()
+        try:
+            key = get_default_algorithms()[self.alg].prepare_key(text)
+        except (PyJWTError, TypeError, ValueError):
+            raise ValueError(f"is no key for {self.alg}") from None
+        if self.alg == "HS256" and len(text.encode()) < HS256_BYTES_MIN:
+            raise ValueError(f"is shorter than the {HS256_BYTES_MIN} bytes of a key for HS256")
+        if isinstance(key, RSAPrivateKey | RSAPublicKey) and key.key_size < RSA_BITS_MIN:
+            raise ValueError(f"is shorter than the {RSA_BITS_MIN} bits of a key for RS256")
+        return key.public_key() if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey) else key
+
 
 class ChassisSettings(BaseSettings):
     """What any service needs in order to run."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    mongo_url: str
+    mongo_url: SecretStr
     mongo_driver: Literal["motor", "pymongo"] = "motor"
     kafka_bootstrap: str = ""
     kafka_replication_factor: Annotated[int, Field(ge=1, le=10)] = 1
@@ -31,25 +61,44 @@ class ChassisSettings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 8_000
     devstack: bool = False
-    """Whether this is the local stack: only there are demo keys accepted."""
+    """Whether this is the local stack: only there are demo keys and fault plans accepted."""
     jwt_keys: Annotated[Mapping[str, TokenKey], Field(min_length=1)]
     jwt_issuer: str = "footlights"
     jwt_audience: str = "footlights"
+    access_token_seconds_max: Annotated[int, Field(ge=60)] = 86_400
+    """How long after it was issued a token may end: whoever has stolen one has it for so long (SPEC §2)."""
     unknown_wait_seconds: Annotated[float, Field(ge=0, le=10)] = 2.0
     """How long a command waits for the event that makes its session or goal known (SPEC §2)."""
     kafka_session_timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 10.0
     lease_seconds: Annotated[float, Field(ge=0.5, le=60)] = 3.0
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: SecretStr | None = None
     fault_plan: str | None = None
 
+    @field_validator("mongo_url")
+    @classmethod
+    def _a_url(cls, url: SecretStr) -> SecretStr:
+        if not is_url(url.get_secret_value()):
+            raise ValueError("is no mongodb:// or mongodb+srv:// URL; what is special in a password is %-encoded")
+        return url
+
     @model_validator(mode="after")
-    def _no_demo_keys_outside(self) -> "ChassisSettings":
-        demo = [kid for kid in self.jwt_keys if DEMO_MARK in kid]
-        if demo and not self.devstack:
-            raise ValueError(
-                f"JWT_KEYS holds the demo key {demo[0]!r}: set real keys, or DEVSTACK=true on a local stack"
-            )
+    def _sound_keys(self) -> "ChassisSettings":
+        for kid, key in self.jwt_keys.items():
+            if is_demo(key.key) and not self.devstack:
+                raise ValueError(
+                    f"JWT_KEYS holds a demo key as {kid!r}: set real keys, or DEVSTACK=true on a local stack"
+                )
+            try:
+                key.prepared()
+            except ValueError as weak:
+                raise ValueError(f"JWT_KEYS: {kid!r} {weak}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _no_faults_outside(self) -> "ChassisSettings":
+        if self.fault_plan and not self.devstack:
+            raise ValueError("FAULT_PLAN is followed on a local stack only, with DEVSTACK=true: unset it")
         return self
 
     def scoped(self, name: str) -> str:
@@ -78,6 +127,6 @@ def _problems(error: ValidationError | SettingsError, cls: type[BaseSettings]) -
         _, name, *_ = str(error).split('"')
         yield f"{name.upper()}: is not JSON"
         return
-    for problem in error.errors():
+    for problem in error.errors(include_input=False, include_context=False, include_url=False):
         name = "_".join(str(part) for part in problem["loc"]).upper() or cls.__name__
         yield f"{name}: {problem['msg']}"

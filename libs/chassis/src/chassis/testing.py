@@ -45,10 +45,12 @@ NIGHT = datetime(2086, 1, 31, 20, 0, tzinfo=UTC)  # ahead of MongoDB's own clock
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # knows no certificates: reading them takes 40 ms for each client
 KID, KEY = "demo-test", "a-demo-key-of-at-least-thirty-two-bytes"
 DEMO: dict[str, Any] = {
-    "mongo_url": "unused",
+    "mongo_url": "mongodb://unused",
     "devstack": True,
     "unknown_wait_seconds": 0,
+    "access_token_seconds_max": 10**10,  # tests own the clock
     "jwt_keys": {KID: {"alg": "HS256", "key": KEY}},
+    "pusher_scheme": "http",
     "pusher_host": "127.0.0.1",
     "pusher_port": 1,
     "pusher_app_id": "1",

@@ -1,7 +1,7 @@
 """OpenTelemetry: W3C trace context through HTTP, outbox, Kafka, timers and vendor calls, as `Cause.traceparent`.
 
-Without an OTLP endpoint nothing is recorded and a traceparent is only handed on, which costs next to nothing; the SDK
-is not even imported.
+Without an OTLP endpoint nothing is recorded and an event's traceparent is only handed on, which costs next to nothing;
+the SDK is not even imported. A trace begins at our edge: that of a caller is linked to, never continued.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 if TYPE_CHECKING:
@@ -67,6 +68,23 @@ def span(name: str, traceparent: str | None, **attributes: str | int) -> Iterato
         return
     parent = _W3C.extract({"traceparent": traceparent}) if traceparent else None
     with _Tracing.tracer.start_as_current_span(name, context=parent, attributes=attributes):
+        carrier: dict[str, str] = {}
+        _W3C.inject(carrier)
+        yield carrier.get("traceparent")
+
+
+@contextmanager
+def edge_span(name: str, theirs: str | None) -> Iterator[str | None]:
+    """Record what happens inside as the beginning of a trace, linked to that of the caller, who is not trusted with
+    ours: neither with its id nor with whether it is recorded. Yields the traceparent for what follows; None when
+    nothing is recorded.
+    """
+    if _Tracing.tracer is None:
+        yield None
+        return
+    their_span = trace.get_current_span(_W3C.extract({"traceparent": theirs} if theirs else {})).get_span_context()
+    links = [trace.Link(their_span)] if their_span.is_valid else []
+    with _Tracing.tracer.start_as_current_span(name, context=Context(), links=links):
         carrier: dict[str, str] = {}
         _W3C.inject(carrier)
         yield carrier.get("traceparent")

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
 
 from chassis import ids
 from chassis.clock import SystemClock, instant
@@ -88,7 +89,7 @@ async def wired(
 ) -> AsyncIterator[Wired]:
     """Make topics, collections and indexes of `service` in `namespace`; the database is dropped at the end."""
     chosen = ChassisSettings(
-        mongo_url="unused",
+        mongo_url=SecretStr("mongodb://unused"),
         kafka_bootstrap=kafka_bootstrap,
         namespace=namespace,
         devstack=True,

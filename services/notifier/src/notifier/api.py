@@ -27,8 +27,8 @@ class ChannelForbidden(Forbidden, slug="channel-forbidden"):
     """The caller does not belong on this channel, or there is no such channel."""
 
 
-class Subscription(Body):
-    """A client that wants to listen to a channel, as Pusher's libraries send it."""
+class Subscription(Body, extra="ignore"):
+    """A client that wants to listen to a channel, as Pusher's libraries send it, with whatever an app adds."""
 
     socket_id: Annotated[str, Field(pattern=r"^[0-9]{1,20}\.[0-9]{1,20}$", examples=["1234.5678"])]
     channel_name: Annotated[str, Field(examples=["presence-stream@67ff21fdb2535a8b5301708f"])]

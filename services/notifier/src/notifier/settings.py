@@ -3,34 +3,41 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.settings import DEMO_MARK
+from chassis.settings import is_demo
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Settings(BaseSettings):
     """Pusher Channels, or a server that speaks its protocol."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     pusher_host: str
     pusher_port: Annotated[int, Field(ge=1, le=65_535)]
-    pusher_scheme: Literal["http", "https"] = "http"
-    """`https` for the vendor's own; a server beside us is reached over plain HTTP."""
+    pusher_scheme: Literal["http", "https"] = "https"
+    """`http` on a local stack only: what goes to the vendor is what people may pay to see."""
     pusher_app_id: Annotated[str, Field(pattern="^[0-9]+$")]
-    pusher_keys: Annotated[Mapping[str, SecretStr], Field(min_length=1)]
+    pusher_keys: Annotated[Mapping[Key, Secret], Field(min_length=1)]
     """JSON `{key: secret}`; the first one signs, all of them verify."""
     devstack: bool = False
-    """Whether this is the local stack: only there are demo keys accepted."""
+    """Whether this is the local stack: only there are demo secrets and plain HTTP accepted."""
 
     @model_validator(mode="after")
-    def _no_demo_keys_outside(self) -> "Settings":
-        demo = [key for key in self.pusher_keys if DEMO_MARK in key]
-        if demo and not self.devstack:
+    def _nothing_local_outside(self) -> "Settings":
+        if self.devstack:
+            return self
+        demo = [key for key, secret in self.pusher_keys.items() if is_demo(secret)]
+        if demo:
             raise ValueError(
-                f"PUSHER_KEYS holds the demo key {demo[0]!r}: set real keys, or DEVSTACK=true on a local stack"
+                f"PUSHER_KEYS holds a demo secret, of {demo[0]!r}: only for DEVSTACK=true, on a local stack"
             )
+        if self.pusher_scheme == "http":
+            raise ValueError("PUSHER_SCHEME is http: only for DEVSTACK=true, on a local stack")
         return self
 
     @property

@@ -219,7 +219,15 @@ async def pay(session_id: ObjectIdStr, body: Pay, caller: CallerDep, tx: TxDep) 
     return await _pay(await store.session(tx, session_id), body.duration, caller.user_id, tx)
 
 
-@router.post("/streams/{streamer_id}/pay", status_code=202, refuses=(payments.NoActiveSession, *PAY_REFUSALS))
+async def _path_to_pay(path: Mapping[str, str], tx: Tx) -> str | None:
+    session = await store.running_session(tx, path["streamer_id"])
+    return f"/sessions/{session.id}/pay" if session else None
+
+
+@router.post(
+    "/streams/{streamer_id}/pay", status_code=202, refuses=(payments.NoActiveSession, *PAY_REFUSALS),
+    same_as=_path_to_pay,
+)  # fmt: skip
 async def pay_streamer(streamer_id: ObjectIdStr, body: Pay, caller: CallerDep, tx: TxDep) -> PaymentAsked:
     """The same, for the session in which this streamer is on air."""
     payments.check_steps(body.duration, tx.settings(SessionsSettings).step_seconds)

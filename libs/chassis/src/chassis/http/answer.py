@@ -6,6 +6,9 @@ from starlette.types import Send
 
 Header = tuple[bytes, bytes]
 
+EVERYWHERE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+"""On every answer of a process, health and metrics too."""
+
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 
@@ -27,5 +30,5 @@ class Answer:
 
 def headers_of(request_id: str, content_type: bytes | None) -> tuple[Header, ...]:
     """The headers every answer has. Answers belong to one caller, so nobody on the way may keep them."""
-    common = ((b"x-request-id", request_id.encode()), (b"cache-control", b"no-store"))
+    common = ((b"x-request-id", request_id.encode()), *EVERYWHERE)
     return (*common, (b"content-type", content_type)) if content_type else common

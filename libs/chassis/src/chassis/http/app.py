@@ -6,12 +6,14 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
 
 from chassis.errors import Refusal
 from chassis.http import openapi
 from chassis.http.answer import Answer
 from chassis.http.auth import Tokens
-from chassis.http.edge import REQUESTS_MAX, Edge, Room
+from chassis.http.denied import DeniedTokens
+from chassis.http.edge import REQUESTS_MAX, WAITING_MAX, WAITING_OF_ONE_MAX, Edge, Room
 from chassis.http.gathering import Gathering
 from chassis.http.origin import origin_of
 from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, answer_of
@@ -27,6 +29,12 @@ log = structlog.get_logger()
 
 
 class _App(FastAPI):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; HEAD as GET, without the body (RFC 9110)."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        await super().__call__(scope, receive, send)
+
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = openapi.document(self)
@@ -52,6 +60,8 @@ def create_app(service: Service, runtime: Runtime, settings: ChassisSettings) ->
         parked,
         Gathering(runtime),
         Room(REQUESTS_MAX),
+        Room(WAITING_MAX, of_one_max=WAITING_OF_ONE_MAX),
+        DeniedTokens(runtime.database, runtime.clock),
     )
     app.router.routes.extend(service.router.routes)
     return app
@@ -87,7 +97,14 @@ def _methods(request: Request) -> str:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
             known |= route.methods or set()
-    return ", ".join(sorted(known))
+    return ", ".join(sorted(known | ({"HEAD"} if "GET" in known else set())))
+
+
+def _without_body(send: Send) -> Send:
+    async def headers_only(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return headers_only
 
 
 def _response(answer: Answer) -> Response:

@@ -4,8 +4,11 @@ FastAPI reads the endpoint's signature (and documents it); the values are taken 
 again in a new Tx, and because FastAPI's own run of dependencies ends after the answer was sent.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import fastapi
@@ -86,6 +89,8 @@ class Arguments:
         self.tx_name = self._names.get(_the_tx)
         self.response_name = dependant.response_param_name
         self._read_body = _body_reader(dependant)
+        parts = (dependant, *self._parts)
+        self._query_names = None if public else {one.alias for part in parts for one in part.query_params}
         self.has_parameters = any(
             (one.path_params, one.query_params, one.header_params, one.cookie_params) != ([], [], [], [])
             for one in (dependant, *self._parts)
@@ -109,6 +114,7 @@ class Arguments:
             given = _parameters(part, scope, errors)
             if part.name and part.call and len(errors) == before:
                 values[part.name] = part.call(**given)
+        errors += self._strange(scope["query_string"])
         if errors:
             raise invalid_fields(errors)
         if self._read_body is not None:
@@ -119,6 +125,16 @@ class Arguments:
         if _the_bytes in self._names:
             values[self._names[_the_bytes]] = body
         return values
+
+    def _strange(self, query: bytes) -> Iterator[Mapping[str, Any]]:
+        """What is wrong with the names in a query. A vendor's URL may have what it likes."""
+        if not query or self._query_names is None:
+            return
+        for name, times in Counter(name for name, _ in QueryParams(query).multi_items()).items():
+            if name not in self._query_names:
+                yield {"loc": ("query", name), "msg": "is not a parameter here", "type": "unknown"}
+            elif times > 1:
+                yield {"loc": ("query", name), "msg": "must not be given twice", "type": "duplicate"}
 
 
 def _parameters(dependant: Dependant, scope: Scope, errors: list[Mapping[str, Any]]) -> Values:
@@ -139,6 +155,17 @@ def _take(fields: Any, received: Any, values: Values, errors: list[Mapping[str, 
     taken, wrong = request_params_to_args(fields, received)
     values.update(taken)
     errors.extend(wrong)
+    for one in fields:
+        text = received.get(one.alias)
+        if text is not None and not _is_plain(taken.get(one.name), text):
+            errors.append(
+                {"loc": (one.field_info.in_.value, one.alias), "msg": "must be written plainly", "type": "odd"}
+            )
+
+
+def _is_plain(value: Any, text: str) -> bool:
+    """Whether a number or a boolean is written as JSON has it: not as `+5`, `1_0`, `٣` or `yes`."""
+    return not isinstance(value, int) or text == json.dumps(value)
 
 
 def _body_reader(dependant: Dependant) -> Any:
@@ -150,7 +177,7 @@ def _body_reader(dependant: Dependant) -> Any:
     field = dependant.body_params[0]
     adapter_for = _adapter_chooser(field.field_info)
     as_form = isinstance(field.field_info, params.Body) and field.field_info.media_type == FORM_TYPE
-    parse = parse_form if as_form else parse_json
+    parse = _form_parser(field.field_info.annotation) if as_form else parse_json
 
     def read(headers: Headers, body: bytes, values: Values) -> tuple[str, Any]:
         if body:
@@ -160,6 +187,13 @@ def _body_reader(dependant: Dependant) -> Any:
         return field.name, field.get_default()
 
     return read
+
+
+def _form_parser(body: Any) -> Callable[[TypeAdapter[Any], bytes, bytes], Any]:
+    """A form of somebody else's making (`extra="ignore"`) may have further fields, even several times over."""
+    if issubclass(body, BaseModel) and body.model_config.get("extra") == "ignore":
+        return partial(parse_form, fields=body.model_fields.keys())
+    return parse_form
 
 
 def _adapter_chooser(body: Any) -> Callable[[Values], TypeAdapter[Any]]:

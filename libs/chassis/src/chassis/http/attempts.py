@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TypeVar
 
 from chassis.backoff import back_off
@@ -15,29 +15,45 @@ from chassis.tx import Tx
 A = TypeVar("A")
 
 RETRY_SECONDS = 5.0  # ARCHITECTURE, the HTTP edge: conflicts and elections are over by then
-LISTEN_SECONDS = 0.05  # between two looks for an event of another service
+LISTEN_FIRST_SECONDS = 0.05  # before the second look for an event of another service; then twice as long each time
 DUPLICATES_MAX = 3  # the next run sees the document that was there first; if not, it is a bug
 
 _in_hand: set[asyncio.Task[object]] = set()
 
 
-async def until_settled(attempt: Callable[[], Awaitable[A]], *, unknown_wait_seconds: float) -> A:
-    """Run `attempt` until it returns or refuses.
+async def until_settled(
+    attempt: Callable[[], Awaitable[A]],
+    *,
+    unknown_wait_seconds: float,
+    place: Callable[[], AbstractContextManager[None]],
+) -> A:
+    """Run `attempt` until it returns or refuses. Whoever waits for another service's event takes a `place`.
 
     Raises:
         NotYet: what it needs was not heard of within `unknown_wait_seconds`.
-        TryAgain: MongoDB kept failing, or did not say whether the commit went through.
+        TryAgain: MongoDB kept failing, or did not say whether the commit went through; or there is no place to wait.
     """
+    with ExitStack() as held:
+        return await _until_settled(attempt, unknown_wait_seconds, lambda: held.enter_context(place()))
+
+
+async def _until_settled(
+    attempt: Callable[[], Awaitable[A]], unknown_wait_seconds: float, take_place: Callable[[], None]
+) -> A:
     now = asyncio.get_running_loop().time
     began = now()
-    failures = duplicates = 0
+    failures = duplicates = looks = 0
     while True:
         try:
             return await attempt()
         except NotYet:
-            if now() - began + LISTEN_SECONDS > unknown_wait_seconds:
+            left = began + unknown_wait_seconds - now()
+            if left <= 0:
                 raise
-            await asyncio.sleep(LISTEN_SECONDS)
+            if not looks:
+                take_place()
+            await asyncio.sleep(min(LISTEN_FIRST_SECONDS * 2**looks, left))
+            looks += 1
         except PyMongoError as error:
             if is_commit_unknown(error):
                 raise TryAgain("The outcome is not known.") from error

@@ -6,9 +6,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from jwt.algorithms import get_default_algorithms
 from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.clock import Clock, from_unix
@@ -63,11 +60,6 @@ class _Verified:
     expires: float
 
 
-def _public(key: Any) -> Any:
-    """What verifies: a service that signs as well is given the private key."""
-    return key.public_key() if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey) else key
-
-
 class Tokens:
     """Verifies access tokens. A verified one is remembered until it expires: its signature cannot become wrong."""
 
@@ -75,11 +67,10 @@ class Tokens:
         self._clock = clock
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
+        self._seconds_max = settings.access_token_seconds_max
         self._jws = jwt.PyJWS()
-        algorithms = get_default_algorithms()
         self._keys: dict[str, tuple[str, Any]] = {
-            kid: (key.alg, _public(algorithms[key.alg].prepare_key(key.key.get_secret_value())))
-            for kid, key in settings.jwt_keys.items()
+            kid: (key.alg, key.prepared()) for kid, key in settings.jwt_keys.items()
         }
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
@@ -91,6 +82,7 @@ class Tokens:
             TokenInvalid: the token is malformed, not ours, not for us, or not valid now.
         """
         scheme, _, token = (authorization or b"").partition(b" ")
+        token = token.strip(b" ")  # RFC 9110: one space or more
         if scheme.lower() != b"bearer":
             raise TokenMissing
         verified = self._verified.get(token) or self._verify(token)
@@ -129,6 +121,8 @@ class Tokens:
             raise TokenInvalid from None
         audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
         if claims.iss != self._issuer or self._audience not in audiences:
+            raise TokenInvalid
+        if claims.exp - claims.iat > self._seconds_max:
             raise TokenInvalid
         return _Verified(claims, frozenset(claims.scopes), max(claims.nbf, claims.iat), claims.exp)
 

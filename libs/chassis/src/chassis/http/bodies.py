@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
@@ -53,6 +53,18 @@ class _UnixSeconds:
 
 UnixTime = Annotated[datetime, _UnixSeconds]
 """A moment: Unix seconds, integer or fraction, on the wire; an aware UTC datetime in milliseconds here (SPEC §1)."""
+
+
+def one_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """The header `name`, or None.
+
+    Raises:
+        InvalidRequest: it is there twice; whoever is in between may have looked at the other one.
+    """
+    values = [value for given, value in headers if given == name]
+    if len(values) > 1:
+        raise invalid(name.decode(), "must not be given twice")
+    return values[0] if values else None
 
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
@@ -105,8 +117,10 @@ def parse_json(adapter: TypeAdapter[Any], content_type: bytes, body: bytes) -> A
     return value
 
 
-def parse_form(adapter: TypeAdapter[Any], content_type: bytes, body: bytes) -> Any:
-    """The urlencoded `body` as the adapter's type, which sees strings only.
+def parse_form(
+    adapter: TypeAdapter[Any], content_type: bytes, body: bytes, *, fields: Collection[str] | None = None
+) -> Any:
+    """The urlencoded `body` as the adapter's type, which sees strings only; of others than `fields`, if given, nothing.
 
     Raises:
         InvalidRequest: it is no such form, or not of that type.
@@ -115,7 +129,8 @@ def parse_form(adapter: TypeAdapter[Any], content_type: bytes, body: bytes) -> A
         raise invalid("content-type", "must be application/x-www-form-urlencoded")
     with _telling("must be a urlencoded form"):
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX)
-        return adapter.validate_python(_without_duplicates(pairs))
+        ours = pairs if fields is None else [pair for pair in pairs if pair[0] in fields]
+        return adapter.validate_python(_without_duplicates(ours))
 
 
 @contextmanager

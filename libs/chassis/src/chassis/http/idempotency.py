@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chassis import ids
@@ -13,6 +13,7 @@ from chassis.http.problems import IdempotencyKeyReused, invalid
 from chassis.tx import Tx
 
 KEPT_SECONDS = 24 * 60 * 60  # SPEC §2
+REFUSAL_KEPT_SECONDS = 10 * 60  # a refusal changed nothing: it need only outlive whoever sends the same request again
 
 _KEY = re.compile(rb"[ -~]{1,255}")
 _TELLS_OF_NOW_STATUSES = frozenset({401, 403, 413, 429})  # another token or a moment later, and the answer may differ
@@ -28,6 +29,7 @@ class StoredAnswer:
     headers: list[tuple[bytes, bytes]]
     body: bytes
     at: datetime
+    """When its 24 h began; for a refusal so long ago that it is forgotten after ten minutes."""
 
 
 ANSWERS = Collection("answers", StoredAnswer, indexes=(Index({"at": 1}, expire_after_seconds=KEPT_SECONDS),))
@@ -35,10 +37,22 @@ ANSWERS = Collection("answers", StoredAnswer, indexes=(Index({"at": 1}, expire_a
 
 @dataclass(frozen=True, slots=True)
 class CommandKey:
-    """One caller's key for one route, and what the command said."""
+    """One caller's key for one path, and what the command said."""
 
-    id: str
+    user_id: str
+    method: str
+    key: str
+    path: str
     body_hash: bytes
+
+    @property
+    def id(self) -> str:
+        """Under which the answer is stored."""
+        return ids.derived_id(self.user_id, self.method, self.key, self.path)
+
+    def at(self, path: str) -> "CommandKey":
+        """The same key for another path to the same command."""
+        return replace(self, path=path)
 
     @classmethod
     def of(cls, key: bytes, user_id: str, method: str, path: str, said: bytes) -> "CommandKey":
@@ -49,7 +63,7 @@ class CommandKey:
         """
         if not _KEY.fullmatch(key):
             raise invalid("idempotency-key", "must be 1 to 255 printable ASCII characters")
-        return cls(ids.derived_id(user_id, method, key.decode(), path), hashlib.sha256(said).digest())
+        return cls(user_id, method, key.decode(), path, hashlib.sha256(said).digest())
 
 
 async def recall(tx: Tx, key: CommandKey) -> Answer | None:
@@ -66,9 +80,10 @@ async def recall(tx: Tx, key: CommandKey) -> Answer | None:
     return Answer(stored.status, tuple(stored.headers), stored.body)
 
 
-def keep(tx: Tx, key: CommandKey, answer: Answer) -> None:
+def keep(tx: Tx, key: CommandKey, answer: Answer, *, refused: bool) -> None:
     """Store the first answer; of two that run at once, one commits and the other finds this when it runs again."""
-    tx.put(ANSWERS, StoredAnswer(key.id, key.body_hash, answer.status, list(answer.headers), answer.body, tx.now))
+    at = tx.now - timedelta(seconds=KEPT_SECONDS - REFUSAL_KEPT_SECONDS) if refused else tx.now
+    tx.put(ANSWERS, StoredAnswer(key.id, key.body_hash, answer.status, list(answer.headers), answer.body, at))
 
 
 def is_final(refusal: Refusal) -> bool:

@@ -73,7 +73,7 @@ def _of_the_edge(*, scope: str | None, public: bool, arguments: Arguments, comma
         yield ScopeMissing
     if arguments.has_body or command:
         yield from (BodyTooLarge, BodyTooSlow)
-    if arguments.has_body or arguments.has_parameters or command:
+    if not public or arguments.has_body or arguments.has_parameters:
         yield InvalidRequest
     if command:
         yield from (IdempotencyKeyReused, KeyParked)

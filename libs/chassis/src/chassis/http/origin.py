@@ -23,6 +23,7 @@ class Origin:
     session_id: str | None
     """The client's own session, for the log."""
     traceparent: str | None
+    """The caller's own trace: ours is linked to it."""
 
 
 def origin_of(headers: Headers) -> Origin:

@@ -96,9 +96,9 @@ def _place(cursor: str) -> tuple[str | int | datetime, str]:
         place = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         match place:
             case [str() | int() as value, str() as id_]:
-                return _scalar(value), id_
+                return _scalar(value), _text(id_)
             case [int() | float() as seconds, str() as id_, "t"]:
-                return from_unix(seconds), id_
+                return from_unix(seconds), _text(id_)
             case _:
                 raise _not_ours()
     except (ValueError, OverflowError, RecursionError):
@@ -107,8 +107,16 @@ def _place(cursor: str) -> tuple[str | int | datetime, str]:
 
 def _scalar(value: str | int) -> str | int:
     """MongoDB's integers have 64 bits."""
-    if isinstance(value, int) and value.bit_length() >= 64:  # noqa: PLR2004 - an int64 has so many bits
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool) or value.bit_length() >= 64:  # noqa: PLR2004 - an int64 has so many bits
         raise _not_ours()
+    return value
+
+
+def _text(value: str) -> str:
+    """MongoDB's strings are UTF-8, which half of a surrogate pair is not; JSON lets it pass. Raises ValueError."""
+    value.encode()
     return value
 
 

@@ -1,8 +1,8 @@
 """TxRoute: open a Tx, call the endpoint, render the answer, commit, and only then answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,16 +21,19 @@ from chassis.http import attempts, openapi
 from chassis.http.answer import JSON, Answer, Header, headers_of
 from chassis.http.arguments import Arguments, Values
 from chassis.http.auth import Caller
-from chassis.http.bodies import ClientGone, read_body
+from chassis.http.bodies import ClientGone, one_of, read_body
 from chassis.http.edge import Edge
 from chassis.http.idempotency import CommandKey, is_final, keep, recall
 from chassis.http.origin import Headers, Origin, origin_of
-from chassis.http.problems import EDGE_REFUSALS, Broken, KeyParked, ScopeMissing, answer_of, not_known
+from chassis.http.problems import EDGE_REFUSALS, Broken, KeyParked, ScopeMissing, TokenInvalid, answer_of, not_known
 from chassis.metrics import HTTP_REQUESTS, HTTP_RETRIES, HTTP_SECONDS, HTTP_UNDECLARED
 from chassis.tx import Tx
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; the log and the metrics do (nginx's number)
 NO_CONTENT_STATUS = 204
+
+SameAs = str | Callable[[Mapping[str, str], Tx], Awaitable[str | None]]
+"""The path that an alias stands for; or a function that finds it, if there is one now, from the path parameters."""
 
 log = structlog.get_logger()
 
@@ -43,6 +46,7 @@ class Rules:
     scope: str | None = None
     public: bool = False
     gathered: bool = False
+    same_as: SameAs | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class _Request:
     cause: Cause
     caller: Caller | None = None
     key: CommandKey | None = None
+    path_params: Mapping[str, str] = field(default_factory=dict)
     attempts: int = 0
 
 
@@ -91,7 +96,7 @@ class TxRoute(APIRoute):
         headers = dict(scope["headers"])
         origin = origin_of(headers)
         arrived = instant(edge.runtime.clock.micros())
-        cause = Cause(arrived, origin.request_id, None, origin.traceparent, origin.client_id)
+        cause = Cause(arrived, origin.request_id, client_id=origin.client_id)
         request = _Request(edge, origin, headers, cause)
         status = CLIENT_GONE_STATUS
         try:
@@ -106,9 +111,8 @@ class TxRoute(APIRoute):
     async def _answer(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
         """What to answer: nothing but a client that went away gets past this."""
         try:
-            with tracing.span(f"{self.method} {self.path_format}", request.cause.traceparent) as traceparent:
-                if traceparent != request.cause.traceparent:
-                    request.cause = replace(request.cause, traceparent=traceparent)
+            with tracing.edge_span(f"{self.method} {self.path_format}", request.origin.traceparent) as traceparent:
+                request.cause = replace(request.cause, traceparent=traceparent)
                 return await self._handle(request, scope, receive)
         except NotYet as missing:
             return self._refuse(not_known(missing, self.rules.refuses), request)
@@ -121,15 +125,17 @@ class TxRoute(APIRoute):
             return answer_of(Broken(), request.origin.request_id)
 
     async def _handle(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
-        """401, 413 or 408, and 422 in this order (SPEC §2), then the attempts."""
-        if not self.rules.public:
-            request.caller = request.edge.tokens.caller(request.headers.get(b"authorization"), request.origin)
+        """401, 413 or 408, 422 and the 403 of scopes in this order (SPEC §2), then the attempts."""
+        caller = request.caller = None if self.rules.public else await self._caller(request, scope)
         body = await read_body(request.headers, receive)
-        values = self._arguments.parse(scope, request.headers, body, request.caller)
-        key = request.headers.get(b"idempotency-key")
-        if key is not None and request.caller is not None and not self._read_only:
+        values = self._arguments.parse(scope, request.headers, body, caller)
+        key = one_of(scope["headers"], b"idempotency-key")
+        if key is not None and caller is not None and not self._read_only:
             said = scope["query_string"] + b"\n" + body
-            request.key = CommandKey.of(key, request.caller.user_id, self.method, scope["path"], said)
+            request.key = CommandKey.of(key, caller.user_id, self.method, scope["path"], said)
+            request.path_params = scope["path_params"]
+        if self.rules.scope and caller is not None and self.rules.scope not in caller.scopes:
+            raise ScopeMissing  # also to who may see a stored answer no more
 
         def attempt() -> Awaitable[Answer]:
             if self.rules.gathered and not request.attempts:
@@ -138,8 +144,21 @@ class TxRoute(APIRoute):
             once = self._attempt(request, values)
             return once if self._read_only else attempts.undisturbed(once)
 
-        with request.edge.room.taken():  # not before: whoever sends slowly takes nobody's place
-            return await attempts.until_settled(attempt, unknown_wait_seconds=request.edge.unknown_wait_seconds)
+        edge, user_id = request.edge, caller.user_id if caller else ""
+        with edge.room.taken():  # not before: whoever sends slowly takes nobody's place
+            return await attempts.until_settled(
+                attempt, unknown_wait_seconds=edge.unknown_wait_seconds, place=partial(edge.waiting.taken, user_id)
+            )
+
+    async def _caller(self, request: _Request, scope: Scope) -> Caller:
+        """Who asks. Raises TokenMissing or TokenInvalid."""
+        authorizations = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(authorizations) > 1:
+            raise TokenInvalid  # whoever is in between may have looked at the other one
+        caller = request.edge.tokens.caller(authorizations[0] if authorizations else None, request.origin)
+        if await request.edge.denied.has(caller.jti):
+            raise TokenInvalid
+        return caller
 
     async def _attempt(self, request: _Request, values: Values) -> Answer:
         request.attempts += 1
@@ -155,24 +174,34 @@ class TxRoute(APIRoute):
     async def _decide(self, request: _Request, values: Values, tx: Tx) -> Answer:
         """The answer, if this Tx commits."""
         start = tx.savepoint()
-        key = request.key
-        if key is not None and (stored := await recall(tx, key)) is not None:
-            return stored
-        if self.rules.scope and request.caller is not None and self.rules.scope not in request.caller.scopes:
-            raise ScopeMissing
+        keys = await self._keys(request, tx)
+        for key in keys:
+            if (stored := await recall(tx, key)) is not None:
+                return stored
+        refused = False
         try:
             answer = await self._call(request, values, tx)
         except Refusal as refusal:
-            if key is None or not is_final(refusal):
+            if not keys or not is_final(refusal):
                 raise
+            refused = True
             tx.rollback(start)
             answer = self._refuse(refusal, request)
-        keys = tx.published_keys(start)
-        if keys and await request.edge.parked.among(keys):
+        published = tx.published_keys(start)
+        if published and await request.edge.parked.among(published):
             raise KeyParked
-        if key is not None:
-            keep(tx, key, answer)
+        for key in keys:
+            keep(tx, key, answer, refused=refused)
         return answer
+
+    async def _keys(self, request: _Request, tx: Tx) -> Sequence[CommandKey]:
+        """Where the answer to this command is stored: at its path, and at that of the command it is an alias of."""
+        if request.key is None:
+            return ()
+        path = self.rules.same_as
+        if callable(path):
+            path = await path(request.path_params, tx)
+        return (request.key,) if path is None else (request.key, request.key.at(path))
 
     async def _call(self, request: _Request, values: Values, tx: Tx) -> Answer:
         """Call the endpoint and render what it returns."""

@@ -8,6 +8,8 @@ from fastapi import APIRouter
 from chassis.errors import Refusal
 from chassis.http.route import NO_CONTENT_STATUS, Rules, TxRoute
 
+RULES = ("scope", "public", "gathered", "same_as")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -15,8 +17,9 @@ class TxRouter(APIRouter):
     """Collects a service's endpoints.
 
     Every verb takes `refuses`, the refusals it may answer beside the edge's own; `scope`, which the access token must
-    have; `public=True` for callers without a token, such as vendors; and `gathered=True` for commands that only insert
-    and come in a rush: they share transactions. Other options are FastAPI's.
+    have; `public=True` for callers without a token, such as vendors; `gathered=True` for commands that only insert
+    and come in a rush: they share transactions; and, on an alias of another command, `same_as`, the path that it
+    stands for: both then share their Idempotency-Keys. Other options are FastAPI's.
     """
 
     def get(self, path: str, **options: Any) -> Callable[[F], F]:
@@ -56,12 +59,9 @@ class TxRouter(APIRouter):
         *,
         status_code: int,
         refuses: Sequence[type[Refusal]] = (),
-        scope: str | None = None,
-        public: bool = False,
-        gathered: bool = False,
         **options: Any,
     ) -> Callable[[F], F]:
-        rules = Rules(tuple(refuses), scope, public, gathered)
+        rules = Rules(tuple(refuses), **{rule: options.pop(rule) for rule in RULES if rule in options})
 
         def add(endpoint: F) -> F:
             tags = [*self.tags, *options.pop("tags", ())]

@@ -68,7 +68,7 @@ REFUSES_NEW = (
 )
 
 
-@router.post("/goal", status_code=201, refuses=REFUSES_NEW, include_in_schema=False)
+@router.post("/goal", status_code=201, refuses=REFUSES_NEW, include_in_schema=False, same_as="/goals")
 @router.post(
     "/goals", status_code=201, refuses=REFUSES_NEW, responses={202: {"model": CreatedGoal, "description": "Proposed"}}
 )
