@@ -1,4 +1,4 @@
-"""A real pusher-js client, in a node process of its own (`demo/listen.mjs`), and what it has heard."""
+"""A real pusher-js client, in a node process of its own (the devstack's `listen.mjs`), and what it has heard."""
 
 import asyncio
 import json
@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from demo.brief import brief
 from demo.waiting import until
+from devstack.listening import SCRIPT as LISTEN
 
-SCRIPT = Path(__file__).resolve().parents[2] / "listen.mjs"
 LEAVE_SECONDS = 5.0  # for node to end by itself, once its stdin did
 LINE_BYTES_MAX = 1 << 20  # far above Pusher's 10 KiB of data
 
@@ -51,7 +50,7 @@ class Listener:
     def __init__(self, status: Mapping[str, Any], token: str, channels: Sequence[str]) -> None:
         pusher = status["pusher"]
         auth = f"{status['gateway']}/pusher/auth"
-        self._argv = (str(SCRIPT), pusher["host"], str(pusher["port"]), pusher["key"], auth, token, *channels)
+        self._argv = (str(LISTEN), pusher["host"], str(pusher["port"]), pusher["key"], auth, token, *channels)
         self._env = {**os.environ, "NODE_PATH": status["node_modules"]}
         self._channels = channels
         self._process: asyncio.subprocess.Process | None = None

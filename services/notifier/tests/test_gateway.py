@@ -39,7 +39,7 @@ from notifier.settings import Settings
 SoloOf = Callable[..., Awaitable[Solo]]
 An = Callable[..., Event]
 
-LISTEN = Path(__file__).parents[3] / "demo" / "listen.mjs"
+LISTEN = Path(__file__).parents[3] / "deploy" / "devstack" / "node" / "listen.mjs"
 PATIENCE_SECONDS = 60.0  # pusher-js takes its time before it connects again
 S, V, GOAL = "5" * 24, "7" * 24, "9" * 24
 STREAM, OWN = f"presence-stream@{S}", f"private-user@{S}"

@@ -42,11 +42,15 @@ class Child:
         """Start the part and wait until it is ready; from then on it is kept alive.
 
         `overlay` is put over the environment of this one process: when it dies, the next one starts without.
-        Raises StackError with the end of its log if it dies or is not ready in time.
+        Raises StackError with the end of its log if it dies or is not ready in time; it is tried again until `stop`.
         """
         began = time.monotonic()
         try:
             await self._launch(overlay or {})
+        except (StackError, OSError):
+            await self._end(0)
+            self._keeper = asyncio.create_task(self._keep())  # what should run runs, as soon as it can
+            raise
         except BaseException:
             await self.stop()
             raise
@@ -103,14 +107,14 @@ class Child:
 
     async def _keep(self) -> None:
         back_off = FIRST_BACK_OFF_SECONDS
-        while self._running:
+        while True:
             since = time.monotonic()
-            code = await self._running.wait()
+            how = how_it_ended(await self._running.wait()) if self._running else "before it began"
             if time.monotonic() - since > STEADY_SECONDS:
                 back_off = FIRST_BACK_OFF_SECONDS
             self.restarts += 1
             self._become("dead")
-            self._say(f"{self.part.name} died ({how_it_ended(code)}), starting it again in {back_off:.1f} s")
+            self._say(f"{self.part.name} died ({how}), starting it again in {back_off:.1f} s")
             await asyncio.sleep(back_off)
             back_off = min(back_off * 2, LONGEST_BACK_OFF_SECONDS)
             try:

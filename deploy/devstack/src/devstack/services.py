@@ -5,8 +5,9 @@ import sys
 
 from devstack import checks
 from devstack.command import run
+from devstack.errors import StackError
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, kafka_bootstrap, mongo_url
-from devstack.settings import CHECKOUT, EVERY_SERVICE, OWN_VARIABLES, SERVICES, Settings, package
+from devstack.settings import CHECKOUT, EVERY_SERVICE, MORE_WORKERS_MAX, OWN_VARIABLES, SERVICES, Settings, package
 from devstack.tokens import DEMO_KEYS
 
 ROLES = ("api", "worker")
@@ -23,10 +24,27 @@ def chosen(settings: Settings) -> list[str]:
 
 
 def services(settings: Settings) -> list[Part]:
-    """The api and the worker of every service, as far as they were asked for."""
+    """The api and the workers of every service, as far as they were asked for."""
     return [
-        _service(settings, name, role) for name in chosen(settings) for role in ROLES if settings.runs(f"{name}-{role}")
+        _service(settings, name, role, part)
+        for name in chosen(settings)
+        for role in ROLES
+        if settings.runs(f"{name}-{role}")
+        for part in (settings.worker_names(name) if role == "worker" else (f"{name}-{role}",))
     ]
+
+
+def require_workers(settings: Settings) -> None:
+    """Raise StackError when more worker processes are wanted than there can be, or of a service that does not run."""
+    running = [name for name in chosen(settings) if settings.runs(f"{name}-worker")]
+    if strangers := sorted(settings.workers.keys() - set(running)):
+        raise StackError(
+            f"--workers: no {', '.join(strangers)} runs here; what runs: {', '.join(running) or 'no service'}"
+        )
+    if len(settings.more_workers) > MORE_WORKERS_MAX:
+        raise StackError(
+            f"--workers: a stack has ports for {MORE_WORKERS_MAX} more processes, not {len(settings.more_workers)}"
+        )
 
 
 async def migrate(settings: Settings) -> None:
@@ -68,10 +86,10 @@ def _told_notifier(settings: Settings) -> dict[str, str]:
     }
 
 
-def _service(settings: Settings, name: str, role: str) -> Part:
-    port = settings.port(f"{name}-{role}")
+def _service(settings: Settings, name: str, role: str, part: str) -> Part:
+    port = settings.port(part)
     return Part(
-        f"{name}-{role}",
+        part,
         (sys.executable, "-m", package(name), role),
         checks.http_answers(port, "/readyz"),
         (port,),

@@ -30,6 +30,8 @@ PORTS = (
 )
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
+CLAIM = BLOCK - 1  # of these, the one that is held while a stack starts, see `_is_free_block`
+MORE_WORKERS_MAX = CLAIM - len(PORTS)
 
 # What any process may need to run at all. Nothing else of the environment of `up` reaches a part unless it is named
 # below: there may be cloud keys in it, and a part may be a tree of packages that we have not written.
@@ -94,10 +96,24 @@ class Settings:
     """Those of VARIABLES that were set when the stack was started."""
     tied: bool = False
     """Whether the stack ends with whoever started it."""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    """How many worker processes a service has, if not one."""
+
+    def worker_names(self, service: str) -> tuple[str, ...]:
+        """The worker processes of a service: `goals-worker`, then `goals-worker-2` and so on."""
+        numbers = range(2, self.workers.get(service, 1) + 1)
+        return (f"{service}-worker", *(f"{service}-worker-{number}" for number in numbers))
+
+    @property
+    def more_workers(self) -> tuple[str, ...]:
+        """Those beyond the first of each service."""
+        return tuple(name for service in SERVICES for name in self.worker_names(service)[1:])
 
     def port(self, name: str) -> int:
-        """The port of a part; `nginx` is the gateway's."""
-        return self.port_base + PORTS.index(name)
+        """The port of a part; `nginx` is the gateway's. Further workers have theirs from the block's end downwards."""
+        if name in PORTS:
+            return self.port_base + PORTS.index(name)
+        return self.port_base + CLAIM - 1 - self.more_workers.index(name)
 
     def runs(self, name: str) -> bool:
         """Whether this part was asked for."""
@@ -120,6 +136,11 @@ class Settings:
             lines.append(f"port base: {self.port_base} runs, {other.port_base} is wanted")
         if set(self.only) != set(other.only):
             lines.append(f"parts: {', '.join(self.only) or 'all'} run, {', '.join(other.only) or 'all'} are wanted")
+        lines += [
+            f"workers of {name}: {runs} run, {wanted} are wanted"
+            for name in SERVICES
+            if (runs := self.workers.get(name, 1)) != (wanted := other.workers.get(name, 1))
+        ]
         for name in VARIABLES:
             mine, theirs = self.variables.get(name), other.variables.get(name)
             if mine != theirs:
@@ -209,10 +230,10 @@ def _is_free_block(base: int, claim: ExitStack) -> bool:
     with ExitStack() as attempt:
         last = attempt.enter_context(closing(socket.socket()))
         try:
-            last.bind(("127.0.0.1", base + BLOCK - 1))
+            last.bind(("127.0.0.1", base + CLAIM))
         except OSError:
             return False
-        if not all(is_free(port) for port in range(base, base + BLOCK - 1)):
+        if not all(is_free(port) for port in range(base, base + CLAIM)):
             return False
         claim.push(attempt.pop_all())
         return True

@@ -30,11 +30,16 @@ class Stack:
         only: tuple[str, ...] = (),
         port_base: int | None = None,
         environ: Mapping[str, str] | None = None,
+        workers: Mapping[str, int] | None = None,
     ) -> None:
-        """`only` names the parts to run, all if empty. Each part gets what it reads of `environ`, by default ours."""
+        """`only` names the parts to run, all if empty. Each part gets what it reads of `environ`, by default ours.
+
+        `workers` says how many worker processes a service has, if not one.
+        """
         self.data = data_directory(data)
         self._only = only
         self._wanted_base = port_base
+        self._workers = dict(workers or {})
         self._environ = dict(os.environ if environ is None else environ)
         self._line: Line | None = None
 
@@ -102,6 +107,13 @@ class Stack:
         """What any service needs in its environment to run against this stack, HTTP_PORT apart."""
         return services.environment(self.settings, *SERVICES)
 
+    def environment_of(self, service: str) -> dict[str, str]:
+        """What a service's processes have in their environment, HTTP_PORT apart. Raises StackError if there is none."""
+        known = services.chosen(self.settings)
+        if service not in known:
+            raise StackError(f"there is no service {service!r} here; there are: {', '.join(known) or 'none'}")
+        return services.environment(self.settings, service)
+
     @property
     def node_modules(self) -> Path:
         """For NODE_PATH: where pusher-js is."""
@@ -158,15 +170,19 @@ class Stack:
 
     def stop_part(self, name: str) -> None:
         """Stop one part until `start_part`."""
-        control.tell(self.data, "stop", name)
+        self._command("stop", name)
 
     def start_part(self, name: str, env: Mapping[str, str] | None = None) -> None:
         """Start a stopped part and return when it is ready. `env` is for this one process, not for its successors."""
-        control.tell(self.data, "start", name, env)
+        self._command("start", name, env)
 
     def restart_part(self, name: str, env: Mapping[str, str] | None = None) -> None:
         """`stop_part`, then `start_part`: a FAULT_PLAN given here kills once, and the process started then has none."""
-        control.tell(self.data, "restart", name, env)
+        self._command("restart", name, env)
+
+    def _command(self, command: control.Command, name: str, env: Mapping[str, str] | None = None) -> None:
+        self.state().part(name)  # who is not there is told of without waiting
+        control.tell(self.data, command, name, env)
 
     def wait_ready(self, name: str, *, after: int | None = None, seconds: float = 60) -> None:
         """Wait until a part is ready and its pid is not `after`. Raises StackError after so many seconds."""
@@ -181,7 +197,7 @@ class Stack:
 
     def _must_agree(self, running: Settings) -> None:
         base = running.port_base if self._wanted_base is None else self._wanted_base
-        wanted = Settings(self.data, base, self._only, handed_on(self._environ))
+        wanted = Settings(self.data, base, self._only, handed_on(self._environ), workers=self._workers)
         if differences := running.differences(wanted):
             lines = "".join(f"\n    {line}" for line in differences)
             raise StackError(f"the stack is up with other settings (`devstack down` stops it):{lines}")
@@ -199,7 +215,9 @@ class Stack:
         """Start a supervisor and follow it until the stack is up. False if another one was quicker."""
         self._prepare(say)
         with decided_port_base(self.data, self._wanted_base) as base:
-            line = Line(Settings(self.data, base, self._only, handed_on(self._environ), tied), self._environ)
+            variables = handed_on(self._environ)
+            settings = Settings(self.data, base, self._only, variables, tied, self._workers)
+            line = Line(settings, self._environ)
             try:
                 came_up = line.follow(say)
             except BaseException:

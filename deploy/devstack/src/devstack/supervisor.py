@@ -13,7 +13,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, Literal
 
 from devstack import control, parts, services, state
@@ -38,7 +39,9 @@ class Supervisor:
         self._state: Literal["starting", "up", "stopping"] = "starting"
         self._children: dict[str, Child] = {}
         self._over = asyncio.Event()
-        self._commands = asyncio.Lock()  # one at a time: two restarts of one part must not mix
+        self._commands: set[asyncio.Task[None]] = set()
+        # One command at a time for each part: two restarts of one must not mix, and nobody waits for another part.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self) -> int:
         """Run the stack until somebody wants it down. The exit status is 0 if it came up."""
@@ -61,6 +64,7 @@ class Supervisor:
             _tell(failed=str(failure))
         over.cancel()
         server.close()
+        await _cancel(self._commands)
         await self._stop()
         state.remove(self._settings.data)
         return EXIT_FAILED if failure else 0
@@ -74,6 +78,7 @@ class Supervisor:
             self._children[part.name] = Child(part, log_file, self._write_state, self._say)
         if unknown := sorted(set(settings.only) - self._children.keys()):
             raise StackError(f"there is no part {', '.join(unknown)}; `devstack status` of a whole stack names all")
+        services.require_workers(settings)
         migrations = services.migrate(settings)  # they wait for their servers by themselves
         await _all([*(self._children[part.name].start() for part in infrastructure), migrations])
         await _all(self._children[part.name].start() for part in ours)
@@ -94,10 +99,15 @@ class Supervisor:
             await asyncio.gather(*(child.stop() for child in group))
         log.info("the stack is down")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        command = asyncio.create_task(self._answer(reader, writer))
+        self._commands.add(command)
+        command.add_done_callback(self._commands.discard)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             request = json.loads(await reader.readline())
-            async with self._commands:
+            async with self._turns[request["name"]]:
                 answer = await self._obey(request["command"], request["name"], request["env"])
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
@@ -108,6 +118,8 @@ class Supervisor:
 
     async def _obey(self, command: str, name: str, env: dict[str, str]) -> dict[str, Any]:
         child = self._children.get(name)
+        if self._state != "up":
+            return {"error": f"the stack is {self._state}, not up"}
         if child is None:
             return {"error": f"the stack has no {name!r}; it has {', '.join(self._children)}"}
         try:
@@ -148,6 +160,12 @@ async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
                 group.create_task(one)
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _tell(**news: str | bool | list[int]) -> None:

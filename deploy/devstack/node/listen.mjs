@@ -1,9 +1,10 @@
 // A real Pusher client that prints what it hears: one JSON object a line, until it is killed or its stdin ends.
 //
-//   NODE_PATH=…/node_modules node demo/listen.mjs HOST PORT KEY AUTH_URL TOKEN CHANNEL…
+//   NODE_PATH=…/node_modules node listen.mjs HOST PORT KEY AUTH_URL TOKEN CHANNEL…
 //
 //   {"heard": "connected"}                                        the socket is open
 //   {"heard": "subscribed", "channel": …}                         Pusher lets us listen
+//   {"heard": "listening"}                                        to all of them
 //   {"heard": "refused", "channel": …, "status": 403}             the auth endpoint, or Pusher, does not
 //   {"heard": "push", "channel": …, "name": …, "data": …, "at_ms": …}    at_ms: Unix milliseconds of its arrival
 //   {"heard": "lost"}                                             the socket broke; it reconnects by itself
@@ -27,6 +28,7 @@ const pusher = new Pusher(key, {
   channelAuthorization: { endpoint: authUrl, transport: "ajax", headers: { Authorization: `Bearer ${token}` } },
 });
 
+const unheard = new Set(channels);
 let connected = false;
 pusher.connection.bind("state_change", ({ current }) => {
   if (current === "connected") tell("connected");
@@ -36,7 +38,10 @@ pusher.connection.bind("state_change", ({ current }) => {
 
 for (const channel of channels) {
   const subscription = pusher.subscribe(channel);
-  subscription.bind("pusher:subscription_succeeded", () => tell("subscribed", { channel }));
+  subscription.bind("pusher:subscription_succeeded", () => {
+    tell("subscribed", { channel });
+    if (unheard.delete(channel) && unheard.size === 0) tell("listening");
+  });
   subscription.bind("pusher:subscription_error", ({ status }) => tell("refused", { channel, status }));
   subscription.bind_global((name, data) => {
     if (!name.startsWith("pusher:")) tell("push", { channel, name, data, at_ms: Date.now() });
