@@ -9,6 +9,7 @@ from typing import Any
 
 from devstack import state
 from devstack.errors import StackError
+from devstack.printable import printable
 from devstack.stack import Stack
 from devstack.tokens import access_token
 from devstack.tools import HERE
@@ -46,7 +47,7 @@ def listen(stack: Stack, user_id: str, names: Sequence[str], *, as_json: bool) -
     with client:
         for line in client.stdout or ():
             told = json.loads(line)
-            print(line.decode().rstrip() if as_json else _shown(told, names), flush=True)
+            print(printable(line.decode().rstrip() if as_json else _shown(told, names)), flush=True)
             if told["heard"] == "refused":
                 raise StackError(f"{told['channel']} is not this user's to hear ({told['status']})")
             if told["heard"] == "lost" and not _is_up(stack):
