@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from devstack import services
-from devstack.parts import LOCAL_LIMITS
+from devstack.parts import LOCAL_GATEWAY
 from devstack.settings import OWN_VARIABLES, VARIABLES, Settings, package
 
 ROOT = Path(__file__).parents[1]
@@ -52,4 +52,4 @@ def test_a_service_is_told_what_it_reads_and_nothing_else(service: str) -> None:
 
 
 def test_the_gateway_is_told_what_its_template_names() -> None:
-    assert filled_in_at_the_gateway() == LOCAL_LIMITS.keys() == set(OWN_VARIABLES["nginx"])
+    assert filled_in_at_the_gateway() == LOCAL_GATEWAY.keys() == set(OWN_VARIABLES["nginx"])

@@ -356,6 +356,129 @@ def test_nobody_is_believed_who_the_client_is_unless_told_so(gateway_with: Gatew
     assert answers == [502, 502, 429, 429]
 
 
+# -- browsers ----------------------------------------------------------------------------------------------------------
+
+LISTED = "https://a.example,http://b.example:8080"
+ORIGINS = ("https://a.example", "http://b.example:8080")
+STRANGERS = (
+    "null",
+    "https://evil.example",
+    "http://a.example",
+    "https://a.example:443",
+    "https://a.example:8443",
+    "http://b.example",
+    "https://a.example.evil.example",
+    "https://evil-a.example",
+    "https://evil.example/https://a.example",
+    "https://evil.example?https://a.example",
+    "https://a.example@evil.example",
+    "https://a.example/",
+    "https://A.example",
+    "HTTPS://a.example",
+    "https://aXexample",
+    "https://a.example https://a.example",
+    "https://a.example,http://b.example:8080",
+    "https://evil.example|https://evil.example",
+    "a|a",
+    "|",
+    ",",
+    "",
+    "loopback",
+    "http://localhost",
+)
+
+
+def preflight(stack: Stack, origin: str, path: str = "/gifts") -> httpx.Response:
+    headers = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-any"}
+    return httpx.options(f"{stack.gateway}{path}", headers=headers)
+
+
+def allowed(answer: httpx.Response) -> str | None:
+    origin: str | None = answer.headers.get("access-control-allow-origin")
+    return origin
+
+
+def test_a_page_of_a_listed_origin_may_ask_and_is_told_so_by_refusals_too(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"CORS_ORIGINS": LISTED, "GATEWAY_TOKEN_RATE": "1r/m", "GATEWAY_TOKEN_BURST": "1"})
+
+    for origin in ORIGINS:
+        first = preflight(stack, origin)
+        assert (first.status_code, allowed(first)) == (204, origin)
+        assert "POST" in first.headers["access-control-allow-methods"]
+        for header in ("Authorization", "Content-Type", "Idempotency-Key", "X-Client-Id"):
+            assert header in first.headers["access-control-allow-headers"]
+        for headers, status in (({}, 401), (token(origin), 502), (token(origin), 502), (token(origin), 429)):
+            answer = httpx.get(f"{stack.gateway}/goals", headers={**headers, "Origin": origin})
+            assert (answer.status_code, allowed(answer)) == (status, origin)
+            assert answer.headers["access-control-expose-headers"] == "Retry-After, X-Request-Id"
+            assert answer.headers["vary"] == "Origin"
+            assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_a_page_of_any_other_origin_may_not(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"CORS_ORIGINS": LISTED})
+
+    for origin in STRANGERS:
+        answers = preflight(stack, origin), httpx.get(f"{stack.gateway}/goals", headers={"Origin": origin})
+        assert [answer.status_code for answer in answers] == [401, 401]
+        assert not [name for answer in answers for name in answer.headers if name.startswith("access-control-")]
+
+
+def test_no_page_may_ask_by_default_and_where_none_is_listed(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"CORS_ORIGINS": ""})
+
+    for origin in (*ORIGINS, *STRANGERS):
+        assert allowed(preflight(stack, origin)) is None
+
+
+def test_a_page_of_this_machine_may_ask_a_local_stack(stack: Stack) -> None:
+    ours = ("http://localhost", "http://localhost:5173", "https://127.0.0.1:8443", "http://[::1]:3000")
+    others = (
+        "http://localhost.evil.example",
+        "http://localhost:5173.evil.example",
+        "http://evil.example:5173",
+        "http://127.0.0.1.evil.example",
+        "http://127x0x0x1",
+        "http://localhost:",
+        "http://localhost:123456",
+        "http://a@localhost",
+        "loopback",
+        "null",
+        *ORIGINS,
+    )
+
+    assert [allowed(preflight(stack, origin)) for origin in ours] == [*ours]
+    assert [allowed(preflight(stack, origin)) for origin in others] == [None] * len(others)
+
+
+def test_a_preflight_is_answered_by_the_gateway_and_another_options_is_not(stack: Stack) -> None:
+    origin = {"Origin": "http://localhost"}
+
+    assert httpx.options(f"{stack.gateway}/goals", headers=origin).status_code == 401
+    assert httpx.options(f"{stack.gateway}/goals", headers={**origin, **TOKEN}).status_code == 502
+
+
+@pytest.mark.parametrize(("accepted", "compressed"), [(b"gzip, br", True), (b"identity", False)])
+def test_what_a_service_says_is_compressed_for_who_can_read_that(
+    stack: Stack, accepted: bytes, *, compressed: bool
+) -> None:
+    whole = json.dumps([{"id": i} for i in range(1_000)]).encode()
+    ask = b"GET /goals HTTP/1.1\r\nConnection: close\r\nAccept-Encoding: %b\r\n" % accepted
+    with stand_in(stack) as service, connected(stack) as client:
+        client.sendall(ask + HOST + BEARER + b"\r\n")
+        line, _ = service.accept()
+        with closing(line):
+            line.sendall(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(whole)
+            )
+            line.sendall(whole)
+            answer = b"".join(iter(lambda: client.recv(65_536), b""))
+
+    assert (b"Content-Encoding: gzip" in answer) == compressed
+    assert (len(answer) < len(whole) / 4) == compressed
+    assert answer.endswith(whole) != compressed
+
+
 # -- its log -----------------------------------------------------------------------------------------------------------
 
 COMMANDS = b"\x1b]0;title\x07\x1b[2J\xc2\x9b1m\x9b1m"  # what a terminal would obey, the last two as one byte each

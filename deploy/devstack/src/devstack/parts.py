@@ -225,7 +225,7 @@ def _soketi(settings: Settings) -> Part:
     )
 
 
-LOCAL_LIMITS: Mapping[str, str] = {
+LOCAL_GATEWAY: Mapping[str, str] = {
     # One address is everybody here, a bench or a whole evening of tests: limits that nobody meets.
     "GATEWAY_ADDRESS_RATE": "100000r/s",
     "GATEWAY_ADDRESS_BURST": "100000",
@@ -235,6 +235,7 @@ LOCAL_LIMITS: Mapping[str, str] = {
     "GATEWAY_MONEY_BURST": "100000",
     "GATEWAY_CONNECTIONS": "4096",
     "GATEWAY_TRUSTED_PROXY": "unix:",  # nobody: there is no such socket
+    "CORS_ORIGINS": "loopback",
 }
 
 
@@ -244,7 +245,7 @@ def nginx(settings: Settings) -> Part:
     file = folder / "nginx.conf"
     variables = {f"{package(name).upper()}_API": f"127.0.0.1:{settings.port(f'{name}-api')}" for name in SERVICES}
     variables["GATEWAY_LISTEN"] = f"127.0.0.1:{settings.port('nginx')}"
-    variables |= {**LOCAL_LIMITS} | {
+    variables |= {**LOCAL_GATEWAY} | {
         name: settings.variables[name] for name in OWN_VARIABLES["nginx"] if name in settings.variables
     }
 

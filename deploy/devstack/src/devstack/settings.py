@@ -79,6 +79,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "GATEWAY_MONEY_BURST",
         "GATEWAY_CONNECTIONS",
         "GATEWAY_TRUSTED_PROXY",
+        "CORS_ORIGINS",
     ),
 }
 VARIABLES = tuple(sorted({*EVERY_SERVICE, *(name for names in OWN_VARIABLES.values() for name in names)}))
