@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -311,6 +312,7 @@ def test_commands_over_money_have_a_limit_apart_from_reads(gateway_with: Gateway
         ("POST", "/goals?type=trigger-exclusive"),
         ("POST", "/goal"),
         ("PUT", "/goals/x/extend"),
+        ("PUT", "/sessions/x/sources/y"),
         ("POST", "/wallets/x/credit"),
         ("POST", "/shop/orders"),
     ]
@@ -332,6 +334,47 @@ def test_an_address_has_so_many_requests_at_once(gateway_with: GatewayWith) -> N
         third = httpx.get(f"{stack.gateway}/goals", headers=TOKEN)
 
     assert_problem(third, 429, "too-many-requests")
+
+
+def test_headers_have_so_much_time_in_all(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"GATEWAY_HEADER_SECONDS": "1"})
+    with connected(stack) as client:
+        client.settimeout(0.2)
+        client.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
+
+        assert ends(client, lambda: client.sendall(b"x"))
+
+
+def test_a_body_that_stops_and_an_answer_that_nobody_takes_are_cut(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"GATEWAY_BODY_SECONDS": "1", "GATEWAY_ANSWER_SECONDS": "1"})
+    with stand_in(stack) as service, connected(stack) as silent, connected(stack) as deaf:
+        silent.sendall(b"POST /goals HTTP/1.1\r\n" + HOST + BEARER + b"Content-Length: 9\r\n\r\nx")
+        asked, _ = service.accept()
+        with closing(asked):
+            asked.settimeout(0.2)
+            assert ends(asked)
+        deaf.sendall(b"GET /goals HTTP/1.1\r\n" + HOST + BEARER + b"\r\n")
+        asked, _ = service.accept()
+        with closing(asked):
+            asked.settimeout(30)
+            asked.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (64 << 20))
+            with pytest.raises(ConnectionError):
+                asked.sendall(b"x" * (64 << 20))
+
+
+def ends(line: socket.socket, meanwhile: Callable[[], None] = lambda: None) -> bool:
+    """Whether the other side ends this connection within 30 s."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            meanwhile()
+            if not line.recv(65_536):
+                return True
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return True
+    return False
 
 
 def test_a_client_behind_a_load_balancer_is_who_that_says_it_is(gateway_with: GatewayWith) -> None:

@@ -234,6 +234,9 @@ LOCAL_GATEWAY: Mapping[str, str] = {
     "GATEWAY_MONEY_RATE": "100000r/s",
     "GATEWAY_MONEY_BURST": "100000",
     "GATEWAY_CONNECTIONS": "4096",
+    "GATEWAY_HEADER_SECONDS": "10",
+    "GATEWAY_BODY_SECONDS": "15",
+    "GATEWAY_ANSWER_SECONDS": "10",
     "GATEWAY_TRUSTED_PROXY": "unix:",  # nobody: there is no such socket
     "CORS_ORIGINS": "loopback",
 }
