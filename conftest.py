@@ -36,6 +36,7 @@ CHAINS = {
     "libs/chassis/tests/test_consumer_outages.py": "outages",
     "services/notifier/tests/test_gateway.py": "soketi",
     "tests/test_guards.py": "guards",
+    "tests/docs/test_run.py": "documents",
 }
 
 

@@ -45,7 +45,7 @@ def revoked(remaining: Remaining) -> SessionViewerRevokedV1:
     ],
     ids=["none", "one", "while it runs", "after a gap", "at once", "one taken back"],
 )
-def test_time_adds_up_as_in_the_seeds(grants: list[Grant], nbf: int | None, duration: int, exp: int | None) -> None:
+def test_time_adds_up_as_specified(grants: list[Grant], nbf: int | None, duration: int, exp: int | None) -> None:
     viewer = folded(NOBODY_YET, grants)
 
     assert viewer.nbf == (None if nbf is None else NIGHT + timedelta(seconds=nbf))

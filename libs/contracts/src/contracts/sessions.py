@@ -83,7 +83,7 @@ class SessionEndedV1(_SessionState, type="session.ended.v1", topic="sessions", k
 class SessionGoalAddedV1(
     SessionEvent, type="session.goal_added.v1", topic="sessions", key="session_id", subject="goal_id"
 ):
-    """A goal is part of its session now; whoever watches may be told (the seeds' `goal.added`)."""
+    """A goal is part of its session now; whoever watches may be told."""
 
     goal_id: ObjectIdStr
     kind: Open[GoalKind]

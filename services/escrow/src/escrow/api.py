@@ -106,7 +106,7 @@ class LedgerProof:
 
 @router.post("/wallets/{user_id}/credit", status_code=201, scope="OPS")
 async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: CallerDep) -> Credited:  # noqa: ARG001 - who may is in `scope`
-    """Provision diamonds, to try features out (seed 004)."""
+    """Provision diamonds, to try features out."""
     cause = ids.new_id()
     account = ledger.wallet(user_id)
     await tx.get_many(store.BALANCES, (account, ledger.MINT))

@@ -114,7 +114,7 @@ async def begin_karaoke(event: GiftSentV1, tx: Tx) -> None:
 
 
 async def deactivate_goal(timer: GoalDue, tx: Tx) -> None:
-    """A goal is over at its `exp`, unless that has moved (the seeds' task of this name)."""
+    """A goal is over at its `exp`, unless that has moved."""
     goal = await tx.get(store.GOALS, timer.goal_id)
     if goal is None or goal.state not in OPEN:
         return

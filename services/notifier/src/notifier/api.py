@@ -47,7 +47,7 @@ class NotificationView:
 async def authorize_channel(
     body: Annotated[Subscription, FORM], caller: CallerDep, tx: TxDep
 ) -> Authorization | MemberAuthorization:
-    """Let the caller listen to one channel, for as long as the connection lasts (SPEC §6)."""
+    """Let the caller listen to one channel, for as long as the connection lasts."""
     channel = channel_of(body.channel_name)
     if channel is None or not await _belongs(caller.user_id, channel, tx):
         raise ChannelForbidden

@@ -1,4 +1,4 @@
-"""ExclusiveGoal: the 1-on-1 itself, and the time that is added to it (SPEC §3, seeds 000 and 003)."""
+"""ExclusiveGoal: the 1-on-1 itself, and the time that is added to it (SPEC §3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -111,12 +111,12 @@ def create(wanted: Wanted, invitation: Goal | None, stage: Stage, now: datetime,
 
 
 def bind_exclusive_goal_to_trigger_exclusive_goal(goal: Goal, invitation: Goal) -> Goal:
-    """The invitation that knows its exclusive, so that it can have no other (seed 000)."""
+    """The invitation that knows its exclusive, so that it can have no other."""
     return replace(invitation, context=invitation.context.model_copy(update={"exclusive_goal_id": goal.id}))
 
 
 def extend(goal: Goal, stage: Stage, now: datetime, timing: Timing) -> Change:
-    """Give the 1-on-1 one step more, and its viewer as well (seed 003).
+    """Give the 1-on-1 one step more, and its viewer as well.
 
     Raises:
         NotExclusive, GoalNotActive, SessionOver: as they say.

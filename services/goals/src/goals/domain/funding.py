@@ -1,4 +1,4 @@
-"""ShowFundingGoal: viewers buy tickets until a show is funded, or its time is over (SPEC §3, seed 002)."""
+"""ShowFundingGoal: viewers buy tickets until a show is funded, or its time is over (SPEC §3)."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -121,5 +121,5 @@ def awaits_show(goal: Goal) -> bool:
 
 
 def bind_show_goal_to_funding_goal(show: Goal, goal: Goal) -> Goal:
-    """The funding that knows its show, so that it can have no other (seed 002)."""
+    """The funding that knows its show, so that it can have no other."""
     return replace(goal, context=goal.context.model_copy(update={"show_goal_id": show.id}))

@@ -1,4 +1,4 @@
-"""TriggerExclusiveGoal: a viewer invites the streamer to a 1-on-1, and pays for it in advance (SPEC §3, seed 001).
+"""TriggerExclusiveGoal: a viewer invites the streamer to a 1-on-1, and pays for it in advance (SPEC §3).
 
 Proposed until escrow holds the money, then active until the streamer answers or its time is over.
 """

@@ -1,6 +1,6 @@
 """The 1-on-1: invitations bound to their session, the agreement, the exclusive and its end (SPEC §4).
 
-From seeds 000, 001 and 003. Events of goals come in order, those of escrow in any: what is over or refunded is
+Events of goals come in order, those of escrow in any: what is over or refunded is
 remembered, and what comes later changes nothing.
 """
 

@@ -47,7 +47,7 @@ class Holder:
 
 
 def update_session_viewer_permissions(viewer: Viewer, grant: Grant) -> Viewer:
-    """`viewer` with one grant more: exactly the seeds' arithmetic (seed 003)."""
+    """`viewer` with one grant more: exactly the arithmetic of SPEC §4."""
     return replace(
         viewer,
         nbf=viewer.nbf or grant.nbf,

@@ -1,4 +1,4 @@
-"""The crowd-funded show: its pair in the session, its tickets, and whether it was performed (SPEC §4, seed 002).
+"""The crowd-funded show: its pair in the session, its tickets, and whether it was performed (SPEC §4).
 
 A ticket is a document whose id is its earning. What was refunded first stays void when its purchase is read.
 """

@@ -31,7 +31,7 @@ async def bind_exclusive_goals_to_session(event: GoalCreatedV1, tx: Tx) -> None:
 async def set_embedded_goal_ended(event: GoalEndedV1, tx: Tx) -> None:
     """An invitation or an exclusive is over: its pair is closed, and all that follows from that happens here, in order.
 
-    That includes `cleanup_expired_exclusive_goal_pairs` and `sync_trigger_goal_session_viewer` of the seeds, and
+    That includes `cleanup_expired_exclusive_goal_pairs` and `sync_trigger_goal_session_viewer` of SPEC §10, and
     `session.goal_closed`.
     """
     match event.kind:

@@ -1,4 +1,4 @@
-"""Gift products: fixed records (SPEC §8, seed 004)."""
+"""Gift products: fixed records (SPEC §8)."""
 
 from dataclasses import dataclass
 
