@@ -77,6 +77,27 @@ def test_every_link_within_the_repository_leads_somewhere() -> None:
     assert broken == []
 
 
+_FILE = re.compile(r"`(\w[\w./-]*\.(?:py|md|mjs|cjs|json|yaml|sh|toml|txt|template|xml))`")
+MADE_WHILE_RUNNING = {"state.json", "ports.json"}
+EXAMPLES = {"session.paused.v1.json", "domain.py", "services/NAME/pyproject.toml"}
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    listed = subprocess.run(("git", "ls-files"), cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    endings = {
+        "/".join(parts[-size:]) for path in listed for parts in (path.split("/"),) for size in range(1, len(parts) + 1)
+    }
+    named = {
+        (path, file)
+        for path, text in texts().items()
+        if path.endswith(".md")
+        for file in _FILE.findall(text)
+        if Path(file).name not in MADE_WHILE_RUNNING | EXAMPLES and file not in EXAMPLES
+    }
+
+    assert {(path, file) for path, file in named if file not in endings} == set()
+
+
 def test_nobody_cites_the_first_notes_which_are_not_here() -> None:
     """`docs/origins.md` says where each of their names went, and the specification what of them holds."""
     may = {HERE, SPEC, "docs/origins.md"}

@@ -18,6 +18,7 @@ SoloOf = Callable[..., Awaitable[Solo]]
 
 NAMES = services.chosen(Settings(Path("/nowhere"), 20_000))
 
+ROOT = Path(__file__).parents[2]
 _INTERNAL = re.compile(r"SPEC\b|§|\bseeds?\b|\bADR\b|docs/|\.py\b")
 
 
@@ -31,6 +32,29 @@ def citations(document: Any, where: str = "") -> Iterator[str]:
             yield from citations(value, f"{where}/{number}")
     elif isinstance(document, str) and _INTERNAL.search(document):
         yield f"{where}: {document}"
+
+
+def named_paths() -> Iterator[tuple[str, bool]]:
+    """The paths in README's table of what works, as patterns of documented ones, and whether they are said to work."""
+    table = (ROOT / "README.md").read_text().partition("| | works | not yet |")[2].partition("\n\n")[0]
+    for row in table.strip().splitlines()[1:]:
+        _, _, works, not_yet, _ = row.split("|")
+        for cell, there in ((works, True), (not_yet, False)):
+            for path in re.findall(r"`(?:[A-Z]+ )?(/[^`]+)`", cell):
+                yield re.sub(r"\\\{\w+\\\}|…", r"[^/]+", re.escape(path)), there
+
+
+async def test_readme_says_of_paths_that_they_work_or_not_yet_and_so_it_is(solo_of: SoloOf) -> None:
+    paths: set[str] = set()
+    for name in NAMES:
+        service: Service = importlib.import_module(f"{package(name)}.service").SERVICE
+        solo = await solo_of(service)
+        paths |= create_app(service, solo.runtime, solo.settings).openapi()["paths"].keys()
+
+    said = list(named_paths())
+
+    assert {there for _, there in said} == {True, False}
+    assert [path for path, there in said if any(re.fullmatch(path, one) for one in paths) is not there] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

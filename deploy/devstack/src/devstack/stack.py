@@ -134,7 +134,7 @@ class Stack:
             "mongo_url": self.mongo_url,
             "kafka_bootstrap": self.kafka_bootstrap,
             "pusher": parts.pusher(now.settings),
-            "node_modules": str(self.node_modules),
+            "node_modules": str(self.node_modules) if now.settings.runs("soketi") else None,
             "processes": [
                 {
                     "name": part.name,
