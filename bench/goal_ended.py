@@ -59,7 +59,6 @@ class Invitation:
 
     def documents(self) -> dict[Collection[Any], list[Any]]:
         """What escrow has of it when it ends."""
-        of = {"session_id": self.session, "streamer_id": self.streamer, "goal_id": self.goal}
         escrow = Escrow(self.escrow_id, self.goal, self.session, self.streamer, paid_diamonds=PRICE, open_earnings=1)
         earning = Earning(
             id=self.earning_id,
@@ -71,7 +70,9 @@ class Invitation:
             status="held",
             at=AT,
             accepted=True,
-            **of,
+            session_id=self.session,
+            streamer_id=self.streamer,
+            goal_id=self.goal,
         )
         balances = [Balance(ledger.wallet(self.viewer)), Balance(ledger.escrow(self.escrow_id), PRICE)]
         return {store.ESCROWS: [escrow], store.EARNINGS: [earning], store.BALANCES: balances}

@@ -121,6 +121,12 @@ class House:
     async def end(self) -> httpx.Response:
         return await self.ask(self.sessions, self.streamer, "DELETE", f"/sessions/{self.session_id}")
 
+    async def block(self, viewer: str) -> None:
+        assert (await self.ask(self.sessions, self.streamer, "PUT", f"/blocks/{viewer}")).status_code == 204
+
+    async def unblock(self, viewer: str) -> None:
+        assert (await self.ask(self.sessions, self.streamer, "DELETE", f"/blocks/{viewer}")).status_code == 204
+
     # How it stands
 
     async def read(self, solo: Solo, path: str, who: str | None = None) -> Any:

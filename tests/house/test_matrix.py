@@ -30,6 +30,7 @@ from contracts import (
     SessionGoalAddedV1,
     SessionViewerAuthorizedV1,
 )
+from contracts.escrow_ids import parse_escrow_id
 from notifier.service import SERVICE as NOTIFIER
 
 if TYPE_CHECKING:
@@ -72,8 +73,11 @@ ENDED = """
 | notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized (sessions)  | · | · | · | · | A | · | · | · | · | · | · | · | · |
 | notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized (sessions) | · | · | · | · | · | · | · | A | A | · | · | · | · |
 | trigger_exclusive_on_close_notification (notifier)     | · | · | · | · | · | · | · | A | A | · | · | · | · |
-| escrow refunds now (escrow)                            | · | · | · | A | · | A | A | · | A | · | A | A | · |
-| escrow refunds after its timer (escrow)                | · | A | · | · | A | · | · | · | · | · | · | · | · |
+| trigger_show_escrow_refund, its timer (escrow)         | · | A | · | · | · | · | · | · | · | · | · | · | · |
+| trigger_show_escrow_refund (escrow)                    | · | · | · | A | · | · | · | · | · | · | · | · | · |
+| trigger_exclusive_goal_escrow_refund, its timer (escrow) | · | · | · | · | A | · | · | · | · | · | · | · | · |
+| trigger_exclusive_goal_escrow_refund (escrow)          | · | · | · | · | · | A | A | · | A | · | · | · | · |
+| handle_trigger_private_goal_escrow (escrow)            | · | · | · | · | · | · | · | · | · | · | A | A | · |
 | projection (shop)                                      | A | A | A | A | A | A | A | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
@@ -93,8 +97,10 @@ OVER = """
 | notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized (sessions)  | · | · | · | · | · | · |
 | notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized (sessions) | · | · | · | · | · | · |
 | trigger_exclusive_on_close_notification (notifier)     | · | · | · | A | · | · |
-| escrow refunds now (escrow)                            | · | A | A | A | A | · |
-| escrow refunds after its timer (escrow)                | A | · | · | · | · | · |
+| trigger_show_escrow_refund, its timer (escrow)         | A | · | · | · | · | · |
+| trigger_show_escrow_refund (escrow)                    | · | A | · | · | · | · |
+| trigger_exclusive_goal_escrow_refund (escrow)          | · | · | A | A | · | · |
+| handle_trigger_private_goal_escrow (escrow)            | · | · | · | · | A | · |
 | projection (shop)                                      | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
@@ -132,8 +138,8 @@ OTHERS = """
 | session.viewer_revoked      | notifier                          |
 | session.payment_requested   | escrow                            |
 | session.payment_reversed    | escrow                            |
-| viewer.blocked              | goals, notifier, shop             |
-| viewer.unblocked            | goals, notifier, shop             |
+| viewer.blocked              | escrow, goals, notifier, shop     |
+| viewer.unblocked            | escrow, goals, notifier, shop     |
 | escrow.held                 | goals                             |
 | escrow.rejected             | goals, shop                       |
 | escrow.failed               | notifier, sessions, shop          |
@@ -189,8 +195,11 @@ TRACES: dict[str, tuple[str, ...]] = {
         "tells session.viewer_authorized exclusive_ended",
     ),
     "trigger_exclusive_on_close_notification": ("pushes exclusive.closed",),
-    "escrow refunds now": ("escrows.verdict",),
-    "escrow refunds after its timer": ("sets refund-check-due",),
+    "trigger_show_escrow_refund": ("escrows.verdict of show_funding",),
+    "trigger_show_escrow_refund, its timer": ("sets funding-refund-check-due",),
+    "trigger_exclusive_goal_escrow_refund": ("escrows.verdict of trigger_exclusive",),
+    "trigger_exclusive_goal_escrow_refund, its timer": ("sets invitation-refund-check-due",),
+    "handle_trigger_private_goal_escrow": ("escrows.verdict of trigger_private",),
     "trigger_notify_goal_added": ("pushes goal.added",),
     "notify_stream_authorized: ticket holders": ("sets ticket-holders-due",),
     "notify_stream_authorized: its viewer": ("pushes stream.authorized",),
@@ -321,6 +330,10 @@ def difference(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any
                     deeds.add(f"sets {row['name']}")
                 case "effects":
                     deeds.add(f"pushes {row['data']['name']}")
+                case "escrows":
+                    kind = parse_escrow_id(id_).kind
+                    deeds.add("writes escrows")
+                    deeds |= {f"escrows.{name} of {kind}" for name in changes(was or {}, row)}
                 case _:
                     deeds.add(f"writes {collection}")
                     deeds |= {f"{collection}.{name}" for name in changes(was or {}, row)}

@@ -50,6 +50,7 @@ from contracts import (
 )
 from contracts.escrow import RefundReason, Verdict
 from escrow.domain import settlement
+from escrow.domain.blocks import Block
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import LedgerBroken
 from sessions import store as of_sessions
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 Todo = tuple[Verdict, RefundReason | None] | None
-Rule = Callable[[Earning, Escrow], Todo]
+Rule = Callable[[Earning, Escrow, Block | None], Todo]
 
 EXAMPLES = int(os.environ.get("MONEY_EXAMPLES", "0"))  # 0: always the same few evenings
 FEW = 16
@@ -113,20 +114,20 @@ HAPPENS = (
 # Bugs to plant: escrow's rule what is to be done with an earning, made wrong.
 
 
-def released_instead_of_refunded(right: Rule, earning: Earning, escrow: Escrow) -> Todo:
-    return ("release", None) if right(earning, escrow) else None
+def released_instead_of_refunded(right: Rule, earning: Earning, escrow: Escrow, block: Block | None) -> Todo:
+    return ("release", None) if right(earning, escrow, block) else None
 
 
-def settled_again(right: Rule, earning: Earning, escrow: Escrow) -> Todo:
-    return right(replace(earning, status="held") if earning.status == "refunded" else earning, escrow)
+def settled_again(right: Rule, earning: Earning, escrow: Escrow, block: Block | None) -> Todo:
+    return right(replace(earning, status="held") if earning.status == "refunded" else earning, escrow, block)
 
 
-def kept_when_rejected(right: Rule, earning: Earning, escrow: Escrow) -> Todo:
-    return right(earning, escrow) if earning.accepted else None
+def kept_when_rejected(right: Rule, earning: Earning, escrow: Escrow, block: Block | None) -> Todo:
+    return right(earning, escrow, block) if earning.accepted else None
 
 
-def ignored_when_settled(right: Rule, earning: Earning, escrow: Escrow) -> Todo:
-    return None if escrow.settled else right(earning, escrow)
+def ignored_when_settled(right: Rule, earning: Earning, escrow: Escrow, block: Block | None) -> Todo:
+    return None if escrow.settled else right(earning, escrow, block)
 
 
 BUGS = (released_instead_of_refunded, settled_again, kept_when_rejected, ignored_when_settled)
@@ -457,6 +458,6 @@ async def test_everybodys_money_ends_where_it_belongs(house: House) -> None:
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 async def test_a_planted_bug_is_found(house: House, monkeypatch: pytest.MonkeyPatch, bug: Callable[..., Todo]) -> None:
     right = settlement.verdict_on
-    monkeypatch.setattr(settlement, "verdict_on", lambda earning, escrow: bug(right, earning, escrow))
+    monkeypatch.setattr(settlement, "verdict_on", lambda *of: bug(right, *of))
     with pytest.raises((AssertionError, LedgerBroken)):  # seen from outside, or by the ledger itself
         await play(house, max_examples=FEW, derandomize=True, phases=[Phase.generate])  # it need not be made small

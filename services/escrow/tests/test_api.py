@@ -1,14 +1,21 @@
 """Wallets, escrows and the ledger over HTTP."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chassis import ids
 from chassis.testing import Solo
+from chassis.tx import Tx
+from contracts import WalletCreditedV1
 from escrow import store
-from escrow.domain.escrows import Escrow
 from escrow.service import SERVICE
+
+if TYPE_CHECKING:
+    from services.escrow.tests.conftest import Story
 
 SoloOf = Callable[..., Awaitable[Solo]]
 
@@ -80,28 +87,86 @@ async def test_the_proof_lists_every_account_and_sums_to_zero(solo: Solo) -> Non
     assert accounts == {"system:mint": -15} | {f"wallet:{user}": 5 for user in users}
 
 
-async def test_an_escrow_is_shown_to_its_streamer_and_to_ops_only(solo: Solo) -> None:
-    goal, streamer = ids.new_id(), ids.new_id()
-    path = f"/escrows/trigger_exclusive:{goal}"
-    async with solo.tx() as tx:
-        tx.put(store.ESCROWS, Escrow(f"trigger_exclusive:{goal}", goal, ids.new_id(), streamer))
-
-    answers = {
-        who: (await client.get(path + what)).status_code
-        for who, client in {
-            "streamer": solo.client(streamer, "CREATOR"),
-            "ops": solo.client(ids.new_id(), "OPS"),
-            "other": solo.client(ids.new_id(), "CREATOR"),
-        }.items()
-        for what in ("", "/proof")
+@pytest.mark.parametrize("kind", ["trigger_exclusive", "show_funding"])
+async def test_an_escrow_is_shown_to_its_streamer_and_to_ops_and_to_a_buyer_their_own_part(
+    story: Story, kind: str
+) -> None:
+    solo, other = story.solo, ids.new_id()
+    for buyer in (story.viewer, other):
+        path = f"/wallets/{buyer}/credit"
+        assert (await solo.client(ids.new_id(), "OPS").post(path, json={"amount_diamonds": 900})).status_code == 201
+    if kind == "trigger_exclusive":
+        await solo.hear(story.proposed(300))
+    else:
+        await solo.hear(*(story.gift(150, funding=story.goal) for _ in range(2)))
+        await solo.hear(story.gift(400, funding=story.goal, sender_id=other), story.gift(10_000, funding=story.goal))
+    path = f"/escrows/{kind}:{story.goal}"
+    clients = {
+        "streamer": solo.client(story.streamer, "CREATOR"),
+        "ops": solo.client(ids.new_id(), "OPS"),
+        "buyer": solo.client(story.viewer),
+        "stranger": solo.client(ids.new_id(), "CREATOR"),
     }
 
-    assert answers == {"streamer": 200, "ops": 200, "other": 403}
-    proof = (await solo.client(streamer, "CREATOR").get(path + "/proof")).json()
-    assert proof["holds"] is True
-    missing = await solo.client(streamer).get(f"/escrows/trigger_private:{goal}")
+    seen = {who: await client.get(path) for who, client in clients.items()}
+    proofs = {who: (await client.get(path + "/proof")).status_code for who, client in clients.items()}
+
+    stranger = 404 if kind == "trigger_exclusive" else 403  # who asks whom for a 1-on-1 is their business
+    assert {who: one.status_code for who, one in seen.items()} == {
+        "streamer": 200,
+        "ops": 200,
+        "buyer": 200,
+        "stranger": stranger,
+    }
+    assert proofs == {"streamer": 200, "ops": 200, "buyer": stranger, "stranger": stranger}
+    assert seen["streamer"].json() == seen["ops"].json()
+    assert seen["streamer"].json()["paid_diamonds"] == (300 if kind == "trigger_exclusive" else 700)
+    assert seen["buyer"].json() == {
+        "escrow_id": f"{kind}:{story.goal}", "streamer_id": story.streamer, "verdict": None,
+        "paid_diamonds": 300, "held_diamonds": 300, "released_diamonds": 0, "refunded_diamonds": 0,
+    }  # fmt: skip
+
+
+async def test_an_escrow_that_is_none_is_404_or_422(solo: Solo) -> None:
+    missing = await solo.client(ids.new_id()).get(f"/escrows/trigger_private:{ids.new_id()}")
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/escrow-not-found")
-    assert (await solo.client(streamer).get("/escrows/anything")).status_code == 422
+    assert (await solo.client(ids.new_id()).get("/escrows/anything")).status_code == 422
+
+
+async def test_who_credited_stands_in_the_ledger_and_in_the_event(solo: Solo) -> None:
+    user, operator = ids.new_id(), ids.new_id()
+
+    await solo.client(operator, "OPS").post(f"/wallets/{user}/credit", json={"amount_diamonds": 5})
+
+    [credited] = [event for event in await solo.published() if isinstance(event, WalletCreditedV1)]
+    async with solo.tx() as tx:
+        [transfer] = await tx.find(store.TRANSFERS, {})
+    assert (credited.credited_by, transfer.by) == (operator, operator)
+    entries = (await solo.client(user).get("/wallets/me/entries")).json()
+    assert set(entries["items"][0]) == {"id", "kind", "amount_diamonds", "escrow_id", "at"}
+
+
+async def test_the_two_figures_of_a_wallet_are_of_one_moment(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Movements that are folded between the two reads are in neither, unless both are of one snapshot."""
+    await story.credit(500)
+    await story.solo.hear(story.payment(200))
+    count = Tx.aggregate
+
+    async def fold_first(tx: Tx, *of: Any) -> Any:
+        async with story.solo.tx() as another:
+            await store.fold(another)
+        return await count(tx, *of)
+
+    monkeypatch.setattr(Tx, "aggregate", fold_first)
+    wallet = await story.solo.client(story.streamer).get("/wallets/me")
+
+    assert wallet.json()["earnings_diamonds"] == 200
+
+
+async def test_the_api_description_cites_no_internal_page(solo: Solo) -> None:
+    described = (await solo.client().get("/openapi.json")).text
+
+    assert not [word for word in ("SPEC", "seed", "§") if word in described]
 
 
 async def test_the_same_idempotency_key_credits_once(solo: Solo) -> None:

@@ -1,14 +1,14 @@
 """Escrow's handlers on the real MongoDB: where the money is after each history."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chassis import ids
-from chassis.testing import Solo
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -16,140 +16,18 @@ from contracts import (
     EscrowRejectedV1,
     EscrowSettledV1,
     Event,
-    GoalContributionRejectedV1,
-    GoalEndedV1,
     GoalLapsedV1,
-    GoalProgressedV1,
-    GoalProposedV1,
-    SessionGoalClosedV1,
-    SessionPaymentRequestedV1,
-    SessionPaymentReversedV1,
 )
-from contracts.goals import Conditions, Context, GoalKind, LapseReason, Metadata, Outcome
+from contracts.goals import Outcome
 from escrow import store
 from escrow.domain import escrows, ledger
-from escrow.service import SERVICE
 from escrow.settings import Settings
 
-SoloOf = Callable[..., Awaitable[Solo]]
+if TYPE_CHECKING:
+    from services.escrow.tests.conftest import Story
+
+StoryWith = Callable[..., Awaitable["Story"]]
 PRICE = 500
-
-
-class Story:
-    """One invitation of one viewer in one session, and everything the other services can say about it."""
-
-    def __init__(self, solo: Solo) -> None:
-        self.solo = solo
-        self.session, self.streamer, self.viewer, self.goal = (ids.new_id() for _ in range(4))
-        self.exclusive = ids.new_id()
-        self.escrow_id = f"trigger_exclusive:{self.goal}"
-        self.earning = escrows.earning_id(self.escrow_id, self.goal)
-        self.of = {"session_id": self.session, "streamer_id": self.streamer}
-
-    def proposed(self, amount: int = PRICE) -> GoalProposedV1:
-        return GoalProposedV1(
-            **self.of,
-            goal_id=self.goal,
-            kind="TriggerExclusiveGoal",
-            conditions=Conditions(session_id=self.session, exclusive_to=self.viewer),
-            payer_id=self.viewer,
-            amount_diamonds=amount,
-            prepaid_duration=300,
-            exp=self.solo.now + timedelta(seconds=30),
-        )
-
-    def accepted(self) -> GoalProgressedV1:
-        return GoalProgressedV1(
-            **self.of,
-            goal_id=self.goal,
-            kind="TriggerExclusiveGoal",
-            user_id=self.viewer,
-            contribution_id=self.earning,
-            earning_id=self.earning,
-            escrow_id=self.escrow_id,
-            count=1,
-            progress=1,
-            target=1,
-            reached=True,
-        )
-
-    def rejected(self) -> GoalContributionRejectedV1:
-        return GoalContributionRejectedV1(
-            **self.of,
-            goal_id=self.goal,
-            user_id=self.viewer,
-            contribution_id=self.earning,
-            earning_id=self.earning,
-            escrow_id=self.escrow_id,
-            reason="expired",
-        )
-
-    def ended(self, kind: GoalKind, outcome: Outcome) -> GoalEndedV1:
-        own = kind == "TriggerExclusiveGoal"
-        return GoalEndedV1(
-            **self.of,
-            goal_id=self.goal if own else self.exclusive,
-            kind=kind,
-            active=False,
-            progress=1,
-            levels=(),
-            conditions=Conditions(session_id=self.session, exclusive_to=self.viewer),
-            context=Context(
-                type="trigger-exclusive" if own else "exclusive",
-                exclusive_to=self.viewer,
-                trigger_exclusive_goal_id=None if own else self.goal,
-            ),
-            exp=self.solo.now,
-            ended_at=self.solo.now,
-            triggerer=None,
-            metadata=Metadata(user_id=self.streamer, prepaid_duration=300),
-            outcome=outcome,
-        )
-
-    def lapsed(self, reason: LapseReason) -> GoalLapsedV1:
-        return GoalLapsedV1(**self.of, goal_id=self.goal, kind="TriggerExclusiveGoal", reason=reason)
-
-    def closed(self, *, kept: bool, outcome: Outcome = "completed") -> SessionGoalClosedV1:
-        return SessionGoalClosedV1(
-            **self.of,
-            goal_id=self.exclusive,
-            kind="ExclusiveGoal",
-            outcome=outcome,
-            kept=kept,
-            trigger_exclusive_goal_id=self.goal,
-        )
-
-    async def credit(self, amount: int) -> None:
-        answer = await self.solo.client(ids.new_id(), "OPS").post(
-            f"/wallets/{self.viewer}/credit", json={"amount_diamonds": amount}
-        )
-        assert answer.status_code == 201, answer.text
-
-    async def money(self) -> dict[str, int]:
-        async with self.solo.tx() as tx:
-            names = {
-                "wallet": ledger.wallet(self.viewer),
-                "escrow": ledger.escrow(self.escrow_id),
-                "earnings": ledger.earnings(self.streamer),
-                "revenue": ledger.REVENUE,
-            }
-            balances = await store.balances_diamonds(tx, list(names.values()))
-            assert await store.sum_diamonds(tx) == 0
-        return {name: balances[account] for name, account in names.items() if balances[account]}
-
-    async def take(self, *types: type[Event]) -> list[Event]:
-        return [event for event in await self.solo.take() if isinstance(event, types or Event)]
-
-
-@pytest.fixture
-async def story(solo_of: SoloOf) -> Story:
-    return Story(await solo_of(SERVICE))
-
-
-async def held(story: Story) -> None:
-    await story.credit(PRICE)
-    await story.solo.hear(story.proposed())
-    await story.solo.take()
 
 
 async def test_a_proposal_holds_its_price(story: Story) -> None:
@@ -187,7 +65,7 @@ async def test_a_proposal_that_is_read_too_late_holds_nothing(story: Story) -> N
 
 @pytest.mark.parametrize("outcome", ["refused", "timed_out", "cancelled"])
 async def test_an_invitation_that_is_not_agreed_is_refunded_at_once(story: Story, outcome: Outcome) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.accepted(), story.ended("TriggerExclusiveGoal", outcome))
 
     assert await story.money() == {"wallet": 500}
@@ -199,7 +77,7 @@ async def test_an_invitation_that_is_not_agreed_is_refunded_at_once(story: Story
 
 
 async def test_a_hold_that_goals_rejects_is_refunded_without_a_verdict(story: Story) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.rejected())
 
     assert await story.money() == {"wallet": 500}
@@ -209,7 +87,7 @@ async def test_a_hold_that_goals_rejects_is_refunded_without_a_verdict(story: St
 
 
 async def test_an_agreed_invitation_is_refunded_when_it_lapsed_and_its_check_is_due(story: Story) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.accepted(), story.ended("TriggerExclusiveGoal", "agreed"))
     story.solo.clock.advance(61)
     await story.solo.hear(story.lapsed("no_exclusive"))
@@ -222,7 +100,7 @@ async def test_an_agreed_invitation_is_refunded_when_it_lapsed_and_its_check_is_
 
 
 async def test_a_late_lapse_refunds_as_soon_as_it_is_said(story: Story) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.accepted(), story.ended("TriggerExclusiveGoal", "agreed"))
     story.solo.clock.advance(120)
     await story.solo.run_timers()
@@ -234,7 +112,7 @@ async def test_a_late_lapse_refunds_as_soon_as_it_is_said(story: Story) -> None:
 
 
 async def test_a_slow_escrow_never_refunds_an_exclusive_that_came(story: Story) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.accepted(), story.ended("TriggerExclusiveGoal", "agreed"))
     story.solo.clock.advance(10_000)
     await story.solo.run_timers()
@@ -244,7 +122,7 @@ async def test_a_slow_escrow_never_refunds_an_exclusive_that_came(story: Story) 
 
 
 async def test_a_session_that_ended_refunds_at_once(story: Story) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(
         story.accepted(), story.ended("TriggerExclusiveGoal", "agreed"), story.lapsed("session_ended")
     )
@@ -253,7 +131,7 @@ async def test_a_session_that_ended_refunds_at_once(story: Story) -> None:
 
 
 async def test_an_exclusive_that_was_cut_short_is_refunded(story: Story) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.accepted(), story.ended("ExclusiveGoal", "cancelled"))
 
     assert await story.money() == {"wallet": 500}
@@ -263,7 +141,7 @@ async def test_an_exclusive_that_was_cut_short_is_refunded(story: Story) -> None
 async def test_why_an_exclusive_is_refunded_does_not_depend_on_what_is_read_first(
     story: Story, *, ended_first: bool
 ) -> None:
-    await held(story)
+    await story.held()
     facts = [story.ended("ExclusiveGoal", "cancelled"), story.closed(kept=False, outcome="cancelled")]
     await story.solo.hear(story.accepted(), *(facts if ended_first else reversed(facts)))
 
@@ -272,7 +150,7 @@ async def test_why_an_exclusive_is_refunded_does_not_depend_on_what_is_read_firs
 
 @pytest.mark.parametrize(("kept", "where"), [(True, "earnings"), (False, "wallet")])
 async def test_a_completed_exclusive_goes_where_sessions_says(story: Story, *, kept: bool, where: str) -> None:
-    await held(story)
+    await story.held()
     await story.solo.hear(story.accepted(), story.ended("ExclusiveGoal", "completed"))
     assert await story.money() == {"escrow": 500}
 
@@ -283,9 +161,9 @@ async def test_a_completed_exclusive_goes_where_sessions_says(story: Story, *, k
     assert len(settled) == 1
 
 
-async def test_the_platforms_share_is_rounded_down(solo_of: SoloOf) -> None:
-    story = Story(await solo_of(SERVICE, PLATFORM_SHARE="0.333"))
-    await held(story)
+async def test_the_platforms_share_is_rounded_down(story_with: StoryWith) -> None:
+    story = await story_with(PLATFORM_SHARE="0.333")
+    await story.held()
     await story.solo.hear(story.accepted(), story.closed(kept=True))
 
     assert await story.money() == {"earnings": 334, "revenue": 166}
@@ -296,7 +174,7 @@ async def test_the_platforms_share_is_rounded_down(solo_of: SoloOf) -> None:
 async def test_the_first_verdict_is_final_and_the_order_of_the_two_facts_does_not_matter(
     story: Story, order: tuple[str, ...], *, apart: bool
 ) -> None:
-    await held(story)
+    await story.held()
     events = {
         "accepted": story.accepted(),
         "cancelled": story.ended("ExclusiveGoal", "cancelled"),
@@ -325,65 +203,6 @@ async def test_everything_heard_five_times_is_done_once(story: Story) -> None:
         await story.solo.hear(*history)
 
     assert (await story.solo.published(), await story.money(), await story.solo.snapshot()) == (told, money, state)
-
-
-def payment(story: Story, **changes: Any) -> SessionPaymentRequestedV1:
-    facts: dict[str, Any] = {
-        **story.of, "payment_id": ids.new_id(), "payer_id": story.viewer,
-        "amount_diamonds": 200, "duration": 60, "preset": "exclusive",
-    }  # fmt: skip
-    return SessionPaymentRequestedV1(**(facts | changes))
-
-
-def reversal(of: SessionPaymentRequestedV1) -> SessionPaymentReversedV1:
-    return SessionPaymentReversedV1(
-        session_id=of.session_id,
-        streamer_id=of.streamer_id,
-        payment_id=of.payment_id,
-        payer_id=of.payer_id,
-        amount_diamonds=of.amount_diamonds,
-        reason="session_ended",
-    )
-
-
-async def test_minutes_are_paid_to_the_streamer_and_come_back_when_reversed_once(story: Story) -> None:
-    await story.credit(PRICE)
-    paid = payment(story)
-    await story.solo.hear(paid)
-    assert await story.money() == {"wallet": 300, "earnings": 200}
-
-    await story.solo.hear(reversal(paid))
-    await story.solo.hear(reversal(paid), paid)
-
-    assert await story.money() == {"wallet": 500}
-    assert [event.TYPE for event in await story.take() if event.TYPE.startswith("payment")] == [
-        "payment.succeeded.v1",
-        "payment.reversed.v1",
-    ]
-
-
-async def test_minutes_that_the_wallet_cannot_pay_fail_for_good(story: Story) -> None:
-    paid = payment(story)
-    await story.solo.hear(paid)
-    await story.credit(PRICE)
-    await story.solo.hear(paid, reversal(paid))
-
-    assert await story.money() == {"wallet": 500}
-    assert [event.TYPE for event in await story.take() if event.TYPE.startswith("payment")] == ["payment.failed.v1"]
-
-
-async def test_movements_are_folded_and_change_no_balance(story: Story) -> None:
-    await story.credit(PRICE)
-    await story.solo.hear(payment(story), payment(story))
-    before = await story.money()
-
-    async with story.solo.tx() as tx:
-        tx.set_timer(ledger.fold_due(story.solo.now))
-    await story.solo.run_timers()
-
-    assert await story.money() == before == {"wallet": 100, "earnings": 400}
-    async with story.solo.tx() as tx:
-        assert await tx.find(store.MOVEMENTS, {}) == []
 
 
 async def test_a_run_over_many_earnings_goes_slice_by_slice(story: Story) -> None:
@@ -424,15 +243,3 @@ async def test_a_run_over_many_earnings_goes_slice_by_slice(story: Story) -> Non
     async with story.solo.tx() as tx:
         wallets = await store.balances_diamonds(tx, [ledger.wallet(buyer) for buyer in buyers])
     assert set(wallets.values()) == {7}
-
-
-async def test_money_that_nobody_judged_for_13_hours_raises_an_alarm_every_hour(story: Story) -> None:
-    await held(story)
-    story.solo.clock.advance(13 * 3_600)
-    await story.solo.run_timers()
-
-    assert [timer.NAME for timer in await story.solo.timers()] == ["held-too-long"]
-    await story.solo.hear(story.rejected())
-    story.solo.clock.advance(3_600)
-    await story.solo.run_timers()
-    assert await story.solo.timers() == []

@@ -8,8 +8,8 @@ from contracts.values import Count, Diamonds, EscrowId, ObjectIdStr, Open, Price
 
 Verdict = Literal["release", "refund"]
 Purpose = Literal["minutes", "gift"]
-HoldRejection = Literal["insufficient_diamonds", "expired"]
-PaymentFailure = Literal["insufficient_diamonds", "expired"]
+HoldRejection = Literal["insufficient_diamonds", "expired", "blocked"]
+PaymentFailure = Literal["insufficient_diamonds", "expired", "blocked"]
 RefundReason = Literal[
     "contribution_rejected",  # goals did not count it
     "refused",
@@ -17,7 +17,8 @@ RefundReason = Literal[
     "cancelled",  # the outcome of a goal that was not completed
     "no_show",
     "no_exclusive",
-    "session_ended",  # why a goal lapsed
+    "session_ended",
+    "given_up",  # why a goal lapsed
     "not_kept",  # sessions' judgement of a completed goal
     "blocked",  # the streamer blocked the buyer before it was settled
 ]

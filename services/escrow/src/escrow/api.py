@@ -14,7 +14,7 @@ from contracts import WalletCreditedV1
 from contracts.escrow import Verdict
 from contracts.values import EscrowId, ObjectIdStr
 from escrow import store
-from escrow.domain import ledger
+from escrow.domain import escrows, ledger
 from escrow.domain.escrows import Escrow
 from escrow.domain.ledger import Balance, Transfer
 
@@ -29,7 +29,7 @@ class EscrowNotFound(NotFound, slug="escrow-not-found"):
 
 
 class NotYourEscrow(Forbidden, slug="not-your-escrow"):
-    """Only the streamer of this escrow, or OPS, may look at it."""
+    """Only the streamer of this escrow, its buyers and OPS may look at it."""
 
 
 class Credit(Body):
@@ -105,17 +105,27 @@ class LedgerProof:
 
 
 @router.post("/wallets/{user_id}/credit", status_code=201, scope="OPS")
-async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: CallerDep) -> Credited:  # noqa: ARG001 - who may is in `scope`
-    """Provision diamonds, to try features out."""
+async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: CallerDep) -> Credited:
+    """Provision diamonds, to try features out. The ledger remembers who did."""
     cause = ids.new_id()
     account = ledger.wallet(user_id)
     await tx.get_many(store.BALANCES, (account, ledger.MINT))
     await store.ensure_wallet(tx, user_id, cause)
     minted = ledger.transfer(
-        "credit", cause, debit=ledger.MINT, credit=account, amount_diamonds=body.amount_diamonds, at=tx.now
+        "credit",
+        cause,
+        debit=ledger.MINT,
+        credit=account,
+        amount_diamonds=body.amount_diamonds,
+        at=tx.now,
+        by=caller.user_id,
     )
     await store.post(tx, (minted,), new=True)
-    tx.emit(WalletCreditedV1(user_id=user_id, amount_diamonds=body.amount_diamonds, cause_id=minted.id))
+    tx.emit(
+        WalletCreditedV1(
+            user_id=user_id, amount_diamonds=body.amount_diamonds, cause_id=minted.id, credited_by=caller.user_id
+        )
+    )
     wallet = await store.wallet(tx, user_id)
     return Credited(minted.id, wallet.balance_diamonds if wallet else 0)
 
@@ -123,6 +133,7 @@ async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: C
 @router.get("/wallets/me")
 async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
     """The caller's diamonds. Who has no wallet yet reads zeros."""
+    await tx.stand_still()  # else diamonds that are folded between two reads are missing
     spendable, earned = ledger.wallet(caller.user_id), ledger.earnings(caller.user_id)
     balances = await store.balances_diamonds(tx, [spendable, earned])
     return Wallet(caller.user_id, balances[spendable], balances[earned])
@@ -137,24 +148,33 @@ async def my_entries(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[Entr
 
 @router.get("/escrows/{escrow_id}", refuses=(EscrowNotFound, NotYourEscrow))
 async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowView:
-    """Where the money of one promise is. For its streamer and OPS."""
-    escrow = await _escrow_for(caller, escrow_id, tx)
-    return EscrowView(
-        escrow.id,
-        escrow.streamer_id,
-        escrow.verdict,
-        escrow.paid_diamonds,
-        escrow.held_diamonds,
-        escrow.released_diamonds,
-        escrow.refunded_diamonds,
-    )
+    """Where the money of one promise is: all of it for its streamer and OPS, for a buyer their own part."""
+    await tx.stand_still()
+    escrow = await _escrow(escrow_id, tx)
+    if _may_see_all(caller, escrow):
+        return EscrowView(
+            escrow.id,
+            escrow.streamer_id,
+            escrow.verdict,
+            escrow.paid_diamonds,
+            escrow.held_diamonds,
+            escrow.released_diamonds,
+            escrow.refunded_diamonds,
+        )
+    part = await store.buyers_part(tx, escrow_id, caller.user_id)
+    if not part:
+        raise _not_theirs(escrow_id)
+    held, released, refunded = (part.get(status, 0) for status in ("held", "released", "refunded"))
+    return EscrowView(escrow.id, escrow.streamer_id, escrow.verdict, sum(part.values()), held, released, refunded)
 
 
 @router.get("/escrows/{escrow_id}/proof", refuses=(EscrowNotFound, NotYourEscrow))
 async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowProof:
     """The same counted another way: earning by earning, and against the ledger's account."""
     await tx.stand_still()
-    escrow = await _escrow_for(caller, escrow_id, tx)
+    escrow = await _escrow(escrow_id, tx)
+    if not _may_see_all(caller, escrow):
+        raise _not_theirs(escrow_id)
     by_status = await store.earnings_by_status(tx, escrow_id)
     held = await store.balance_diamonds(tx, ledger.escrow(escrow_id))
     released, refunded = by_status.get("released", 0), by_status.get("refunded", 0)
@@ -174,13 +194,20 @@ async def ledger_proof(wanted: PageDep, tx: TxDep, caller: CallerDep) -> LedgerP
     return LedgerProof([Account(name, balances[name]) for name in page.items], page.next, total, holds=total == 0)
 
 
-async def _escrow_for(caller: Caller, escrow_id: str, tx: TxDep) -> Escrow:
+async def _escrow(escrow_id: str, tx: TxDep) -> Escrow:
     escrow = await tx.get(store.ESCROWS, escrow_id)
     if escrow is None:
         raise EscrowNotFound
-    if caller.user_id != escrow.streamer_id and "OPS" not in caller.scopes:
-        raise NotYourEscrow
     return escrow
+
+
+def _may_see_all(caller: Caller, escrow: Escrow) -> bool:
+    return caller.user_id == escrow.streamer_id or "OPS" in caller.scopes
+
+
+def _not_theirs(escrow_id: str) -> NotFound | Forbidden:
+    """That somebody pays for a 1-on-1 is those two people's business."""
+    return EscrowNotFound() if escrows.only_cause(escrow_id) else NotYourEscrow()
 
 
 def _entry(wallet: str, transfer: Transfer) -> EntryView:

@@ -12,36 +12,54 @@ from contracts import (
     SessionGoalClosedV1,
     SessionPaymentRequestedV1,
     SessionPaymentReversedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
 )
-from escrow import api, handlers, store
+from escrow import api, store
+from escrow.domain.blocks import BlockRefundDue
+from escrow.domain.books import CountDue
 from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
 from escrow.domain.settlement import SettlementDue
-from escrow.domain.verdicts import RefundCheckDue
+from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
+from escrow.handlers import books, holds, payments, settlement, verdicts
 from escrow.settings import Settings
 
 SERVICE = Service(
     name="escrow",
     router=api.router,
     handlers=(
-        on(GoalCreatedV1, handlers.remember_promise, needs=store.of_created),
-        on(GoalProposedV1, handlers.hold_invitation_price, needs=store.of_proposal),
-        on(GiftRequestedV1, handlers.hold_or_charge_gift, needs=store.of_gift),
-        on(GoalProgressedV1, handlers.accept_earning, needs=store.of_answer),
-        on(GoalContributionRejectedV1, handlers.refund_rejected_earning, needs=store.of_answer),
-        on(GoalEndedV1, handlers.judge_ended_goal, needs=store.of_ended),
-        on(GoalLapsedV1, handlers.judge_lapsed_goal, needs=store.of_lapsed),
-        on(SessionGoalClosedV1, handlers.judge_closed_goal, needs=store.of_closed),
-        on(SessionPaymentRequestedV1, handlers.charge_minutes, needs=store.of_minutes),
-        on(SessionPaymentReversedV1, handlers.reverse_payment, needs=store.of_reversal),
+        on(GoalCreatedV1, holds.remember_promise, needs=store.of_created),
+        on(GoalProposedV1, holds.hold_invitation_price, needs=store.of_proposal),
+        on(GiftRequestedV1, holds.hold_or_charge_gift, needs=store.of_gift),
+        on(GoalProgressedV1, holds.accept_earning, needs=store.of_answer),
+        on(GoalContributionRejectedV1, holds.refund_rejected_earning, needs=store.of_answer),
+        on(ViewerBlockedV1, holds.refund_blocked_viewer, needs=store.of_block),
+        on(ViewerUnblockedV1, holds.unblock_viewer, needs=store.of_block),
+        on(GoalEndedV1, verdicts.trigger_show_escrow_refund, needs=store.of_ended),
+        on(GoalEndedV1, verdicts.trigger_exclusive_goal_escrow_refund),
+        on(GoalEndedV1, verdicts.handle_trigger_private_goal_escrow),
+        on(GoalLapsedV1, verdicts.judge_lapsed_goal, needs=store.of_lapsed),
+        on(SessionGoalClosedV1, verdicts.judge_closed_goal, needs=store.of_closed),
+        on(SessionPaymentRequestedV1, payments.charge_minutes, needs=store.of_minutes),
+        on(SessionPaymentReversedV1, payments.reverse_payment, needs=store.of_reversal),
     ),
     timers=(
-        when(RefundCheckDue, handlers.check_refundable, needs=store.of_timer),
-        when(SettlementDue, handlers.settle_slice, needs=store.of_timer),
-        when(HeldTooLong, handlers.alert_held_too_long, needs=store.of_timer),
-        when(FoldDue, handlers.fold_movements),
+        when(FundingRefundCheckDue, verdicts.check_funding_goal_refundable, needs=store.of_timer),
+        when(InvitationRefundCheckDue, verdicts.check_trigger_exclusive_goal_refundable, needs=store.of_timer),
+        when(SettlementDue, settlement.settle_slice, needs=store.of_timer),
+        when(BlockRefundDue, settlement.refund_blocked_slice, needs=store.of_block),
+        when(FoldDue, books.fold_movements),
+        when(CountDue, books.count_held),
+        when(RefundCheckDue, verdicts.check_refundable, needs=store.of_timer),  # these two an older release has set
+        when(HeldTooLong, books.let_go),
     ),
     collections=store.ALL,
     settings=(Settings,),
-    migrations=(Migration(1, "fold movements for ever", store.begin_folding),),
+    migrations=(
+        Migration(1, "fold movements for ever", store.begin_folding),
+        Migration(2, "count what is held for ever", store.begin_counting),
+        Migration(3, "a reversed payment says how much of it", store.tell_reversed),
+        Migration(4, "drop an index that another replaces", store.drop_replaced_index),
+    ),
 )

@@ -1,14 +1,13 @@
 """Where escrow keeps its money: the ledger, the escrows with their earnings, and the payments."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
-
-import structlog
 
 from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.collection import Collection, Index, Ref
-from chassis.decision import derived_id
+from chassis.decision import At
 from chassis.mongo import Database
 from chassis.pending import TIMERS, stored_timer
 from chassis.tx import Tx
@@ -23,30 +22,50 @@ from contracts import (
     SessionGoalClosedV1,
     SessionPaymentRequestedV1,
     SessionPaymentReversedV1,
+    ViewerBlockedV1,
+    ViewerUnblockedV1,
     WalletCreatedV1,
 )
-from contracts.escrow_ids import make_escrow_id
-from escrow.domain import escrows, ledger, verdicts
-from escrow.domain.escrows import Earning, Escrow, HeldTooLong
+from contracts.event import SessionEvent
+from escrow.domain import books, escrows, holds, ledger, payments, verdicts
+from escrow.domain.blocks import Block, BlockRefundDue, block_id
+from escrow.domain.books import Held
+from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.holds import HoldRequest
 from escrow.domain.ledger import Balance, Movement, Transfer
 from escrow.domain.payments import Payment
 from escrow.domain.settlement import SettlementDue
-from escrow.domain.verdicts import RefundCheckDue
+from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
 
-LOG = structlog.get_logger()
-
-TRANSFERS = Collection("transfers", Transfer, indexes=(Index({"wallets": 1, "at": 1, "_id": 1}),))
+TRANSFERS = Collection(
+    "transfers",
+    Transfer,
+    indexes=(
+        Index({"wallets": 1, "at": 1, "_id": 1}),
+        *(Index({side: 1, "at": 1, "kind": 1, "amount_diamonds": 1}) for side in ("debit", "credit")),
+    ),
+)
 BALANCES = Collection("balances", Balance)
 MOVEMENTS = Collection("movements", Movement, indexes=(Index({"account": 1}),))
-ESCROWS = Collection("escrows", Escrow)
+ESCROWS = Collection("escrows", Escrow, indexes=(Index({"open_earnings": 1}),))
 EARNINGS = Collection(
-    "earnings", Earning, indexes=(Index({"escrow_id": 1, "status": 1, "accepted": 1, "amount_diamonds": 1}),)
+    "earnings",
+    Earning,
+    indexes=(
+        Index({"escrow_id": 1, "status": 1, "accepted": 1, "buyer_id": 1, "amount_diamonds": 1}),
+        Index({"buyer_id": 1, "streamer_id": 1, "at": 1}, where={"status": "held"}),
+        Index({"at": 1}, where={"status": "held"}),
+        Index({"forget_at": 1}, where={"status": "rejected"}, expire_after_seconds=0),
+    ),
 )
-PAYMENTS = Collection("payments", Payment)
-ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, PAYMENTS)
+BLOCKS = Collection("blocks", Block)
+PAYMENTS = Collection(
+    "payments", Payment, indexes=(Index({"forget_at": 1}, where={"status": "failed"}, expire_after_seconds=0),)
+)
+ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, BLOCKS, PAYMENTS)
 
 FOLD_MAX = 500  # movements folded in one transaction
+OLD_MAX = 10_000  # earnings counted for a gauge; that many or more are an alarm all the same
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -71,8 +90,30 @@ async def post(tx: Tx, transfers: Sequence[Transfer], *, new: bool = False) -> N
 
 async def begin_folding(database: Database) -> None:
     """Set the timer that folds movements for ever."""
-    first = stored_timer(ledger.fold_due(instant(0)), Cause(at=instant(0), correlation_id="migration"))
-    await database[TIMERS.name].replace_one({"_id": first.id}, TIMERS.to_raw(first, 0), upsert=True)
+    await _begin(database, ledger.fold_due(instant(0)))
+
+
+async def begin_counting(database: Database) -> None:
+    """Set the timer that counts what is held for ever."""
+    await _begin(database, books.count_due(instant(0)))
+
+
+async def _begin(database: Database, first: At) -> None:
+    stored = stored_timer(first, Cause(at=instant(0), correlation_id="migration"))
+    await database[TIMERS.name].replace_one({"_id": stored.id}, TIMERS.to_raw(stored, 0), upsert=True)
+
+
+async def tell_reversed(database: Database) -> None:
+    """A payment that an older release has reversed was reversed whole."""
+    whole = [{"$set": {"reversed_diamonds": "$amount_diamonds"}}]
+    await database[PAYMENTS.name].update_many({"status": "reversed", "reversed_diamonds": {"$exists": False}}, whole)
+
+
+async def drop_replaced_index(database: Database) -> None:
+    """Drop the index of earnings that knew no buyer."""
+    replaced = "escrow_id_1_status_1_accepted_1_amount_diamonds_1"
+    if replaced in await database[EARNINGS.name].index_information():
+        await database[EARNINGS.name].drop_index(replaced)
 
 
 async def fold(tx: Tx) -> bool:
@@ -128,26 +169,80 @@ async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:
 # -- escrows -----------------------------------------------------------------------------------------------------------
 
 
+async def escrow(tx: Tx, escrow_id: str, event: SessionEvent) -> Escrow:
+    """The escrow, which comes into being when it is first heard of."""
+    known = await tx.get(ESCROWS, escrow_id)
+    return known or Escrow(escrow_id, escrows.goal_of(escrow_id), event.session_id, event.streamer_id)
+
+
 async def settle_run(tx: Tx, escrow_id: str, slice_max: int) -> tuple[Earning, ...]:
     """The next slice of earnings for which both facts are known."""
     where = {"escrow_id": escrow_id, "status": "held", "accepted": True}
     return tuple(await tx.find(EARNINGS, where, limit=slice_max))
 
 
-def alert_held_too_long(escrow: Escrow) -> None:
-    """Tell ops that money waits for a verdict that should have come."""
-    LOG.error(
-        "escrow.held_too_long", escrow_id=escrow.id, held_diamonds=escrow.held_diamonds, session_id=escrow.session_id
-    )
+async def is_blocked(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
+    """Whether the streamer has blocked the viewer, as far as escrow has heard."""
+    block = await tx.get(BLOCKS, block_id(streamer_id, viewer_id))
+    return block is not None and block.blocked
+
+
+async def held_before_block(tx: Tx, block: Block, slice_max: int) -> tuple[Earning, ...]:
+    """The next slice of the earnings that a block gives back."""
+    where: dict[str, Any] = {"buyer_id": block.viewer_id, "streamer_id": block.streamer_id, "status": "held"}
+    if not block.blocked:
+        where["at"] = {"$lte": block.read_at}
+    return tuple(await tx.find(EARNINGS, where, sort={"at": 1}, limit=slice_max))
+
+
+async def buyers_part(tx: Tx, escrow_id: str, buyer_id: str) -> dict[str, int]:
+    """Diamonds of one buyer's earnings in an escrow by status; a refused hold is none."""
+    answers = [True, False, None]  # named, so that the index leads to the buyer
+    return await _by_status(tx, {"escrow_id": escrow_id, "accepted": {"$in": answers}, "buyer_id": buyer_id})
 
 
 async def earnings_by_status(tx: Tx, escrow_id: str) -> dict[str, int]:
-    """Diamonds of an escrow's earnings by status: the other way to count what its counters say."""
+    """Diamonds of all earnings in an escrow by status; a refused hold is none."""
+    return await _by_status(tx, {"escrow_id": escrow_id})
+
+
+async def _by_status(tx: Tx, where: dict[str, Any]) -> dict[str, int]:
     pipeline: list[dict[str, Any]] = [
-        {"$match": {"escrow_id": escrow_id}},
+        {"$match": where | {"status": {"$in": ["held", "released", "refunded"]}}},
         {"$group": {"_id": "$status", "sum": {"$sum": "$amount_diamonds"}}},
     ]
     return {row["_id"]: row["sum"] for row in await tx.aggregate(EARNINGS, pipeline)}
+
+
+async def count_held(tx: Tx) -> Held:
+    """What is held, how much of it for long, and since when."""
+    held = {"$subtract": ["$paid_diamonds", {"$add": ["$released_diamonds", "$refunded_diamonds"]}]}
+    sums: list[dict[str, Any]] = [
+        {"$match": {"open_earnings": {"$gt": 0}}},
+        {
+            "$group": {
+                "_id": None,
+                "escrows": {"$sum": 1},
+                "earnings": {"$sum": "$open_earnings"},
+                "diamonds": {"$sum": held},
+            }
+        },
+    ]
+    counted = next(iter(await tx.aggregate(ESCROWS, sums)), {"escrows": 0, "earnings": 0, "diamonds": 0})
+    oldest = await tx.find_one(EARNINGS, {"status": "held"}, sort={"at": 1})
+    return Held(
+        escrows=counted["escrows"],
+        earnings=counted["earnings"],
+        diamonds=counted["diamonds"],
+        oldest_seconds=(tx.now - oldest.at).total_seconds() if oldest else 0.0,
+        longer={name: await _held_before(tx, tx.now - age) for name, age in books.LONG.items()},
+    )
+
+
+async def _held_before(tx: Tx, at: datetime) -> int:
+    where = {"status": "held", "at": {"$lt": at}}
+    rows = await tx.aggregate(EARNINGS, [{"$match": where}, {"$limit": OLD_MAX}, {"$count": "earnings"}])
+    return sum(row["earnings"] for row in rows)
 
 
 # -- what handlers need, for a whole batch at once ---------------------------------------------------------------------
@@ -160,21 +255,7 @@ def of_request(request: HoldRequest) -> Iterable[Ref]:
     yield TRANSFERS.ref(ledger.transfer_id("hold", request.earning_id))
     yield BALANCES.ref(ledger.wallet(request.buyer_id))
     yield BALANCES.ref(ledger.escrow(request.escrow_id))
-
-
-def request_of_proposal(event: GoalProposedV1) -> HoldRequest:
-    """An invitation asks to hold its price until it is answered."""
-    return HoldRequest(
-        escrow_id=make_escrow_id("trigger_exclusive", event.goal_id),
-        session_id=event.session_id,
-        streamer_id=event.streamer_id,
-        buyer_id=event.payer_id,
-        goal_id=event.goal_id,
-        cause_id=event.goal_id,
-        amount_diamonds=event.amount_diamonds,
-        count=1,
-        exp=event.exp,
-    )
+    yield BLOCKS.ref(block_id(request.streamer_id, request.buyer_id))
 
 
 def of_created(event: GoalCreatedV1) -> Iterable[Ref]:
@@ -185,67 +266,18 @@ def of_created(event: GoalCreatedV1) -> Iterable[Ref]:
 
 def of_proposal(event: GoalProposedV1) -> Iterable[Ref]:
     """Everything that holding an invitation's price reads."""
-    return of_request(request_of_proposal(event))
-
-
-def request_of_gift(event: GiftRequestedV1) -> HoldRequest | None:
-    """A ticket is held for its funding, a gift that names a goal for that; any other is not held at all."""
-    if event.funding_goal_id is not None:
-        escrow_id = make_escrow_id("show_funding", event.funding_goal_id)
-    elif event.goal_id is not None:
-        escrow_id = make_escrow_id("trigger_private", event.goal_id)
-    else:
-        return None
-    return HoldRequest(
-        escrow_id=escrow_id,
-        session_id=event.session_id,
-        streamer_id=event.streamer_id,
-        buyer_id=event.sender_id,
-        goal_id=escrows.goal_of(escrow_id),
-        cause_id=event.gift_id,
-        amount_diamonds=event.amount_diamonds,
-        count=event.count,
-        gift_id=event.gift_id,
-    )
-
-
-def payment_of_gift(event: GiftRequestedV1) -> Payment:
-    """A gift that is paid to the streamer at once."""
-    return Payment(
-        id=derived_id("payment", event.gift_id),
-        purpose="gift",
-        session_id=event.session_id,
-        streamer_id=event.streamer_id,
-        payer_id=event.sender_id,
-        amount_diamonds=event.amount_diamonds,
-        gift_id=event.gift_id,
-    )
-
-
-def payment_of_minutes(event: SessionPaymentRequestedV1) -> Payment:
-    """Minutes that a viewer pays for."""
-    return Payment(
-        id=event.payment_id,
-        purpose="minutes",
-        session_id=event.session_id,
-        streamer_id=event.streamer_id,
-        payer_id=event.payer_id,
-        amount_diamonds=event.amount_diamonds,
-        duration=event.duration,
-        preset=event.preset,
-        exclusive_goal_id=event.exclusive_goal_id,
-    )
+    return of_request(holds.request_of_proposal(event))
 
 
 def of_gift(event: GiftRequestedV1) -> Iterable[Ref]:
     """Everything that holding or charging a gift's price reads."""
-    request = request_of_gift(event)
-    return of_request(request) if request is not None else _of_charge(payment_of_gift(event))
+    request = holds.request_of_gift(event)
+    return of_request(request) if request is not None else _of_charge(payments.payment_of_gift(event))
 
 
 def of_answer(event: GoalProgressedV1 | GoalContributionRejectedV1) -> Iterable[Ref]:
     """Everything that an answer to a hold reads."""
-    return _of_settlement(event.escrow_id, event.earning_id, event.user_id)
+    return _of_settlement(event.escrow_id, event.earning_id, event.user_id, event.streamer_id)
 
 
 def of_ended(event: GoalEndedV1) -> Iterable[Ref]:
@@ -256,7 +288,7 @@ def of_ended(event: GoalEndedV1) -> Iterable[Ref]:
     invitation, buyer = escrows.only_cause(escrow_id), event.conditions.exclusive_to
     if invitation is None or buyer is None:
         return (ESCROWS.ref(escrow_id),)
-    return _of_settlement(escrow_id, escrows.earning_id(escrow_id, invitation), buyer)
+    return _of_settlement(escrow_id, escrows.earning_id(escrow_id, invitation), buyer, event.streamer_id)
 
 
 def of_lapsed(event: GoalLapsedV1) -> Iterable[Ref]:
@@ -273,7 +305,7 @@ def of_closed(event: SessionGoalClosedV1) -> Iterable[Ref]:
 
 def of_minutes(event: SessionPaymentRequestedV1) -> Iterable[Ref]:
     """Everything that charging minutes reads."""
-    return _of_charge(payment_of_minutes(event))
+    return _of_charge(payments.payment_of_minutes(event))
 
 
 def of_reversal(event: SessionPaymentReversedV1) -> Iterable[Ref]:
@@ -281,7 +313,6 @@ def of_reversal(event: SessionPaymentReversedV1) -> Iterable[Ref]:
     yield PAYMENTS.ref(event.payment_id)
     yield BALANCES.ref(ledger.wallet(event.payer_id))
     yield BALANCES.ref(ledger.earnings(event.streamer_id))
-    yield TRANSFERS.ref(ledger.transfer_id("reversal", event.payment_id))
 
 
 def _of_charge(payment: Payment) -> Iterable[Ref]:
@@ -289,15 +320,24 @@ def _of_charge(payment: Payment) -> Iterable[Ref]:
     yield BALANCES.ref(ledger.wallet(payment.payer_id))
     yield BALANCES.ref(ledger.earnings(payment.streamer_id))
     yield TRANSFERS.ref(ledger.transfer_id("payment", payment.id))
+    yield BLOCKS.ref(block_id(payment.streamer_id, payment.payer_id))
 
 
-def of_timer(timer: RefundCheckDue | SettlementDue | HeldTooLong) -> Iterable[Ref]:
+def of_block(event: ViewerBlockedV1 | ViewerUnblockedV1 | BlockRefundDue) -> Iterable[Ref]:
+    """What is known of a viewer's block by a streamer."""
+    return (BLOCKS.ref(block_id(event.streamer_id, event.viewer_id)),)
+
+
+def of_timer(
+    timer: FundingRefundCheckDue | InvitationRefundCheckDue | RefundCheckDue | SettlementDue,
+) -> Iterable[Ref]:
     """The escrow that a timer is about."""
     return (ESCROWS.ref(timer.escrow_id),)
 
 
-def _of_settlement(escrow_id: str, earning_id: str, buyer_id: str) -> Iterable[Ref]:
+def _of_settlement(escrow_id: str, earning_id: str, buyer_id: str, streamer_id: str) -> Iterable[Ref]:
     yield ESCROWS.ref(escrow_id)
     yield EARNINGS.ref(earning_id)
     yield BALANCES.ref(ledger.wallet(buyer_id))
     yield BALANCES.ref(ledger.escrow(escrow_id))
+    yield BLOCKS.ref(block_id(streamer_id, buyer_id))

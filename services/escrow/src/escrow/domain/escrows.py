@@ -1,24 +1,19 @@
 """Escrows and earnings: money that waits for a promise, and each buyer's part of it (SPEC §5)."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from chassis.decision import At, Timer, derived_id
+from chassis.decision import Timer, derived_id
 from contracts.escrow import RefundReason, Verdict
 from contracts.escrow_ids import parse_escrow_id
 from contracts.values import Open
 
 Status = Literal["held", "released", "refunded", "rejected"]
-HELD_TOO_LONG = timedelta(hours=13)  # a session lasts 12 h at most; an hour more is an alarm (SPEC §5)
-
-LOOK_AGAIN = timedelta(hours=1)
 
 
 class HeldTooLong(Timer, name="held-too-long"):
-    """By now everything in this escrow should be settled."""
-
-    escrow_id: str
+    """An alarm that an older release has set. A gauge tells the same now, so it does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,8 @@ class Escrow:
 class Earning:
     """One buyer's part of an escrow. Held, and then either released or refunded, once.
 
-    A hold that was refused is remembered as `rejected`, without money, so that its cause stays refused.
+    A hold that was refused is remembered as `rejected`, without money, so that its cause stays refused; until
+    `forget_at`, if its request is too late to be taken by then.
     """
 
     id: str
@@ -67,6 +63,7 @@ class Earning:
     at: datetime
     accepted: bool | None = None
     gift_id: str | None = None
+    forget_at: datetime | None = None
 
 
 def earning_id(escrow_id: str, cause_id: str) -> str:
@@ -83,13 +80,3 @@ def only_cause(escrow_id: str) -> str | None:
 def goal_of(escrow_id: str) -> str:
     """The goal that made the promise."""
     return parse_escrow_id(escrow_id).goal_id
-
-
-def alarm(escrow: Escrow, now: datetime) -> At:
-    """Look at the escrow again when all of it should be settled."""
-    return At(HeldTooLong(escrow_id=escrow.id), f"held:{escrow.id}", now + HELD_TOO_LONG, escrow.session_id)
-
-
-def look_again(escrow: Escrow, now: datetime) -> At:
-    """Look at an escrow again that should have been settled long ago."""
-    return At(HeldTooLong(escrow_id=escrow.id), f"held:{escrow.id}", now + LOOK_AGAIN, escrow.session_id)

@@ -1,13 +1,16 @@
 """Holds: a buyer's money leaves the wallet and waits in an escrow, or is refused for good (SPEC §5)."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from contracts import EscrowHeldV1, EscrowRejectedV1, Event
+from contracts import EscrowHeldV1, EscrowRejectedV1, Event, GiftRequestedV1, GoalProposedV1
 from contracts.escrow import HoldRejection
+from contracts.escrow_ids import make_escrow_id
 from escrow.domain import ledger
-from escrow.domain.escrows import Earning, Escrow, Status, earning_id
+from escrow.domain.escrows import Earning, Escrow, Status, earning_id, goal_of
 from escrow.domain.ledger import Transfer
+
+REFUSED_KEPT = timedelta(days=7)  # past the inbox's 24 h; whoever reads the request again by then finds it expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +34,61 @@ class HoldRequest:
         return earning_id(self.escrow_id, self.cause_id)
 
 
+def request_of_proposal(event: GoalProposedV1) -> HoldRequest:
+    """An invitation asks to hold its price until it is answered."""
+    return HoldRequest(
+        escrow_id=make_escrow_id("trigger_exclusive", event.goal_id),
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        buyer_id=event.payer_id,
+        goal_id=event.goal_id,
+        cause_id=event.goal_id,
+        amount_diamonds=event.amount_diamonds,
+        count=1,
+        exp=event.exp,
+    )
+
+
+def request_of_gift(event: GiftRequestedV1) -> HoldRequest | None:
+    """A ticket is held for its funding, a gift that names a goal for that; any other is not held at all."""
+    if event.funding_goal_id is not None:
+        escrow_id = make_escrow_id("show_funding", event.funding_goal_id)
+    elif event.goal_id is not None:
+        escrow_id = make_escrow_id("trigger_private", event.goal_id)
+    else:
+        return None
+    return HoldRequest(
+        escrow_id=escrow_id,
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        buyer_id=event.sender_id,
+        goal_id=goal_of(escrow_id),
+        cause_id=event.gift_id,
+        amount_diamonds=event.amount_diamonds,
+        count=event.count,
+        exp=event.exp,
+        gift_id=event.gift_id,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a hold request came to."""
+    """What a hold request came to. Refused, it leaves its escrow as it is."""
 
     earning: Earning
-    escrow: Escrow
+    escrow: Escrow | None
     event: Event
     transfers: tuple[Transfer, ...]
 
 
-def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, now: datetime) -> Held:
-    """Take the money out of the wallet, or say why not. A proposal that is read after its `exp` holds nothing."""
-    if request.exp is not None and now > request.exp:
-        return _refuse(request, escrow, "expired", now)
+def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, *, blocked: bool, now: datetime) -> Held:
+    """Take the money out of the wallet, or say why not: read after its `exp`, or from somebody who is blocked."""
+    if is_late(request.exp, now):
+        return _refuse(request, "expired", now)
+    if blocked:
+        return _refuse(request, "blocked", now)
     if wallet_diamonds < request.amount_diamonds:
-        return _refuse(request, escrow, "insufficient_diamonds", now)
+        return _refuse(request, "insufficient_diamonds", now)
     earning = _earning(request, "held", now)
     moved = ledger.transfer(
         "hold",
@@ -78,7 +120,17 @@ def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, now: dateti
     return Held(earning, paid, told, (moved,))
 
 
-def _refuse(request: HoldRequest, escrow: Escrow, reason: HoldRejection, now: datetime) -> Held:
+def is_late(exp: datetime | None, now: datetime) -> bool:
+    """Whether nobody waits for this money any more. A request of an older release has no `exp`, and is taken."""
+    return exp is not None and now > exp
+
+
+def forget_refused_at(exp: datetime | None, now: datetime) -> datetime | None:
+    """When a refused request may be forgotten: read again, it is too late. Never without `exp`: it would be taken."""
+    return max(exp, now) + REFUSED_KEPT if exp is not None else None
+
+
+def _refuse(request: HoldRequest, reason: HoldRejection, now: datetime) -> Held:
     told = EscrowRejectedV1(
         session_id=request.session_id,
         streamer_id=request.streamer_id,
@@ -90,7 +142,8 @@ def _refuse(request: HoldRequest, escrow: Escrow, reason: HoldRejection, now: da
         gift_id=request.gift_id,
         reason=reason,
     )
-    return Held(_earning(request, "rejected", now), escrow, told, ())
+    refused = replace(_earning(request, "rejected", now), forget_at=forget_refused_at(request.exp, now))
+    return Held(refused, None, told, ())
 
 
 def _earning(request: HoldRequest, status: Status, now: datetime) -> Earning:

@@ -47,6 +47,8 @@ class Transfer:
     earning_id: str | None = None
     wallets: tuple[str, ...] = ()
     """Those of its two accounts that are wallets: where it is shown to their owners."""
+    by: str | None = None
+    """The operator who made it by hand."""
 
     @property
     def legs(self) -> tuple[tuple[str, int], ...]:
@@ -120,11 +122,12 @@ def transfer(  # noqa: PLR0913 - a transfer is these facts
     at: datetime,
     escrow_id: str | None = None,
     earning_id: str | None = None,
+    by: str | None = None,
 ) -> Transfer:
     """The transfer that `cause` makes."""
     id_ = transfer_id(kind, cause)
     wallets = tuple(account for account in (debit, credit) if account.startswith("wallet:"))
-    return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id, wallets)
+    return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id, wallets, by)
 
 
 def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances: Mapping[str, Balance]) -> Posting:

@@ -5,17 +5,29 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from contracts import Event, PaymentFailedV1, PaymentReversedV1, PaymentSucceededV1
-from contracts.escrow import Purpose
-from contracts.sessions import ReversalReason
+from chassis.decision import derived_id
+from contracts import (
+    Event,
+    GiftRequestedV1,
+    PaymentFailedV1,
+    PaymentReversedV1,
+    PaymentSucceededV1,
+    SessionPaymentRequestedV1,
+    SessionPaymentReversedV1,
+)
+from contracts.escrow import PaymentFailure, Purpose
 from contracts.values import Open, PricePreset
 from escrow.domain import ledger
+from escrow.domain.holds import forget_refused_at, is_late
 from escrow.domain.ledger import Transfer
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One payment. `fee_diamonds` is the platform's share of it."""
+    """One payment. `fee_diamonds` is the platform's share of it; `reversed` means all of it.
+
+    One that failed is remembered until `forget_at`, when its request is too late to be taken; then nobody need know.
+    """
 
     id: str
     purpose: Purpose
@@ -25,10 +37,49 @@ class Payment:
     amount_diamonds: int
     status: Literal["requested", "succeeded", "failed", "reversed"] = "requested"
     fee_diamonds: int = 0
+    reversed_diamonds: int = 0
     duration: int | None = None
     preset: Open[PricePreset] | None = None
     exclusive_goal_id: str | None = None
     gift_id: str | None = None
+    exp: datetime | None = None
+    forget_at: datetime | None = None
+
+    @property
+    def fee_kept_diamonds(self) -> int:
+        """The platform's share of what has not been given back, rounded down: nothing, once all is back."""
+        left = self.amount_diamonds - self.reversed_diamonds
+        return self.fee_diamonds * left // self.amount_diamonds if left else 0
+
+
+def payment_of_gift(event: GiftRequestedV1) -> Payment:
+    """A gift that is paid to the streamer at once."""
+    return Payment(
+        id=derived_id("payment", event.gift_id),
+        purpose="gift",
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        payer_id=event.sender_id,
+        amount_diamonds=event.amount_diamonds,
+        gift_id=event.gift_id,
+        exp=event.exp,
+    )
+
+
+def payment_of_minutes(event: SessionPaymentRequestedV1) -> Payment:
+    """Minutes that a viewer pays for."""
+    return Payment(
+        id=event.payment_id,
+        purpose="minutes",
+        session_id=event.session_id,
+        streamer_id=event.streamer_id,
+        payer_id=event.payer_id,
+        amount_diamonds=event.amount_diamonds,
+        duration=event.duration,
+        preset=event.preset,
+        exclusive_goal_id=event.exclusive_goal_id,
+        exp=event.exp,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +91,66 @@ class Paid:
     transfers: tuple[Transfer, ...]
 
 
-def pay(payment: Payment, wallet_diamonds: int, *, share: Decimal, now: datetime) -> Paid:
+def pay(payment: Payment, wallet_diamonds: int, *, blocked: bool, share: Decimal, now: datetime) -> Paid:
     """Wallet to the streamer's earnings, less the platform's share; or a failure, for good."""
+    if is_late(payment.exp, now):
+        return _fail(payment, "expired", now)
+    if blocked:
+        return _fail(payment, "blocked", now)
     if wallet_diamonds < payment.amount_diamonds:
-        failed = replace(payment, status="failed")
-        return Paid(failed, PaymentFailedV1(**_facts(payment), reason="insufficient_diamonds"), ())
-    done = replace(payment, status="succeeded", fee_diamonds=ledger.platform_fee(payment.amount_diamonds, share))
-    return Paid(done, PaymentSucceededV1(**_facts(payment)), _legs(done, now, back=False))
-
-
-def reverse(payment: Payment, reason: Open[ReversalReason], now: datetime) -> Paid | None:
-    """The opposite transfers, once. None when nothing was paid, or it is reversed already."""
-    if payment.status != "succeeded":
-        return None
-    reversed_ = replace(payment, status="reversed")
-    return Paid(reversed_, PaymentReversedV1(**_facts(payment), reason=reason), _legs(payment, now, back=True))
-
-
-def _legs(payment: Payment, now: datetime, *, back: bool) -> tuple[Transfer, ...]:
+        return _fail(payment, "insufficient_diamonds", now)
+    fee = ledger.platform_fee(payment.amount_diamonds, share)
+    done = replace(payment, status="succeeded", fee_diamonds=fee)
     wallet = ledger.wallet(payment.payer_id)
     legs: tuple[tuple[ledger.Kind, str, int], ...] = (
-        (
-            "reversal" if back else "payment",
-            ledger.earnings(payment.streamer_id),
-            payment.amount_diamonds - payment.fee_diamonds,
-        ),
-        ("fee_reversal" if back else "fee", ledger.REVENUE, payment.fee_diamonds),
+        ("payment", ledger.earnings(payment.streamer_id), payment.amount_diamonds - fee),
+        ("fee", ledger.REVENUE, fee),
     )
-    return tuple(
-        ledger.transfer(
-            kind,
-            payment.id,
-            debit=other if back else wallet,
-            credit=wallet if back else other,
-            amount_diamonds=amount,
-            at=now,
-        )
-        for kind, other, amount in legs
+    moved = tuple(
+        ledger.transfer(kind, payment.id, debit=wallet, credit=credit, amount_diamonds=amount, at=now)
+        for kind, credit, amount in legs
         if amount
     )
+    return Paid(done, PaymentSucceededV1(**_facts(payment)), moved)
+
+
+def _fail(payment: Payment, reason: PaymentFailure, now: datetime) -> Paid:
+    failed = replace(payment, status="failed", forget_at=forget_refused_at(payment.exp, now))
+    return Paid(failed, PaymentFailedV1(**_facts(payment), reason=reason), ())
+
+
+def reversal_cause(payment_id: str, event_id: str) -> str:
+    """What the transfers of one reversal follow from: its event, so that whoever reads it again makes the same."""
+    return f"{payment_id}:{event_id}"
+
+
+def reverse(payment: Payment, event: SessionPaymentReversedV1, cause: str, now: datetime) -> Paid | None:
+    """The opposite transfers of that part, never more than is left. None when nothing was paid, or all is back.
+
+    The platform's share comes back in proportion: it keeps its share of what is left, rounded down, so that after the
+    last part exactly everything is back.
+    """
+    part = min(event.amount_diamonds, payment.amount_diamonds - payment.reversed_diamonds)
+    if payment.status != "succeeded" or not part:
+        return None
+    after = replace(payment, reversed_diamonds=payment.reversed_diamonds + part)
+    if after.reversed_diamonds == after.amount_diamonds:
+        after = replace(after, status="reversed")
+    fee = payment.fee_kept_diamonds - after.fee_kept_diamonds
+    wallet = ledger.wallet(payment.payer_id)
+    legs: tuple[tuple[ledger.Kind, str, int], ...] = (
+        ("reversal", ledger.earnings(payment.streamer_id), part - fee),
+        ("fee_reversal", ledger.REVENUE, fee),
+    )
+    moved = tuple(
+        ledger.transfer(kind, cause, debit=debit, credit=wallet, amount_diamonds=amount, at=now)
+        for kind, debit, amount in legs
+        if amount
+    )
+    told = _facts(payment) | {"amount_diamonds": part}
+    if event.duration is not None:
+        told["duration"] = event.duration
+    return Paid(after, PaymentReversedV1(**told, reason=event.reason), moved)
 
 
 def _facts(payment: Payment) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Settlement: an earning goes to the streamer or back to its buyer, once (SPEC §5).
 
 It is settled as soon as two facts are known, in whatever order they come: goals' answer to the hold, and the verdict on
-its escrow. Rejected means refunded, whatever the verdict.
+its escrow. Rejected means refunded, whatever the verdict; so does a block of its buyer, whatever the answer.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from contracts import EscrowCompletedV1, EscrowFailedV1, EscrowSettledV1, Event
 from contracts.escrow import RefundReason, Verdict
 from contracts.values import Open
 from escrow.domain import ledger
+from escrow.domain.blocks import Block, block_id
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import Transfer
 
@@ -39,9 +41,15 @@ def answered(earning: Earning, *, accepted: bool) -> Earning:
     return earning if earning.accepted is not None else replace(earning, accepted=accepted)
 
 
-def verdict_on(earning: Earning, escrow: Escrow) -> tuple[Verdict, Open[RefundReason] | None] | None:
+def verdict_on(
+    earning: Earning, escrow: Escrow, block: Block | None
+) -> tuple[Verdict, Open[RefundReason] | None] | None:
     """What is to be done with this earning now, and why; None while a fact is missing or it is settled already."""
-    if earning.status != "held" or earning.accepted is None:
+    if earning.status != "held":
+        return None
+    if block is not None and block.concerns(earning):
+        return "refund", "blocked"
+    if earning.accepted is None:
         return None
     if not earning.accepted:
         return "refund", "contribution_rejected"
@@ -53,13 +61,18 @@ def settlement_due(escrow: Escrow, now: datetime) -> At:
     return At(SettlementDue(escrow_id=escrow.id), f"settle:{escrow.id}", now, escrow.session_id)
 
 
-def settle(escrow: Escrow, earnings: tuple[Earning, ...], *, share: Decimal, now: datetime) -> Settled:
-    """Settle those of `earnings` for which both facts are known; tell `escrow.settled` once nothing is left open."""
+def settle(
+    escrow: Escrow, earnings: Iterable[Earning], blocks: Mapping[str, Block], *, share: Decimal, now: datetime
+) -> Settled:
+    """Settle those of `earnings` of which enough is known; tell `escrow.settled` once nothing is left open.
+
+    `blocks` are those of their buyers by their streamers, by id.
+    """
     settled: list[Earning] = []
     transfers: list[Transfer] = []
     events: list[Event] = []
     for earning in earnings:
-        todo = verdict_on(earning, escrow)
+        todo = verdict_on(earning, escrow, blocks.get(block_id(earning.streamer_id, earning.buyer_id)))
         if todo is None:
             continue
         verdict, reason = todo

@@ -11,12 +11,27 @@ from chassis.decision import At, Decision, Timer
 from contracts import GoalCreatedV1, GoalEndedV1, GoalLapsedV1, SessionGoalClosedV1
 from contracts.escrow import RefundReason, Verdict
 from contracts.escrow_ids import make_escrow_id
+from contracts.goals import Outcome
 from contracts.values import Open
 from escrow.domain.escrows import Escrow
 
+BROKEN = ("refused", "timed_out", "cancelled")  # outcomes of a promise that was not completed
+
+
+class FundingRefundCheckDue(Timer, name="funding-refund-check-due"):
+    """From now on a funding that lapsed is refunded."""
+
+    escrow_id: str
+
+
+class InvitationRefundCheckDue(Timer, name="invitation-refund-check-due"):
+    """From now on an agreed invitation that lapsed is refunded."""
+
+    escrow_id: str
+
 
 class RefundCheckDue(Timer, name="refund-check-due"):
-    """From now on a lapsed promise is refunded (`check_funding_goal_refundable`, `check_trigger_exclusive_goal_…`)."""
+    """Either of the two, set by an older release."""
 
     escrow_id: str
 
@@ -64,28 +79,40 @@ def escrow_of_lapsed(event: GoalLapsedV1) -> str | None:
             return None
 
 
-def when_ended(
-    escrow: Escrow, event: GoalEndedV1, *, show_refund_seconds: float, invitation_refund_seconds: float
-) -> Decision[Escrow]:
-    """`trigger_show_escrow_refund`, `trigger_exclusive_goal_escrow_refund`, `handle_trigger_private_goal_escrow`."""
+def when_show_ended(escrow: Escrow, event: GoalEndedV1, *, refund_seconds: float) -> Decision[Escrow]:
+    """An unfunded show may still come; one that was not completed is refunded (`trigger_show_escrow_refund`)."""
     match event.kind, event.outcome:
-        case ("ShowFundingGoal", "unfunded"):
+        case "ShowFundingGoal", "unfunded":
             hesitation = event.context.hesitation_countdown or 0
-            return _check_later(escrow, event.exp + timedelta(seconds=hesitation + show_refund_seconds))
-        case ("TriggerExclusiveGoal", "agreed"):
-            return _check_later(escrow, event.exp + timedelta(seconds=invitation_refund_seconds))
-        case ("TriggerExclusiveGoal" | "ShowGoal" | "ExclusiveGoal" | "TriggerPrivateGoal", outcome):
-            if outcome in ("refused", "timed_out", "cancelled"):
-                return _judge(escrow, "refund", outcome)
-            return Decision(None)  # completed: sessions judges it by `session.goal_closed`
+            due = event.exp + timedelta(seconds=hesitation + refund_seconds)
+            return _check_later(escrow, FundingRefundCheckDue(escrow_id=escrow.id), due)
+        case "ShowGoal", _:
+            return _refund_broken(escrow, event.outcome)
+        case _:
+            return Decision(None)  # funded: its show will tell
+
+
+def when_exclusive_ended(escrow: Escrow, event: GoalEndedV1, *, refund_seconds: float) -> Decision[Escrow]:
+    """An agreed invitation waits for its exclusive (`trigger_exclusive_goal_escrow_refund`)."""
+    match event.kind, event.outcome:
+        case "TriggerExclusiveGoal", "agreed":
+            due = event.exp + timedelta(seconds=refund_seconds)
+            return _check_later(escrow, InvitationRefundCheckDue(escrow_id=escrow.id), due)
+        case (("TriggerExclusiveGoal" | "ExclusiveGoal"), _):
+            return _refund_broken(escrow, event.outcome)
         case _:
             return Decision(None)
 
 
+def when_private_ended(escrow: Escrow, event: GoalEndedV1) -> Decision[Escrow]:
+    """A private goal that was not reached is refunded (`handle_trigger_private_goal_escrow`)."""
+    return _refund_broken(escrow, event.outcome) if event.kind == "TriggerPrivateGoal" else Decision(None)
+
+
 def when_lapsed(escrow: Escrow, event: GoalLapsedV1) -> Decision[Escrow]:
-    """Refund at once if the session ended, else no earlier than the refund check."""
-    if event.reason == "session_ended":
-        return _judge(escrow, "refund", "session_ended")
+    """Refund at once if the session ended or the streamer gave up, else no earlier than the refund check."""
+    if event.reason in ("session_ended", "given_up"):
+        return _judge(escrow, "refund", event.reason)
     lapsed = replace(escrow, lapsed=escrow.lapsed or event.reason)
     return _judge(lapsed, "refund", event.reason) if escrow.check_passed else Decision(lapsed)
 
@@ -100,13 +127,17 @@ def when_closed(escrow: Escrow, event: SessionGoalClosedV1) -> Decision[Escrow]:
     """Kept: release. Not kept: refund; for the reason that the goal's end gives, whichever of the two is read first."""
     if event.kept:
         return _judge(escrow, "release", None)
-    outcome = event.outcome
-    return _judge(escrow, "refund", outcome if outcome in ("refused", "timed_out", "cancelled") else "not_kept")
+    return _judge(escrow, "refund", event.outcome if event.outcome in BROKEN else "not_kept")
 
 
-def _check_later(escrow: Escrow, due: datetime) -> Decision[Escrow]:
-    check = At(RefundCheckDue(escrow_id=escrow.id), f"refund-check:{escrow.id}", due, escrow.session_id)
-    return Decision(escrow, timers=() if escrow.verdict or escrow.check_passed else (check,))
+def _refund_broken(escrow: Escrow, outcome: Outcome) -> Decision[Escrow]:
+    """A promise that was broken off is refunded; one that was completed is judged by `session.goal_closed`."""
+    return _judge(escrow, "refund", outcome) if outcome in BROKEN else Decision(None)
+
+
+def _check_later(escrow: Escrow, check: Timer, due: datetime) -> Decision[Escrow]:
+    at = At(check, f"refund-check:{escrow.id}", due, escrow.session_id)
+    return Decision(escrow, timers=() if escrow.verdict or escrow.check_passed else (at,))
 
 
 def _judge(escrow: Escrow, verdict: Verdict, reason: Open[RefundReason] | None) -> Decision[Escrow]:

@@ -1,0 +1,80 @@
+"""What is held, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import REGISTRY
+
+from chassis.mongo import Raw
+from escrow import store
+from escrow.domain import books, ledger
+
+if TYPE_CHECKING:
+    from services.escrow.tests.conftest import Story
+
+HOUR = 3_600
+
+
+def gauges() -> Mapping[str, float | None]:
+    held = {name: REGISTRY.get_sample_value(f"escrow_{name}") for name in (
+        "held_earnings", "held_diamonds", "open_escrows", "oldest_held_seconds",
+    )}  # fmt: skip
+    longer = {than: REGISTRY.get_sample_value("escrow_held_longer_earnings", {"than": than}) for than in ("1h", "13h")}
+    return {**held, **longer}
+
+
+@pytest.mark.parametrize(
+    ("hours", "longer"), [(0, {"1h": 0, "13h": 0}), (2, {"1h": 3, "13h": 0}), (14, {"1h": 3, "13h": 3})]
+)
+async def test_what_is_held_and_for_how_long_is_counted_every_few_seconds(
+    story: Story, hours: int, longer: Mapping[str, int]
+) -> None:
+    await story.credit(900)
+    await story.solo.hear(*(story.gift(100, funding=story.goal) for _ in range(2)), story.proposed(300))
+    await story.solo.hear(story.gift(1_000, funding=story.goal))  # refused: not held
+    await store.begin_counting(story.solo.runtime.database)
+    story.solo.clock.advance(hours * HOUR)
+    due = await story.solo.next_due()
+    assert due is not None
+
+    async with story.solo.tx() as tx:
+        tx.set_timer(books.count_due(tx.now))
+    await story.solo.run_timers()
+
+    held = {"held_earnings": 3, "held_diamonds": 500, "open_escrows": 2, "oldest_held_seconds": hours * HOUR}
+    assert gauges() == {**held, **longer}
+    assert [timer.NAME for timer in await story.solo.timers()] == ["count-due"]  # and again, soon
+
+    await story.solo.hear(story.rejected(), story.blocked())
+    story.solo.clock.advance(books.COUNT_EVERY.total_seconds())
+    await story.solo.run_timers()
+    assert set(gauges().values()) == {0}
+
+
+async def test_counting_walks_over_what_is_held_alone(story: Story) -> None:
+    """However much was settled before: each query is led by an index of what is open."""
+    database = story.solo.runtime.database
+    queries: dict[str, Raw] = {
+        store.ESCROWS.name: {"open_earnings": {"$gt": 0}},
+        store.EARNINGS.name: {"status": "held", "at": {"$lt": story.solo.now}},
+    }
+    for name, where in queries.items():
+        plan = await database.command({"explain": {"find": name, "filter": where}, "verbosity": "queryPlanner"})
+        assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"]), name
+
+
+async def test_movements_are_folded_and_change_no_balance(story: Story) -> None:
+    await story.credit(500)
+    await story.solo.hear(story.payment(), story.payment())
+    before = await story.money()
+
+    async with story.solo.tx() as tx:
+        tx.set_timer(ledger.fold_due(story.solo.now))
+    await story.solo.run_timers()
+
+    assert await story.money() == before == {"wallet": 100, "earnings": 400}
+    async with story.solo.tx() as tx:
+        assert await tx.find(store.MOVEMENTS, {}) == []
