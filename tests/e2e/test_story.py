@@ -10,7 +10,7 @@ from demo.expected import Expected
 from demo.parts import proofs
 from demo.scene import EXCLUSIVE_PRICE, Scene
 from demo.settings import INVITATION_REFUND_SECONDS, SETTINGS
-from demo.shows import PURSE, TICKET, gives, off_air_without_show, sells_tickets
+from demo.shows import PURSE, TICKET, TICKET_SENT, gives, off_air_without_show, sells_tickets
 from demo.stories import GOALS_INVITED, STORIES, STREAM_INVITED
 from demo.story import DIAMONDS
 from demo.waiting import WAIT_SECONDS, until
@@ -166,7 +166,8 @@ async def test_a_ticket_is_sold_and_refunded_whoever_was_away_at_the_sale(
     stack.stop_part(away)
     await gives(scene, scene.viewer, TICKET, funding)
     stack.start_part(away)
-    await scene.sees(scene.viewer, "stream.authorized ticket")
+    await scene.sees(scene.viewer, TICKET_SENT)
+    await scene.sees_on_kafka("session.viewer_authorized ticket")
     await scene.ends_session()
 
     await scene.comes_out(off_air_without_show())

@@ -126,7 +126,7 @@ OTHERS = """
 | goal.progressed             | escrow, notifier, sessions, shop  |
 | goal.contribution_rejected  | escrow, shop                      |
 | goal.rejected               | notifier                          |
-| goal.extended               | sessions                          |
+| goal.extended               | notifier, sessions                |
 | goal.extension_rejected     | sessions                          |
 | goal.lapsed                 | escrow, sessions                  |
 | session.started             | goals, notifier, shop             |
@@ -150,7 +150,7 @@ OTHERS = """
 | payment.reversed            | notifier, sessions                |
 | gift.requested              | escrow                            |
 | gift.sent                   | goals, notifier                   |
-| gift.failed                 | ·                                 |
+| gift.failed                 | notifier                          |
 | wallet.created              | ·                                 |
 | wallet.credited             | ·                                 |
 | order.paid                  | notifier                          |

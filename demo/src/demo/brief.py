@@ -18,16 +18,28 @@ def _progress(data: Mapping[str, Any]) -> str:
     return "" if data["kind"] == "TriggerExclusiveGoal" else f"{data['progress']} of {data['target']}"
 
 
+def _for_whom(data: Mapping[str, Any]) -> str:
+    """An event says to whom alone, a push only whether it is to somebody."""
+    return "exclusive" if data.get("exclusive", data.get("exclusive_to")) else "open"
+
+
+def _extended(data: Mapping[str, Any]) -> str:
+    """A push shows to its viewer alone which payment it was, and to nobody who else gets the time."""
+    if data.get("payment_id"):
+        return "by a payment"
+    return "by the streamer" if "viewers" in data else ""
+
+
 def _gift(data: Mapping[str, Any]) -> str:
     return f"{data['count']} {data['product_id'].removeprefix('livestream-')}"
 
 
 PARTICULAR: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "session.updated": lambda data: "exclusive" if data["exclusive_to"] else "open",
+    "session.updated": _for_whom,
     "session.goal_closed": lambda data: "kept" if data["kept"] else "not kept",
     "goal.progressed": _progress,
     "goal.progress.updated": _progress,
-    "goal.extended": lambda data: "by a payment" if data.get("payment_id") else "by the streamer",
+    "goal.extended": _extended,
     "escrow.settled": lambda data: f"released {data['released']} refunded {data['refunded']}",
     "gift.requested": _gift,
     "gift.sent": _gift,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from demo.listener import Pushed
@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 
 PROGRESS = "goal.progress.updated"
+BETWEEN_TWO = (["invitation"], ["exclusive"])  # the kinds of goals, as the second word of a brief
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,10 @@ class Expected:
     escrow: Sequence[str]
     shop: Sequence[str] = ()
     stream: Sequence[str] = ()
-    """Pushed to everyone at the stream: `presence-stream@`, `private-stream@`, and the streamer's own channel."""
+    """Pushed to everyone at the stream: `presence-stream@`, `private-stream@`, and the streamer's own channel; what is
+    of an invitation or a 1-on-1 to its viewer's own too."""
     gifts: Sequence[str] = ()
-    """Pushed to `private-stream@` besides."""
+    """Pushed to `presence-stream@` and `private-stream@` besides, as are the session's changes."""
     alone: Sequence[str] = ()
     """Pushed to the viewer of this stream: `presence-stream-viewer@….preview.…`."""
     viewer: Sequence[str] = ()
@@ -57,7 +59,8 @@ class Expected:
 
     def parts(self, scene: "Scene") -> Iterator[tuple[Person, Theirs]]:
         """What each viewer hears alone, and has in the end."""
-        yield scene.viewer, Theirs(alone=self.alone, own=self.viewer, wallet=self.wallet)
+        theirs = [brief for brief in self.stream if brief.split()[1:2] in BETWEEN_TWO]
+        yield scene.viewer, Theirs(alone=self.alone, own=(*theirs, *self.viewer), wallet=self.wallet)
         if self.guest:
             yield scene.guest, self.guest
 
@@ -143,9 +146,9 @@ def _numbering(pushes: Iterable[Pushed]) -> Iterator[str]:
 
 def _channels(scene: "Scene", expected: Expected) -> Iterator[tuple[Person, str, Sequence[str]]]:
     streamer = scene.streamer
-    for person in scene.clients:
-        yield person, f"presence-stream@{streamer.id}", expected.stream
-        yield person, f"private-stream@{streamer.id}", (*expected.stream, *expected.gifts)
+    changes = [brief for brief in expected.sessions if brief.split()[0] in ("session.updated", "session.ended")]
+    for person, kind in product(scene.clients, ("presence-stream", "private-stream")):
+        yield person, f"{kind}@{streamer.id}", (*expected.stream, *expected.gifts, *changes)
     yield streamer, f"private-user@{streamer.id}", (*expected.stream, *expected.streamer)
     for viewer, theirs in expected.parts(scene):
         yield viewer, f"private-user@{viewer.id}", theirs.own

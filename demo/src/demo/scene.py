@@ -84,9 +84,8 @@ class Scene:
         """The viewer asks, and the streamer's client shows it: now she can answer."""
         seen = len(self.pushes_to(self.streamer))
         invitation = await self.invites()
-        for push in ("goal.progress.updated invitation", "goal.added invitation"):
-            for person in self.clients:
-                await self.sees(person, push, after=seen)
+        for person in self.clients:
+            await self.sees(person, "goal.added invitation", after=seen)
         return invitation
 
     async def agrees(self, invitation: str) -> None:

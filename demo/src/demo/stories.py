@@ -13,7 +13,7 @@ from demo.story import DIAMONDS, Story
 from demo.waiting import WAIT_SECONDS
 
 GOALS_INVITED: Final = ("goal.proposed invitation", "goal.created invitation", "goal.progressed invitation")
-STREAM_INVITED: Final = ("goal.progress.updated invitation", "goal.added invitation")
+STREAM_INVITED: Final = ("goal.added invitation",)
 
 
 async def performed(scene: Scene) -> None:
@@ -61,6 +61,7 @@ async def performed(scene: Scene) -> None:
                 *STREAM_INVITED,
                 "goal.ended invitation agreed",
                 "goal.added exclusive",
+                *2 * ("goal.extended",),
                 "goal.ended exclusive completed",
             ),
             alone=(
@@ -69,7 +70,10 @@ async def performed(scene: Scene) -> None:
                 "stream.authorized paid",
                 "stream.authorized exclusive_ended",
             ),
-            viewer=("exclusive.closed exclusive completed", "escrow.completed kept"),
+            viewer=(
+                *("goal.extended", "goal.extended by a payment"),
+                *("exclusive.closed exclusive completed", "escrow.completed kept"),
+            ),
             streamer=("exclusive.closed exclusive completed",),
             wallet=DIAMONDS - 2 * EXCLUSIVE_PRICE,
             earned=2 * EXCLUSIVE_PRICE,

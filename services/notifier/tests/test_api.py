@@ -79,6 +79,41 @@ async def test_anybody_may_listen_to_a_streamer_who_does_not_block_them(solo: So
     assert (await auth(solo, V, channel)).status_code == 200
 
 
+@pytest.mark.parametrize("preset", ["preview", "sd"])
+async def test_who_is_blocked_has_no_channel_of_that_streamer_but_their_own(solo: Solo, an: An, preset: str) -> None:
+    theirs = f"presence-stream-viewer@{S}.{preset}.{V}"
+    await solo.hear(
+        an(SessionStartedV1, streamer_id=S, session_id=G),
+        an(SessionViewerAuthorizedV1, streamer_id=S, session_id=G, viewer_id=V, reason="private"),
+    )
+    assert (await auth(solo, V, theirs)).status_code == 200
+
+    await solo.hear(an(ViewerBlockedV1, streamer_id=S, viewer_id=V))
+
+    assert (await auth(solo, V, theirs)).status_code == 403
+    assert (await auth(solo, V, f"private-user@{V}")).status_code == 200
+    assert (await auth(solo, V, f"private-stream@{G}")).status_code == 200
+
+
+async def test_further_fields_of_the_form_are_ignored_as_the_form_is_pushers(solo: Solo) -> None:
+    form = {"socket_id": SOCKET, "channel_name": f"private-user@{V}", "from": "channelAuthorization.params"}
+    async with solo.client(V) as client:
+        answer = await client.post("/pusher/auth", data=form)
+
+    assert answer.json() == {"auth": signature(f"{SOCKET}:private-user@{V}")}
+
+
+async def test_who_was_just_granted_time_may_listen_though_another_clock_is_ahead(solo: Solo, an: An) -> None:
+    nbf = solo.now + timedelta(seconds=4.9)
+    paid = an(
+        SessionViewerAuthorizedV1, streamer_id=S, session_id=G, viewer_id=V, reason="paid",
+        nbf=nbf, exp=nbf + timedelta(seconds=60),
+    )  # fmt: skip
+    await solo.hear(an(SessionStartedV1, streamer_id=S, session_id=G), paid)
+
+    assert (await auth(solo, V, f"presence-stream-viewer@{S}.sd.{V}")).status_code == 200
+
+
 async def test_a_users_own_channel_is_theirs_alone(solo: Solo) -> None:
     assert (await auth(solo, S, f"private-user@{V}")).status_code == 403
 

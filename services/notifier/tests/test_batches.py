@@ -22,7 +22,7 @@ from contracts import (
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
 )
-from contracts.goals import Context
+from contracts.goals import Conditions, Context
 from contracts.sessions import Remaining
 from notifier.domain.pushes import Push
 from notifier.service import SERVICE
@@ -39,23 +39,26 @@ def evening(an: An, number: int) -> list[Event]:
 
     streamer, session, funding, show, viewer, friend = map(id_, range(1, 7))
     of = {"streamer_id": streamer, "session_id": session}
-    selling, playing = {"kind": "ShowFundingGoal", "goal_id": funding}, {"kind": "ShowGoal", "goal_id": show}
+    for_all = {"conditions": Conditions(session_id=session)}
+    selling = {"kind": "ShowFundingGoal", "goal_id": funding}
+    playing = {"kind": "ShowGoal", "goal_id": show}
     ticket = {"goal_id": funding, "reason": "ticket", "nbf": None, "duration": None, "exp": None}
     nothing = Remaining(nbf=None, exp=None, ticket=False, private=False)
     return [
         an(SessionStartedV1, **of, exclusive_to=()),
         an(SessionEndedV1, **of, active=False, exclusive_to=()),
-        an(SessionGoalAddedV1, **of, **selling, context=Context(type="show-funding", session_id=session)),
+        an(SessionGoalAddedV1, **of, **selling, **for_all, context=Context(type="show-funding", session_id=session)),
         an(
             SessionGoalAddedV1,
             **of,
             **playing,
+            **for_all,
             context=Context(type="show", session_id=session, funding_goal_id=funding),
         ),
         an(GoalProgressedV1, **of, **selling, progress=1),
         an(GoalProgressedV1, **of, **selling, progress=2),
-        an(GoalEndedV1, **of, **selling),
-        an(GoalEndedV1, **of, **playing),
+        an(GoalEndedV1, **of, **selling, **for_all),
+        an(GoalEndedV1, **of, **playing, **for_all),
         an(SessionViewerAuthorizedV1, **of, **ticket, viewer_id=viewer),
         an(SessionViewerAuthorizedV1, **of, **ticket, viewer_id=friend),
         an(SessionViewerRevokedV1, **of, viewer_id=viewer, goal_id=funding, reason="refunded", remaining=nothing),

@@ -24,6 +24,7 @@ from chassis.runtime import Outside
 from chassis.service import Answer, Pending
 from chassis.testing import Solo, access_token
 from contracts import (
+    Conditions,
     EscrowFailedV1,
     Event,
     GoalEndedV1,
@@ -424,7 +425,7 @@ async def test_what_is_stale_is_dropped_and_what_is_a_users_own_is_tried_for_as_
     solo_of: SoloOf, an: An
 ) -> None:
     solo = await solo_of(SERVICE)  # whose Pusher is nowhere
-    await solo.hear(an(GoalEndedV1, streamer_id=S, kind="ShowGoal"))
+    await solo.hear(an(GoalEndedV1, streamer_id=S, kind="ShowGoal", conditions=Conditions(session_id=S)))
 
     async def left() -> set[str]:
         return {row["key"] for row in await solo.runtime.database[EFFECTS.name].find().to_list(None)}

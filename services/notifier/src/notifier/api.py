@@ -70,15 +70,11 @@ async def notifications(
 
 
 async def _belongs(user_id: str, channel: Channel, tx: Tx) -> bool:
-    match channel.kind:
-        case "private-user":
-            return user_id == channel.owner_id
-        case "private-stream" | "presence-stream":
-            return not await store.is_blocked(tx, channel.owner_id, user_id)
-        case "presence-stream-viewer":
-            if user_id != channel.viewer_id:
-                return False
-            return channel.preset == "preview" or await store.may_watch_paid(tx, channel.owner_id, user_id)
+    if channel.kind == "private-user":
+        return user_id == channel.owner_id
+    if channel.viewer_id not in (None, user_id) or await store.is_blocked(tx, channel.owner_id, user_id):
+        return False
+    return channel.preset != "sd" or await store.may_watch_paid(tx, channel.owner_id, user_id)
 
 
 def _view(notification: Notification) -> NotificationView:

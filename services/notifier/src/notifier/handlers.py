@@ -1,4 +1,4 @@
-"""Each event: load, decide, save. What is pushed to whom stands in `domain.pushes.TABLE`."""
+"""Each event: load, decide, save. What is pushed to whom stands in `domain.table.TABLE`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,12 +16,14 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from notifier import store
-from notifier.domain import entitlement, holders, pace, pushes
-from notifier.domain.channels import Channel
+from notifier.domain import entitlement, pace, pushes, shows
 from notifier.domain.entitlement import Block, SessionState
-from notifier.domain.holders import TicketHoldersDue
 from notifier.domain.pace import ProgressDue
-from notifier.domain.pushes import GOAL_PROGRESS_UPDATED, EndedGoal, Occasion, Row, Told
+from notifier.domain.pushes import EndedGoal, Occasion, Part, Told
+from notifier.domain.shows import TicketHoldersDue
+from notifier.domain.table import GOAL_PROGRESS_UPDATED, Row
+
+AUTHORIZED = "stream.authorized"
 
 E = TypeVar("E", bound=Event)
 
@@ -30,7 +32,8 @@ def pushing(row: Row[E]) -> Callable[[E, Tx], Awaitable[None]]:
     """The handler of one row of the table."""
 
     async def handler(event: E, tx: Tx) -> None:
-        if row.until_ended and await tx.get(store.ENDED_GOALS, event.subject):
+        parts = row.parts(event)
+        if not parts or (row.until_ended and await tx.get(store.ENDED_GOALS, event.subject)):
             return
         occasion = _occasion(tx)
         if await _is_decided(row.push, occasion, tx):
@@ -40,7 +43,7 @@ def pushing(row: Row[E]) -> Callable[[E, Tx], Awaitable[None]]:
             tx.apply(store.PROGRESS, decision)
             if decision.state is None or decision.state.waiting is not None:
                 return
-        await _push(row.push, event, row.to(event), occasion, tx)
+        await _push(row.push, parts, occasion, tx)
 
     handler.__name__ = handler.__qualname__ = row.deed
     return handler
@@ -55,13 +58,26 @@ async def push_waiting_progress(timer: ProgressDue, tx: Tx) -> None:
     tx.put(store.PROGRESS, pace.taken(progress, tx.now))
     event = GoalProgressedV1.model_validate_json(waiting.event)
     row, occasion = GOAL_PROGRESS_UPDATED, Occasion(waiting.event_id, waiting.at, tx.now)
-    await _push(row.push, event, row.to(event), occasion, tx)
+    await _push(row.push, row.parts(event), occasion, tx)
+
+
+async def notify_stream_authorized_to_its_viewer(event: SessionGoalAddedV1, tx: Tx) -> None:
+    """A 1-on-1 begins: its viewer may watch, as long as is known here."""
+    viewer_id = event.conditions.exclusive_to or ""
+    permit = await tx.get(store.PERMITS, entitlement.pair_id(event.session_id, viewer_id)) if viewer_id else None
+    await _push_authorized(shows.to_its_viewer(event, permit), tx)
+
+
+async def notify_stream_authorized_to_ticket_buyer(event: SessionViewerAuthorizedV1, tx: Tx) -> None:
+    """A ticket lets its buyer watch while its show is on; before, `gift.sent` says that it counts."""
+    if event.reason == "ticket" and await store.opens_show(tx, event.streamer_id, event.goal_id):
+        await _push_authorized(shows.to_buyer(event), tx)
 
 
 async def notify_stream_authorized_to_ticket_holders(event: SessionGoalAddedV1, tx: Tx) -> None:
     """A show begins: its ticket holders are told from now on, a slice at a time."""
     occasion = _occasion(tx)
-    first = holders.begin(event, occasion)
+    first = shows.begin(event, occasion)
     if first is not None and not await _is_decided(TicketHoldersDue.NAME, occasion, tx):
         tx.set_timer(first)
 
@@ -71,18 +87,22 @@ async def push_to_ticket_holders(timer: TicketHoldersDue, tx: Tx) -> None:
     if await tx.get(store.ENDED_GOALS, timer.show_goal_id):
         return
     event = SessionGoalAddedV1.model_validate_json(timer.show)
-    told = await store.ticket_holders(tx, timer.funding_goal_id, timer.after, holders.SLICE_MAX)
-    channels = holders.channels(event.streamer_id, told)
-    await _push("stream.authorized", event, channels, timer.occasion(tx.now), tx)
-    if len(told) == holders.SLICE_MAX:
-        tx.set_timer(holders.following(timer, told[-1], event.session_id, tx.now))
+    told = await store.ticket_holders(tx, timer.funding_goal_id, timer.after, shows.SLICE_MAX)
+    await _push(AUTHORIZED, shows.to_holders(event, told), timer.occasion(tx.now), tx)
+    if len(told) == shows.SLICE_MAX:
+        tx.set_timer(shows.following(timer, told[-1], event.session_id, tx.now))
 
 
-async def _push(push: str, event: Event, to: tuple[Channel, ...], occasion: Occasion, tx: Tx) -> None:
-    channels = pushes.still_news(to, occasion)
-    if channels:
-        audiences = await store.audiences(tx, channels)
-        store.save(tx, pushes.push(push, event, channels, audiences, occasion))
+async def _push_authorized(parts: tuple[Part, ...], tx: Tx) -> None:
+    occasion = _occasion(tx)
+    if parts and not await _is_decided(AUTHORIZED, occasion, tx):
+        await _push(AUTHORIZED, parts, occasion, tx)
+
+
+async def _push(push: str, parts: tuple[Part, ...], occasion: Occasion, tx: Tx) -> None:
+    news = pushes.still_news(parts, occasion)
+    if news:
+        store.save(tx, pushes.push(push, news, await store.audiences(tx, news), occasion))
 
 
 async def _is_decided(push: str, occasion: Occasion, tx: Tx) -> bool:

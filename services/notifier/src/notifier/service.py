@@ -13,9 +13,10 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from notifier import api, gateway, handlers, store
-from notifier.domain.holders import TicketHoldersDue
 from notifier.domain.pace import ProgressDue
-from notifier.domain.pushes import TABLE, Push
+from notifier.domain.pushes import Push
+from notifier.domain.shows import TicketHoldersDue
+from notifier.domain.table import TABLE
 from notifier.settings import Settings
 
 SERVICE = Service(
@@ -34,7 +35,19 @@ SERVICE = Service(
         *(
             on(row.event, handlers.pushing(row), needs=store.needed_by(row), memory=store.TOLD) for row in TABLE
         ),  # SPEC §6
+        on(
+            SessionGoalAddedV1,
+            handlers.notify_stream_authorized_to_its_viewer,
+            needs=store.started_for,
+            memory=store.TOLD,
+        ),
         on(SessionGoalAddedV1, handlers.notify_stream_authorized_to_ticket_holders, memory=store.TOLD),
+        on(
+            SessionViewerAuthorizedV1,
+            handlers.notify_stream_authorized_to_ticket_buyer,
+            needs=store.broadcast_of,
+            memory=store.TOLD,
+        ),
     ),
     timers=(
         when(ProgressDue, handlers.push_waiting_progress, needs=store.of_progress_due),

@@ -15,11 +15,11 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from notifier.domain import entitlement
-from notifier.domain.channels import Channel
 from notifier.domain.entitlement import Block, Broadcast, Permit, SessionState, pair_id
-from notifier.domain.holders import TicketHoldersDue
 from notifier.domain.pace import Progress, ProgressDue
-from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Pushed, Row, Told
+from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Part, Pushed, Told
+from notifier.domain.shows import TicketHoldersDue
+from notifier.domain.table import Row
 
 
 def _seconds(age: timedelta) -> int:
@@ -83,9 +83,9 @@ async def ticket_holders(tx: Tx, funding_goal_id: str, after: str, limit: int) -
     return await tx.find(PERMITS, where, sort={"_id": 1}, limit=limit)
 
 
-async def audiences(tx: Tx, channels: Iterable[Channel]) -> dict[str, Audience]:
+async def audiences(tx: Tx, parts: Iterable[Part]) -> dict[str, Audience]:
     """The audiences of the channels' owners, as far as they ever heard anything."""
-    return await tx.get_many(AUDIENCES, (channel.owner_id for channel in channels))
+    return await tx.get_many(AUDIENCES, (channel.owner_id for part in parts for channel in part.channels))
 
 
 def save(tx: Tx, pushed: Pushed) -> None:
@@ -101,9 +101,16 @@ def save(tx: Tx, pushed: Pushed) -> None:
 # -- who may listen ----------------------------------------------------------------------------------------------------
 
 
-def broadcast_of(event: SessionState | SessionGoalAddedV1) -> Iterable[Ref]:
+def broadcast_of(event: SessionState | SessionGoalAddedV1 | SessionViewerAuthorizedV1) -> Iterable[Ref]:
     """The streamer's latest session."""
     return (BROADCASTS.ref(event.streamer_id),)
+
+
+def started_for(event: SessionGoalAddedV1) -> Iterable[Ref]:
+    """What the viewer of a 1-on-1 that begins has, and the audience it is told to."""
+    if viewer_id := event.conditions.exclusive_to:
+        yield PERMITS.ref(pair_id(event.session_id, viewer_id))
+        yield AUDIENCES.ref(event.streamer_id)
 
 
 def permit_of(event: SessionViewerAuthorizedV1 | SessionViewerRevokedV1) -> Iterable[Ref]:
@@ -127,6 +134,17 @@ async def may_watch_paid(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
     if broadcast is None:
         return False
     permit = await tx.get(PERMITS, pair_id(broadcast.session_id, viewer_id))
-    show_id = broadcast.show_goal_id
-    show_ended = show_id is not None and await tx.get(ENDED_GOALS, show_id) is not None
+    show_ended = await _show_ended(tx, broadcast)
     return entitlement.may_watch_paid(broadcast, permit, viewer_id, tx.now, show_ended=show_ended)
+
+
+async def opens_show(tx: Tx, streamer_id: str, funding_goal_id: str | None) -> bool:
+    """Whether the show for which a ticket of this funding is, is on."""
+    broadcast = await tx.get(BROADCASTS, streamer_id)
+    show_ended = broadcast is not None and await _show_ended(tx, broadcast)
+    return entitlement.opens_show(broadcast, funding_goal_id, show_ended=show_ended)
+
+
+async def _show_ended(tx: Tx, broadcast: Broadcast) -> bool:
+    show_id = broadcast.show_goal_id
+    return show_id is not None and await tx.get(ENDED_GOALS, show_id) is not None

@@ -57,9 +57,14 @@ def user(*user_ids: str) -> tuple[Channel, ...]:
     return tuple(Channel("private-user", user_id) for user_id in dict.fromkeys(user_ids))
 
 
+def everybody(streamer_id: str) -> tuple[Channel, ...]:
+    """Everybody who watches."""
+    return (Channel("presence-stream", streamer_id), Channel("private-stream", streamer_id))
+
+
 def watching(streamer_id: str) -> tuple[Channel, ...]:
     """Everybody who watches, and the streamer."""
-    return (Channel("presence-stream", streamer_id), Channel("private-stream", streamer_id), *user(streamer_id))
+    return (*everybody(streamer_id), *user(streamer_id))
 
 
 def viewer(streamer_id: str, viewer_id: str, *presets: Preset) -> tuple[Channel, ...]:

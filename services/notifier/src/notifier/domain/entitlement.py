@@ -1,7 +1,7 @@
 """Who may listen to paid channels and to a streamer's: the notifier's own projection of what sessions tells."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from contracts import (
     SessionEndedV1,
@@ -11,6 +11,8 @@ from contracts import (
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
 )
+
+LEEWAY = timedelta(seconds=5)  # for `nbf`: it is another service's now, and clocks differ (SPEC §4)
 
 SessionState = SessionStartedV1 | SessionUpdatedV1 | SessionEndedV1
 
@@ -100,6 +102,13 @@ def revoked(known: Permit | None, event: SessionViewerRevokedV1, at: datetime) -
     return Permit(id_, at, remaining.nbf, remaining.exp, remaining.private, ticket_goal)
 
 
+def opens_show(broadcast: Broadcast | None, funding_goal_id: str | None, *, show_ended: bool) -> bool:
+    """Whether a ticket for this funding opens something now: the last show, while it is on (SPEC §4)."""
+    if broadcast is None or broadcast.show_goal_id is None or show_ended:
+        return False
+    return broadcast.active and funding_goal_id is not None and funding_goal_id == broadcast.funding_goal_id
+
+
 def may_watch_paid(
     broadcast: Broadcast | None, permit: Permit | None, viewer_id: str, now: datetime, *, show_ended: bool
 ) -> bool:
@@ -113,6 +122,5 @@ def may_watch_paid(
         return True
     if permit is None or (broadcast.exclusive_to and viewer_id not in broadcast.exclusive_to):
         return False
-    paid = permit.nbf is not None and permit.exp is not None and permit.nbf <= now < permit.exp
-    ticket = permit.ticket_goal is not None and permit.ticket_goal == broadcast.funding_goal_id and not show_ended
-    return ticket or permit.private or paid
+    paid = permit.nbf is not None and permit.exp is not None and permit.nbf - LEEWAY <= now < permit.exp
+    return paid or permit.private or opens_show(broadcast, permit.ticket_goal, show_ended=show_ended)

@@ -23,9 +23,9 @@ from contracts import (
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
 )
-from contracts.goals import Context
+from contracts.goals import Conditions, Context
 from contracts.sessions import Remaining
-from notifier.domain import holders
+from notifier.domain import shows
 from notifier.domain.pushes import Push
 from notifier.service import SERVICE
 
@@ -70,7 +70,7 @@ class Evening:
 
     def _added(self, kind: str, goal_id: str, context: Context) -> Event:
         added = {"kind": kind, "goal_id": goal_id, "context": context}
-        return self._an(SessionGoalAddedV1, streamer_id=S, session_id=G, **added)
+        return self._an(SessionGoalAddedV1, streamer_id=S, session_id=G, conditions=Conditions(session_id=G), **added)
 
     def _permission(self, of: type[Event], viewer_id: str, funding: str, **what: Any) -> Event:
         return self._an(of, streamer_id=S, session_id=G, viewer_id=viewer_id, goal_id=funding, **what)
@@ -106,7 +106,7 @@ async def tell_all(solo: Solo) -> int:
     slices = 0
     while await solo.timers():
         slices += await solo.run_timers()
-        solo.clock.advance(holders.PACE.total_seconds())
+        solo.clock.advance(shows.PACE.total_seconds())
     return slices
 
 
@@ -114,7 +114,7 @@ async def tell_all(solo: Solo) -> int:
 
 
 async def test_every_holder_is_told_once_on_both_channels(solo: Solo, evening: Evening) -> None:
-    everybody = viewers(2 * holders.SLICE_MAX + 1)
+    everybody = viewers(2 * shows.SLICE_MAX + 1)
     await sell(solo, evening, everybody)
 
     await solo.hear(evening.show())
@@ -127,7 +127,7 @@ async def test_every_holder_is_told_once_on_both_channels(solo: Solo, evening: E
 async def test_a_slice_is_one_push_under_its_own_number_with_the_shows_event_id_and_time(
     solo: Solo, evening: Evening
 ) -> None:
-    await sell(solo, evening, viewers(holders.SLICE_MAX + 1))
+    await sell(solo, evening, viewers(shows.SLICE_MAX + 1))
     at = solo.now - timedelta(seconds=3)
 
     await solo.hear(evening.show(), at=at)
@@ -135,16 +135,55 @@ async def test_a_slice_is_one_push_under_its_own_number_with_the_shows_event_id_
     await tell_all(solo)
 
     first, second = (json.loads(data) for data in dict.fromkeys(push.data for push in await told(solo)))
-    assert first.pop("seq") == second.pop("seq") - 1 == added.pop("seq") + 1
-    assert first == second == added
-    assert (added["goal_id"], added["at"]) == (SHOW, at.timestamp())
-    assert Counter(Counter(push.push_id for push in await told(solo)).values()) == {2: 1, 2 * holders.SLICE_MAX: 1}
+    assert first.pop("seq") == second.pop("seq") - 1 == added["seq"] + 1
+    assert first == second
+    assert (first["event_id"], first["at"]) == (added["event_id"], at.timestamp())
+    assert Counter(Counter(push.push_id for push in await told(solo)).values()) == {2: 1, 2 * shows.SLICE_MAX: 1}
+
+
+async def test_who_may_watch_is_told_in_one_shape_whatever_opened_it(solo: Solo, evening: Evening, an: An) -> None:
+    early, late, alone = viewers(3)
+    exp = solo.now + timedelta(seconds=120)
+    agreed = {"nbf": solo.now, "duration": 120, "exp": exp, "preset": "sd"}
+    await sell(solo, evening, [early])
+    await solo.hear(evening.show())
+    await tell_all(solo)
+    await solo.hear(evening.ticket(late))
+    await solo.hear(
+        an(SessionViewerAuthorizedV1, streamer_id=S, session_id=G, viewer_id=alone, reason="agreed", **agreed),
+        an(
+            SessionGoalAddedV1, streamer_id=S, session_id=G, goal_id="d" * 24, kind="ExclusiveGoal",
+            conditions=Conditions(session_id=G, exclusive_to=alone),
+        ),
+    )  # fmt: skip
+
+    by_reason = {data["reason"]: data for data in (json.loads(push.data) for push in await told(solo))}
+
+    always = {"session_id", "streamer_id", "preset", "nbf", "duration", "exp", "reason", "event_id", "at", "seq"}
+    causes = {"goal_id", "exclusive_goal_id", "payment_id", "gift_id"}
+    assert set(by_reason) == {"show", "ticket", "agreed", "exclusive"}
+    assert all(always <= data.keys() <= always | causes for data in by_reason.values()), by_reason
+    assert (by_reason["show"]["goal_id"], by_reason["show"]["exp"]) == (SHOW, None)
+    assert by_reason["exclusive"]["exp"] == by_reason["agreed"]["exp"] == exp.timestamp()
+
+
+async def test_a_ticket_lets_its_buyer_watch_at_once_only_while_its_show_is_on(solo: Solo, evening: Evening) -> None:
+    before, during, other, after = viewers(4)
+    await solo.hear(evening.started(), evening.funding(), evening.ticket(before))
+    assert await told(solo) == []
+
+    await solo.hear(evening.show())
+    await forget_pushes(solo)
+    await solo.hear(evening.ticket(during), evening.ticket(other, funding="d" * 24))
+    await solo.hear(evening.show_ended(), evening.ticket(after))
+
+    assert {push.channel for push in await told(solo)} == {f"{side}.{during}" for side in (PREVIEW, SD)}
 
 
 async def test_what_a_holder_is_told_between_two_slices_has_a_number_between_theirs(
     solo: Solo, evening: Evening
 ) -> None:
-    everybody = viewers(holders.SLICE_MAX + 1)
+    everybody = viewers(shows.SLICE_MAX + 1)
     await sell(solo, evening, everybody)
     await solo.hear(evening.show())
     await solo.run_timers()
@@ -174,7 +213,7 @@ async def test_only_who_holds_a_ticket_of_this_show_is_told(solo: Solo, evening:
 
 
 async def test_who_is_refunded_while_holders_are_told_is_not_told_any_more(solo: Solo, evening: Evening) -> None:
-    everybody = viewers(holders.SLICE_MAX + 2)
+    everybody = viewers(shows.SLICE_MAX + 2)
     await sell(solo, evening, everybody)
     await solo.hear(evening.show())
     await solo.run_timers()
@@ -188,14 +227,14 @@ async def test_who_is_refunded_while_holders_are_told_is_not_told_any_more(solo:
 
 
 async def test_a_show_that_ended_is_told_to_no_further_holder(solo: Solo, evening: Evening) -> None:
-    await sell(solo, evening, viewers(2 * holders.SLICE_MAX))
+    await sell(solo, evening, viewers(2 * shows.SLICE_MAX))
     await solo.hear(evening.show())
     await solo.run_timers()
 
     await solo.hear(evening.show_ended())
     await tell_all(solo)
 
-    assert len(await told(solo)) == 2 * holders.SLICE_MAX
+    assert len(await told(solo)) == 2 * shows.SLICE_MAX
 
 
 async def test_a_funding_that_is_added_and_a_show_without_holders_tell_nobody(solo: Solo, evening: Evening) -> None:
@@ -220,7 +259,7 @@ async def test_a_run_that_was_killed_between_slices_goes_on_and_tells_nobody_twi
     solo_of: SoloOf, evening: Evening
 ) -> None:
     solo = await solo_of(SERVICE, clock=SystemClock())
-    everybody = viewers(2 * holders.SLICE_MAX + 1)
+    everybody = viewers(2 * shows.SLICE_MAX + 1)
     await sell(solo, evening, everybody)
     await solo.hear(evening.show())
 
@@ -230,7 +269,7 @@ async def test_a_run_that_was_killed_between_slices_goes_on_and_tells_nobody_twi
             await Timers(solo.runtime, SERVICE).run()
     finally:
         plan_faults(None)
-    assert len(await told(solo)) == 4 * holders.SLICE_MAX
+    assert len(await told(solo)) == 4 * shows.SLICE_MAX
     timers = Timers(solo.runtime, SERVICE)
     running = asyncio.create_task(timers.run())
     async with asyncio.timeout(30):
@@ -255,9 +294,9 @@ async def test_no_document_grows_with_the_number_of_holders(solo: Solo, evening:
         await forget_pushes(solo)
         return {name: rows[0]["bytes"] for name, rows in kept.items() if rows}
 
-    await sell(solo, evening, viewers(holders.SLICE_MAX))
+    await sell(solo, evening, viewers(shows.SLICE_MAX))
     few = await largest()
-    await solo.hear(*(evening.ticket(viewer) for viewer in viewers(4 * holders.SLICE_MAX)))
+    await solo.hear(*(evening.ticket(viewer) for viewer in viewers(4 * shows.SLICE_MAX)))
     await forget_pushes(solo)
 
     assert await largest() == pytest.approx(few, abs=16)
@@ -274,13 +313,13 @@ async def may_listen(solo: Solo, viewer_id: str, side: str = SD) -> bool:
     return answer.status_code == 200
 
 
-async def test_a_ticket_lets_its_holder_listen_until_the_show_has_ended(solo: Solo, evening: Evening) -> None:
+async def test_a_ticket_lets_its_holder_listen_while_its_show_is_on(solo: Solo, evening: Evening) -> None:
     holder, other = viewers(2)
     await sell(solo, evening, [holder])
-    assert (await may_listen(solo, holder), await may_listen(solo, other)) == (True, False)
+    assert not await may_listen(solo, holder)
 
     await solo.hear(evening.show())
-    assert await may_listen(solo, holder)
+    assert (await may_listen(solo, holder), await may_listen(solo, other)) == (True, False)
     await solo.hear(evening.show_ended())
 
     assert not await may_listen(solo, holder)
@@ -301,8 +340,9 @@ async def test_whether_the_shows_end_or_its_beginning_is_read_first_its_tickets_
 async def test_a_new_funding_ends_what_older_tickets_let_see(solo: Solo, evening: Evening) -> None:
     [holder] = viewers(1)
     await sell(solo, evening, [holder])
+    await solo.hear(evening.show())
 
-    await solo.hear(evening.funding("d" * 24))
+    await solo.hear(evening.funding("d" * 24), evening.show("c" * 24, funding="d" * 24))
     assert not await may_listen(solo, holder)
     await solo.hear(evening.ticket(holder, funding="d" * 24))
 
@@ -313,6 +353,6 @@ async def test_who_was_refunded_may_not_listen_unless_another_ticket_stands(solo
     refunded, one_left = viewers(2)
     await sell(solo, evening, [refunded, one_left])
 
-    await solo.hear(evening.refunded(refunded), evening.refunded(one_left, ticket=True))
+    await solo.hear(evening.show(), evening.refunded(refunded), evening.refunded(one_left, ticket=True))
 
     assert (await may_listen(solo, refunded), await may_listen(solo, one_left)) == (False, True)
