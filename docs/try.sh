@@ -5,7 +5,10 @@
 #   … | made                  shows it as well, and keeps the first id in it: x=$(ada POST … | made)
 #   eventually TEXT COMMAND…  repeats the command until its answer has the text; 3 minutes at most
 
-stack() { .venv/bin/devstack status --json | .venv/bin/python -c "import json, sys; print(json.load(sys.stdin)$1)"; }
+stack() { # a part of `devstack status --json`: stack '["gateway"]'
+    local status
+    status=$(.venv/bin/devstack status --json) && .venv/bin/python -c "import json, sys; print(json.loads(sys.argv[1])$1)" "$status"
+}
 gateway=$(stack '["gateway"]')
 
 person() { # NAME [SCOPE]
