@@ -12,8 +12,8 @@ STEP_SECONDS: Final = 6
 INVITATION_SECONDS: Final = 10
 """In this time an invitation is seen and answered; one story waits it out."""
 
-EXCLUSIVE_WINDOW_SECONDS: Final = 8
-"""In this time an agreed exclusive is started; one story waits it out."""
+EXCLUSIVE_WINDOW_SECONDS: Final = STEP_SECONDS
+"""In this time an agreed exclusive is started, at most a step; one story waits it out."""
 
 INVITATION_REFUND_SECONDS: Final = 10
 """Later than the window: an agreement that came to nothing lapses first and is refunded then, as at full length."""

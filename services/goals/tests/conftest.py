@@ -17,9 +17,13 @@ from chassis.collection import Collection
 from chassis.testing import Solo
 from chassis.tx import Tx
 from contracts import (
+    EscrowCompletedV1,
+    EscrowFailedV1,
     EscrowHeldV1,
     EscrowRejectedV1,
     Event,
+    GiftSentV1,
+    PaymentSucceededV1,
     SessionEndedV1,
     SessionStartedV1,
     SessionUpdatedV1,
@@ -30,7 +34,7 @@ from contracts import (
 from contracts.sessions import Prices, Statuses
 from goals import handlers, store
 from goals.domain import exclusive, invitation, lifecycle
-from goals.domain.goal import Goal
+from goals.domain.goal import End, Goal
 from goals.domain.stage import Stage
 from goals.service import SERVICE
 from goals.settings import GoalsSettings
@@ -111,6 +115,46 @@ class Night:
             amount_diamonds=100,
             cause_id=goal_id,
             reason="insufficient_diamonds",
+        )
+
+    def gift(self, goal_id: str, buyer: str, amount_diamonds: int) -> EscrowHeldV1:
+        return self.held(
+            goal_id,
+            buyer,
+            escrow_id=f"trigger_private:{goal_id}",
+            earning_id=ids.new_id(),
+            amount_diamonds=amount_diamonds,
+            gift_id=ids.new_id(),
+        )
+
+    def given_back(self, held: EscrowHeldV1, reason: str) -> EscrowFailedV1:
+        return EscrowFailedV1.model_validate(held.model_dump() | {"reason": reason})
+
+    def kept(self, buyer: str) -> EscrowCompletedV1:
+        held = self.ticket(ids.new_id(), buyer=buyer)
+        return EscrowCompletedV1.model_validate(held.model_dump() | {"reason": "kept"})
+
+    def spent(self, payer: str) -> PaymentSucceededV1:
+        return PaymentSucceededV1(
+            session_id=self.session_id,
+            streamer_id=self.streamer,
+            payment_id=ids.new_id(),
+            purpose="minutes",
+            payer_id=payer,
+            amount_diamonds=5,
+        )
+
+    def song(self, sender: str) -> GiftSentV1:
+        return GiftSentV1(
+            session_id=self.session_id,
+            streamer_id=self.streamer,
+            gift_id=ids.new_id(),
+            sender_id=sender,
+            product_id="karaoke-song_60",
+            categories=(),
+            count=1,
+            amount_diamonds=300,
+            duration=60,
         )
 
     def paid(
@@ -208,6 +252,18 @@ class Night:
         goal_id: str = offered.json()["goal_id"]
         return goal_id
 
+    async def private_goal(self, target: int) -> str:
+        """Gifts are asked for."""
+        body = {
+            "levels": [{"title": "For you", "target": target}],
+            "exp": unix(self.solo.now) + 600,
+            "context": {"session_id": self.session_id},
+        }
+        asked = await self.host().post("/goals?type=trigger-private", json=body)
+        assert asked.status_code == 201, asked.text
+        goal_id: str = asked.json()["goal_id"]
+        return goal_id
+
     async def ended_funding(self, tickets: int) -> str:
         """The streamer has ended the sale after so many tickets; 10 are enough."""
         funding_id = await self.funding()
@@ -227,7 +283,8 @@ class Night:
         goal_id, timing = ids.new_id(), tx.settings(GoalsSettings).timing
         stage = await store.stage(tx, self.session_id)
         asks = await store.viewer(tx, stage, viewer)
-        store.save(tx, invitation.propose(goal_id, asks, stage, 5 * timing.step_seconds, tx.now, timing))
+        wish = invitation.Wish(goal_id=goal_id, duration=5 * timing.step_seconds)
+        store.save(tx, invitation.propose(wish, asks, stage, tx.now, timing)[1])
         return goal_id
 
     async def _invite(self, viewer: str, tx: Tx) -> str:
@@ -239,8 +296,10 @@ class Night:
         goal_id = await self._invite(viewer, tx)
         goal, stage = await tx.get(store.GOALS, goal_id), await store.stage(tx, self.session_id)
         assert goal is not None
-        how = lifecycle.deletion(goal, stage, agree=True, now=tx.now, triggerer="test-client")
-        store.save(tx, lifecycle.deactivate_goal(goal, stage, how, (), tx.settings(GoalsSettings).timing))
+        timing = tx.settings(GoalsSettings).timing
+        answer = End(cause="deleted", at=tx.now, triggerer="test-client", agree=True)
+        ending = lifecycle.deletion(goal, stage, answer, timing)
+        store.save(tx, lifecycle.deactivate_goal(goal, stage, ending, (), timing))
         return goal_id
 
     async def later(self, seconds: float) -> None:

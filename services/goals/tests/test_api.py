@@ -10,7 +10,7 @@ import pytest
 from chassis import ids
 from chassis.clock import unix
 from contracts import GoalEndedV1, GoalExtendedV1
-from goals.domain.invitation import OPEN_INVITATIONS_MAX
+from goals.domain.invitation import KEPT_FOR_PATRONS, OPEN_INVITATIONS_MAX
 
 if TYPE_CHECKING:
     import httpx
@@ -34,6 +34,7 @@ async def test_an_invitation_is_accepted_with_the_id_to_follow(night: Night) -> 
     asked = await night.ask(viewer, duration=120)
 
     assert asked.status_code == 202
+    assert asked.json()["amount_diamonds"] == 40
     goal = (await night.viewer(viewer).get(f"/goals/{asked.json()['goal_id']}")).json()
     assert goal == {
         "id": asked.json()["goal_id"],
@@ -55,6 +56,8 @@ async def test_an_invitation_is_accepted_with_the_id_to_follow(night: Night) -> 
         "outcome": None,
         "ended_at": None,
         "lapsed": False,
+        "amount_diamonds": 40,
+        "reason": None,
     }
 
 
@@ -65,7 +68,7 @@ async def test_a_viewer_has_one_open_invitation_in_a_session(night: Night) -> No
     assert refusal(await night.ask(viewer)) == (409, "invitation-open")
     await night.solo.hear(night.held(goal_id, viewer))
     assert refusal(await night.ask(viewer)) == (409, "invitation-open")
-    await night.later(30)
+    await night.later(30 + 60)
     assert (await night.ask(viewer)).status_code == 202
 
 
@@ -117,15 +120,153 @@ async def test_an_ended_session_takes_no_command(night: Night) -> None:
     assert refusal(await agreed.start(agreed_id)) == (409, "session-over")
 
 
-async def test_at_most_200_invitations_are_open_in_a_session(night: Night) -> None:
+async def test_at_most_150_strangers_have_an_open_invitation_in_a_session(night: Night) -> None:
     first = ids.new_id()
     goal_id = await night.proposal(first)
-    for _ in range(OPEN_INVITATIONS_MAX - 1):
+    for _ in range(OPEN_INVITATIONS_MAX - KEPT_FOR_PATRONS - 1):
         await night.proposal(ids.new_id())
 
     assert refusal(await night.ask(ids.new_id())) == (409, "too-many-invitations")
     await night.solo.hear(night.not_held(goal_id, first))
     assert (await night.ask(ids.new_id())).status_code == 202
+
+
+async def test_who_has_paid_this_streamer_before_has_places_kept(night: Night) -> None:
+    buyer, payer, stranger = ids.new_id(), ids.new_id(), ids.new_id()
+    await night.solo.hear(night.kept(buyer), night.kept(buyer), night.spent(payer))
+    for _ in range(OPEN_INVITATIONS_MAX - KEPT_FOR_PATRONS):
+        await night.proposal(ids.new_id())
+
+    assert refusal(await night.ask(stranger)) == (409, "too-many-invitations")
+    assert [(await night.ask(patron)).status_code for patron in (buyer, payer)] == [202, 202]
+    elsewhere = night.another()
+    await night.solo.hear(elsewhere.started(), elsewhere.kept(stranger))
+    assert refusal(await night.ask(stranger)) == (409, "too-many-invitations")
+
+
+async def test_more_than_was_agreed_is_never_paid(night: Night) -> None:
+    viewer = ids.new_id()
+    body = {"context": {"session_id": night.session_id, "duration": 120}, "max_amount_diamonds": 40}
+    await night.solo.hear(night.updated(21))
+    ask = night.viewer(viewer).post
+
+    dearer = await ask("/goals?type=trigger-exclusive", json=body)
+
+    assert refusal(dearer) == (409, "price-changed")
+    assert dearer.json()["amount_diamonds"] == 42
+    assert (await ask("/goals?type=trigger-exclusive", json=body | {"max_amount_diamonds": 42})).status_code == 202
+    for amount in (-1, 1.5, "42", 10**24):
+        asked = await ask("/goals?type=trigger-exclusive", json=body | {"max_amount_diamonds": amount})
+        assert refusal(asked) == (422, "invalid-request")
+
+
+async def test_without_an_answer_the_wait_doubles_in_a_row(night: Night) -> None:
+    viewer = ids.new_id()
+    waits = []
+    for _ in range(4):
+        await night.invitation(viewer)
+        await night.later(30)
+        asked = await night.ask(viewer)
+        assert refusal(asked) == (429, "unanswered-recently")
+        waits.append(asked.headers["retry-after"])
+        night.solo.clock.advance(int(waits[-1]))
+
+    assert waits == ["60", "120", "240", "300"]
+
+
+async def test_without_diamonds_the_next_proposal_waits(night: Night) -> None:
+    viewer = ids.new_id()
+    await night.solo.hear(night.not_held(await night.proposal(viewer), viewer))
+
+    asked = await night.ask(viewer)
+
+    assert refusal(asked) == (429, "unpaid-recently")
+    assert asked.headers["retry-after"] == "30"
+    night.solo.clock.advance(30)
+    assert (await night.ask(viewer)).status_code == 202
+
+
+async def test_a_viewer_withdraws_an_invitation_and_waits_like_who_got_no_answer(night: Night) -> None:
+    viewer, other = ids.new_id(), ids.new_id()
+    goal_id = await night.invitation(viewer)
+    night.solo.clock.advance(7)
+    await night.told()
+
+    assert refusal(await night.viewer(other).delete(f"/goals/{goal_id}")) == (403, "scope-missing")
+    assert (await night.viewer(viewer).delete(f"/goals/{goal_id}")).status_code == 204
+
+    (ended,) = await night.solo.take()
+    assert isinstance(ended, GoalEndedV1)
+    assert (ended.outcome, ended.ended_at) == ("cancelled", night.solo.now)
+    assert (await night.stage()).open_invitations == 0
+    assert refusal(await night.viewer(viewer).delete(f"/goals/{goal_id}")) == (409, "goal-not-active")
+    assert refusal(await night.ask(viewer)) == (429, "unanswered-recently")
+
+
+async def test_only_what_is_open_is_withdrawn(night: Night) -> None:
+    proposer, partner = ids.new_id(), ids.new_id()
+    proposal_id = await night.proposal(proposer)
+    _, exclusive_id = await night.exclusive(partner)
+
+    assert refusal(await night.viewer(proposer).delete(f"/goals/{proposal_id}")) == (409, "goal-not-active")
+    assert refusal(await night.viewer(partner).delete(f"/goals/{exclusive_id}")) == (403, "scope-missing")
+
+
+@pytest.mark.parametrize("over_at", [43_200, 50_000])
+async def test_a_session_is_over_at_its_maximum_although_nobody_has_told(night: Night, over_at: int) -> None:
+    open_id = await night.invitation(ids.new_id())
+    night.solo.clock.advance(over_at)
+
+    assert refusal(await night.ask(ids.new_id())) == (409, "session-over")
+    assert refusal(await night.offer()) == (409, "session-over")
+    assert refusal(await night.answer(open_id, agree=False)) == (409, "session-over")
+
+
+async def test_what_cannot_end_before_the_sessions_maximum_is_refused(night: Night) -> None:
+    night.solo.clock.advance(43_200 - 390)
+
+    assert refusal(await night.offer({"exp": unix(night.solo.now) + 331})) == (409, "session-too-short")
+    assert refusal(await night.ask(ids.new_id(), duration=360)) == (409, "session-too-short")
+    assert (await night.offer({"exp": unix(night.solo.now) + 330})).status_code == 201
+    other = night.another()
+    await night.solo.hear(other.started())
+    night.solo.clock.advance(43_200 - 360)
+    assert (await other.ask(ids.new_id(), duration=300)).status_code == 202
+    assert refusal(await other.ask(ids.new_id(), duration=360)) == (409, "session-too-short")
+
+
+async def test_what_could_not_be_performed_any_more_is_not_agreed_to(night: Night) -> None:
+    night.solo.clock.advance(43_200 - 370)
+    invitation_id = await night.invitation(ids.new_id())
+    night.solo.clock.advance(10.001)
+
+    assert refusal(await night.answer(invitation_id, agree=True)) == (409, "session-too-short")
+    assert (await night.answer(invitation_id, agree=False)).status_code == 204
+
+
+async def test_after_a_private_goal_was_reached_it_is_performed_first(night: Night) -> None:
+    goal_id = await night.private_goal(target=100)
+    invitation_id, viewer = await night.invitation(ids.new_id()), ids.new_id()
+    await night.solo.hear(night.gift(goal_id, viewer, 100))
+    night.solo.clock.advance(29)
+
+    assert refusal(await night.answer(invitation_id, agree=True)) == (409, "private-goal-owed")
+    night.solo.clock.advance(26)
+    later_id = await night.invitation(ids.new_id())
+    night.solo.clock.advance(4.999)
+    assert refusal(await night.answer(later_id, agree=True)) == (409, "private-goal-owed")
+    night.solo.clock.advance(0.001)
+    assert (await night.answer(later_id, agree=True)).status_code == 204
+
+
+async def test_an_exclusive_is_extended_to_60_steps_ahead_at_most(night: Night) -> None:
+    _, exclusive_id = await night.exclusive(ids.new_id())  # 6 steps
+    for _ in range(54):
+        assert (await night.extend(exclusive_id)).status_code == 204
+
+    assert refusal(await night.extend(exclusive_id)) == (409, "extended-enough")
+    night.solo.clock.advance(60)
+    assert (await night.extend(exclusive_id)).status_code == 204
 
 
 async def test_a_session_nobody_has_heard_of_is_not_found(night: Night) -> None:
@@ -199,7 +340,7 @@ async def test_agreeing_at_exp_is_too_late_and_refusing_then_is_a_time_out(night
     goal = await night.goal(goal_id)
     assert goal.outcome == "timed_out"
     assert goal.ended_at == night.solo.now
-    assert (await night.ask(viewer)).status_code == 202
+    assert refusal(await night.ask(viewer)) == (429, "unanswered-recently")
 
 
 async def test_who_may_not_end_a_goal(night: Night) -> None:
@@ -306,7 +447,7 @@ async def test_after_60_seconds_it_is_too_late(night: Night, *, timers_ran: bool
     assert refusal(await night.start(invitation_id)) == (409, "agreement-lapsed")
 
 
-@pytest.mark.parametrize(("ran", "outcome"), [(299, "cancelled"), (300, "completed")])
+@pytest.mark.parametrize(("ran", "outcome"), [(293, "cancelled"), (294, "completed"), (300, "completed")])
 async def test_a_streamer_may_end_an_exclusive_when_the_prepaid_time_has_run(
     night: Night, ran: int, outcome: str
 ) -> None:

@@ -17,6 +17,7 @@ from contracts import (
     GoalCreatedV1,
     GoalEndedV1,
     GoalExtendedV1,
+    GoalExtensionRejectedV1,
     GoalLapsedV1,
     GoalProgressedV1,
     GoalProposedV1,
@@ -26,26 +27,32 @@ from contracts import (
     SessionUpdatedV1,
 )
 from contracts.sessions import Prices, Statuses
-from goals.domain import exclusive, invitation, lifecycle
-from goals.domain.exclusive import Payment, Wanted
+from goals.domain import exclusive, extensions, invitation, lifecycle
+from goals.domain.exclusive import Wanted
+from goals.domain.extensions import PaidExtension
 from goals.domain.goal import End, Goal, GoalDue, GoalNotActive, GoalNotFound, LapseDue, owned_by
 from goals.domain.hold import Hold
-from goals.domain.invitation import Viewer
-from goals.domain.stage import NotYourSession, SessionOver, Stage, StageTaken, follow_session, freed, require_own
+from goals.domain.invitation import Viewer, Wish
+from goals.domain.stage import (
+    NotYourSession,
+    SessionOver,
+    SessionTooShort,
+    Stage,
+    StageTaken,
+    as_of,
+    follow_session,
+    freed,
+    require_own,
+)
 from goals.domain.state import SLICE, Change, Contribution, Extension, Guest, Supporter, place
-from goals.domain.timing import Timing
+from goals.settings import GoalsSettings
 
 NOW = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
 SESSION, STREAMER, VIEWER, GOAL, OTHER = (character * 24 for character in "abcde")
 EARNING = "1" * 24
 PAYMENT = "2" * 24
-TIMING = Timing(
-    step=timedelta(seconds=60),
-    proposal=timedelta(seconds=30),
-    invitation=timedelta(seconds=30),
-    window=timedelta(seconds=60),
-    cooldown=timedelta(seconds=300),
-)
+TIMING = GoalsSettings().timing
+HOUR = timedelta(hours=1)
 STAGE = Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=20)
 ALONE = Conditions(session_id=SESSION, exclusive_to=VIEWER)
 PROPOSED = Goal(
@@ -119,17 +126,22 @@ def a_hold(
         stage=stage,
         supporter=None,
         blocked=blocked,
+        held_at=now,
         now=now,
         timing=TIMING,
     )
 
 
-def a_viewer(id_: str = VIEWER, *, blocked: bool = False, last: Goal | None = None) -> Viewer:
-    return Viewer(id=id_, blocked=blocked, last=last)
+def a_viewer(id_: str = VIEWER, *, blocked: bool = False, last: Goal | None = None, **more: Any) -> Viewer:
+    return Viewer(id=id_, blocked=blocked, last=last, **more)
+
+
+def an_answer(at: float, *, agree: bool) -> End:
+    return End(cause="deleted", at=after(at), triggerer="phone", agree=agree)
 
 
 def propose(viewer: Viewer | None = None, stage: Stage = STAGE, duration: int = 300) -> Change:
-    return invitation.propose(GOAL, viewer or a_viewer(), stage, duration, NOW, TIMING)
+    return invitation.propose(Wish(goal_id=GOAL, duration=duration), viewer or a_viewer(), stage, NOW, TIMING)[1]
 
 
 def start(
@@ -139,8 +151,8 @@ def start(
     return exclusive.create(wanted, invited, stage, after(at), TIMING)
 
 
-def deactivate(goal: Goal, how: End, stage: Stage = STAGE, unbegun: tuple[Extension, ...] = ()) -> Change:
-    return lifecycle.deactivate_goal(goal, stage, lifecycle.resolved(goal, stage, how), unbegun, TIMING)
+def deactivate(goal: Goal, ending: End, stage: Stage = STAGE, unbegun: tuple[Extension, ...] = ()) -> Change:
+    return lifecycle.deactivate_goal(goal, stage, lifecycle.resolved(goal, stage, ending), unbegun, TIMING)
 
 
 # The session
@@ -155,9 +167,27 @@ def test_an_ended_session_stays_ended_whatever_is_read_later() -> None:
         **facts, active=True, prices=Prices(exclusive=7), statuses=Statuses(created=NOW, ended=None)
     )
 
-    stage = follow_session(follow_session(None, ended), late)
+    stage = follow_session(follow_session(None, ended, HOUR), late, HOUR)
 
-    assert stage == Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=7, ended_at=after(10))
+    assert stage == Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=7, ended_at=after(10), over_at=after(3_600))
+
+
+def test_a_session_is_over_at_its_maximum_although_nobody_has_told() -> None:
+    stage = replace(STAGE, over_at=after(3_600))
+
+    assert as_of(stage, after(3_599.999)) == stage
+    assert as_of(stage, after(3_600)).ended_at == after(3_600)
+    assert as_of(replace(stage, ended_at=after(10)), after(4_000)).ended_at == after(10)
+    assert as_of(STAGE, after(10**6)) == STAGE
+
+
+def test_an_end_that_was_earlier_than_the_maximum_is_believed() -> None:
+    facts: dict[str, Any] = {"session_id": SESSION, "streamer_id": STREAMER, "preset": "sd", "sources": (),
+                             "exclusive_to": (), "active": False, "prices": Prices()}  # fmt: skip
+    told = SessionEndedV1(**facts, statuses=Statuses(created=NOW, ended=after(3_599)))
+    noticed = as_of(replace(STAGE, over_at=after(3_600)), after(3_600))
+
+    assert follow_session(noticed, told, HOUR).ended_at == after(3_599)
 
 
 def test_a_stage_is_freed_only_by_what_has_it() -> None:
@@ -198,9 +228,11 @@ def test_steps_are_as_long_as_the_setting_says(step: int, asked: int | None, ste
     timing = replace(TIMING, step=timedelta(seconds=step))
 
     duration = invitation.prepaid_duration(asked, timing)
-    change = invitation.propose(GOAL, a_viewer(), STAGE, duration, NOW, timing)
+    wish = Wish(goal_id=GOAL, duration=duration)
+    price, change = invitation.propose(wish, a_viewer(), STAGE, NOW, timing)
 
     assert duration == steps * step
+    assert price == 20 * steps
     assert [event.amount_diamonds for event in change.events if isinstance(event, GoalProposedV1)] == [20 * steps]
 
 
@@ -211,11 +243,12 @@ def test_a_proposal_promises_nothing_yet() -> None:
     assert (goal.state, goal.progress, goal.exp) == ("proposed", 0, after(30))
     assert kinds(change) == [GoalProposedV1]
     assert saved(change, Stage).open_invitations == 1
-    assert saved(change, Guest).invitation_id == GOAL
+    assert saved(change, Guest) == Guest(id=f"{SESSION}:{VIEWER}", invitation_id=GOAL)
     assert goal_timer(change) == At(GoalDue(goal_id=GOAL, session_id=SESSION), f"goal-due:{GOAL}", after(30), SESSION)
 
 
 REFUSED = replace(INVITATION, state="ended", outcome="refused", ended_at=NOW - timedelta(seconds=299))
+NOT_PAID = replace(PROPOSED, state="rejected", reason="insufficient_diamonds", ended_at=NOW - timedelta(seconds=29))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +261,9 @@ REFUSED = replace(INVITATION, state="ended", outcome="refused", ended_at=NOW - t
         (a_viewer(), replace(STAGE, holder_id=OTHER), StageTaken),
         (a_viewer(last=PROPOSED), STAGE, invitation.InvitationOpen),
         (a_viewer(last=INVITATION), STAGE, invitation.InvitationOpen),
-        (a_viewer(), replace(STAGE, open_invitations=200), invitation.TooManyInvitations),
+        (a_viewer(), replace(STAGE, over_at=after(359.999)), SessionTooShort),
+        (a_viewer(), replace(STAGE, open_invitations=150), invitation.TooManyInvitations),
+        (a_viewer(patron=True), replace(STAGE, open_invitations=200), invitation.TooManyInvitations),
         (a_viewer(last=REFUSED), STAGE, invitation.RefusedRecently),
         # the order of SPEC §2: 403, then 409, then 429
         (a_viewer(blocked=True), replace(STAGE, ended_at=NOW), invitation.BlockedByStreamer),
@@ -246,13 +281,77 @@ def test_what_forbids_to_ask(viewer: Viewer, stage: Stage, refusal: type[Refusal
     [
         replace(REFUSED, ended_at=NOW - timedelta(seconds=300)),
         replace(REFUSED, outcome="timed_out"),
-        replace(REFUSED, outcome="agreed"),
         replace(REFUSED, outcome="cancelled"),
-        replace(PROPOSED, state="rejected"),
+        replace(REFUSED, outcome="agreed", ended_at=NOW),
+        *(replace(NOT_PAID, reason=reason, ended_at=NOW) for reason in ("proposal_expired", "stage_taken")),
+        replace(NOT_PAID, ended_at=NOW - timedelta(seconds=30)),
     ],
 )
 def test_what_does_not_forbid_to_ask_again(last: Goal) -> None:
-    assert kinds(propose(a_viewer(last=last), replace(STAGE, open_invitations=199))) == [GoalProposedV1]
+    assert kinds(propose(a_viewer(last=last), replace(STAGE, open_invitations=149))) == [GoalProposedV1]
+
+
+def test_places_are_kept_for_who_has_paid_before() -> None:
+    assert kinds(propose(a_viewer(patron=True), replace(STAGE, open_invitations=199))) == [GoalProposedV1]
+
+
+TIMED_OUT = replace(REFUSED, outcome="timed_out", ended_at=NOW)
+WITHDRAWN = replace(REFUSED, outcome="cancelled", ended_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("last", "unanswered", "seconds", "refusal"),
+    [
+        (replace(REFUSED, ended_at=NOW), 0, 300, invitation.RefusedRecently),
+        (replace(REFUSED, ended_at=NOW), 3, 300, invitation.RefusedRecently),
+        (TIMED_OUT, 0, 60, invitation.UnansweredRecently),
+        (TIMED_OUT, 1, 120, invitation.UnansweredRecently),
+        (TIMED_OUT, 2, 240, invitation.UnansweredRecently),
+        (TIMED_OUT, 3, 300, invitation.UnansweredRecently),
+        (TIMED_OUT, 16, 300, invitation.UnansweredRecently),
+        (WITHDRAWN, 0, 60, invitation.UnansweredRecently),
+        (replace(NOT_PAID, ended_at=NOW), 0, 30, invitation.UnpaidRecently),
+    ],
+)
+def test_who_asked_in_vain_waits(last: Goal, unanswered: int, seconds: float, refusal: type[Refusal]) -> None:
+    with pytest.raises(refusal) as refused:
+        propose(a_viewer(last=last, unanswered=unanswered))
+
+    assert refused.value.retry_after_seconds == seconds
+    earlier = replace(last, ended_at=NOW - timedelta(seconds=seconds))
+    assert kinds(propose(a_viewer(last=earlier, unanswered=unanswered))) == [GoalProposedV1]
+
+
+@pytest.mark.parametrize(
+    ("last", "before", "counted"),
+    [
+        (None, 0, 0),
+        (TIMED_OUT, 0, 1),
+        (TIMED_OUT, 4, 5),
+        (TIMED_OUT, 16, 16),
+        (WITHDRAWN, 1, 2),
+        (NOT_PAID, 2, 2),
+        (REFUSED, 2, 0),
+        (AGREED, 2, 0),
+    ],
+)
+def test_invitations_without_an_answer_are_counted_in_a_row(last: Goal | None, before: int, counted: int) -> None:
+    long_ago = last and replace(last, ended_at=NOW - timedelta(days=1))
+
+    assert saved(propose(a_viewer(last=long_ago, unanswered=before)), Guest).unanswered == counted
+
+
+@pytest.mark.parametrize(("at_most", "taken"), [(None, True), (100, True), (10**12, True), (99, False), (0, False)])
+def test_nobody_pays_more_than_they_said(at_most: int | None, *, taken: bool) -> None:
+    wish = Wish(goal_id=GOAL, duration=300, max_amount_diamonds=at_most)
+
+    if taken:
+        price, change = invitation.propose(wish, a_viewer(), STAGE, NOW, TIMING)
+        assert (price, saved(change, Goal).amount_diamonds) == (100, 100)
+        return
+    with pytest.raises(invitation.PriceChanged) as refused:
+        invitation.propose(wish, a_viewer(), STAGE, NOW, TIMING)
+    assert refused.value.extensions == {"amount_diamonds": 100}
 
 
 def test_a_cooldown_says_how_long_it_still_is() -> None:
@@ -269,7 +368,7 @@ def test_a_held_price_opens_the_invitation_for_30_seconds_from_now() -> None:
     change = lifecycle.answer_hold(a_hold(stage=replace(STAGE, agreements=3, open_invitations=1), now=after(20)))
 
     goal = saved(change, Goal)
-    assert (goal.state, goal.progress, goal.exp, goal.agreements) == ("active", 1, after(50), 3)
+    assert (goal.state, goal.progress, goal.exp, goal.agreements_seen) == ("active", 1, after(50), 3)
     assert kinds(change) == [GoalCreatedV1, GoalProgressedV1]
     assert saved(change, Contribution).rejected is None
     assert saved(change, Supporter).amount_diamonds == 100
@@ -305,6 +404,7 @@ def test_a_price_held_too_late_comes_back_and_the_proposal_is_over(hold: Hold, r
     ("hold", "reason"),
     [
         (a_hold(replace(PROPOSED, state="rejected")), "proposal_expired"),
+        (a_hold(replace(PROPOSED, state="rejected"), blocked=True), "viewer_blocked"),
         (a_hold(INVITATION), "goal_over"),
         (a_hold(AGREED), "goal_over"),
         (a_hold(session_id=OTHER), "other_session"),
@@ -330,43 +430,55 @@ def test_only_a_proposal_is_rejected(goal: Goal) -> None:
 
 def test_a_proposal_ends_with_its_rejection_and_never_with_goal_ended() -> None:
     opened = replace(STAGE, open_invitations=1)
-    for how, reason in (
-        (End(how="expired", at=PROPOSED.exp), "proposal_expired"),
-        (End(how="session_ended", at=NOW), "session_ended"),
+    for ending, reason in (
+        (End(cause="expired", at=PROPOSED.exp), "proposal_expired"),
+        (End(cause="session_ended", at=NOW), "session_ended"),
+        (End(cause="blocked", at=NOW), "viewer_blocked"),
     ):
-        change = lifecycle.close_goal(PROPOSED, opened, how, (), TIMING)
+        change = lifecycle.close_goal(PROPOSED, opened, ending, (), TIMING)
 
         (event,) = change.events
         assert isinstance(event, GoalRejectedV1)
         assert event.reason == reason
+        assert saved(change, Goal).reason == reason
         assert saved(change, Stage).open_invitations == 0
+
+
+def test_a_proposal_that_escrow_read_too_late_has_expired() -> None:
+    (event,) = invitation.reject_proposal(PROPOSED, STAGE, "expired", NOW).events
+
+    assert isinstance(event, GoalRejectedV1)
+    assert event.reason == "proposal_expired"
 
 
 # The outcomes of SPEC §3
 
 
 @pytest.mark.parametrize(
-    ("goal", "how", "outcome", "ended_at"),
+    ("goal", "ending", "outcome", "ended_at"),
     [
-        (INVITATION, End(how="expired", at=after(30)), "timed_out", 30),
-        (INVITATION, End(how="deleted", at=after(7), agree=True), "agreed", 7),
-        (INVITATION, End(how="deleted", at=after(7)), "refused", 7),
-        (INVITATION, End(how="deleted", at=after(30)), "timed_out", 30),
-        (INVITATION, End(how="deleted", at=after(99)), "timed_out", 30),
-        (INVITATION, End(how="session_ended", at=after(29.999)), "cancelled", 29.999),
-        (INVITATION, End(how="session_ended", at=after(30)), "timed_out", 30),
-        (EXCLUSIVE, End(how="expired", at=after(360)), "completed", 360),
-        (EXCLUSIVE, End(how="deleted", at=after(304.999)), "cancelled", 304.999),
-        (EXCLUSIVE, End(how="deleted", at=after(305)), "completed", 305),
-        (EXCLUSIVE, End(how="deleted", at=after(999)), "completed", 360),
-        (EXCLUSIVE, End(how="deleted", at=after(1)), "cancelled", 1),
-        (EXCLUSIVE, End(how="session_ended", at=after(304.999)), "cancelled", 304.999),
-        (EXCLUSIVE, End(how="session_ended", at=after(305)), "completed", 305),
-        (EXCLUSIVE, End(how="session_ended", at=after(999)), "completed", 360),
+        (INVITATION, End(cause="expired", at=after(30)), "timed_out", 30),
+        (INVITATION, End(cause="deleted", at=after(7), agree=True), "agreed", 7),
+        (INVITATION, End(cause="deleted", at=after(7)), "refused", 7),
+        (INVITATION, End(cause="deleted", at=after(30)), "timed_out", 30),
+        (INVITATION, End(cause="deleted", at=after(99)), "timed_out", 30),
+        (INVITATION, End(cause="withdrawn", at=after(7)), "cancelled", 7),
+        (INVITATION, End(cause="withdrawn", at=after(30)), "timed_out", 30),
+        (INVITATION, End(cause="blocked", at=after(7)), "cancelled", 7),
+        (INVITATION, End(cause="session_ended", at=after(29.999)), "cancelled", 29.999),
+        (INVITATION, End(cause="session_ended", at=after(30)), "timed_out", 30),
+        (EXCLUSIVE, End(cause="expired", at=after(360)), "completed", 360),
+        (EXCLUSIVE, End(cause="deleted", at=after(298.999)), "cancelled", 298.999),
+        (EXCLUSIVE, End(cause="deleted", at=after(299)), "completed", 299),  # a tenth of a step less than 300 s
+        (EXCLUSIVE, End(cause="deleted", at=after(999)), "completed", 360),
+        (EXCLUSIVE, End(cause="deleted", at=after(1)), "cancelled", 1),
+        (EXCLUSIVE, End(cause="session_ended", at=after(298.999)), "cancelled", 298.999),
+        (EXCLUSIVE, End(cause="session_ended", at=after(299)), "completed", 299),
+        (EXCLUSIVE, End(cause="session_ended", at=after(999)), "completed", 360),
     ],
 )
-def test_how_a_goal_comes_out(goal: Goal, how: End, outcome: str, ended_at: float) -> None:
-    change = deactivate(goal, how)
+def test_how_a_goal_comes_out(goal: Goal, ending: End, outcome: str, ended_at: float) -> None:
+    change = deactivate(goal, ending)
 
     ended = saved(change, Goal)
     assert (ended.state, ended.outcome, ended.ended_at, ended.exp) == (
@@ -387,11 +499,11 @@ def test_how_a_goal_comes_out(goal: Goal, how: End, outcome: str, ended_at: floa
 
 
 def test_the_one_who_deleted_is_named_and_time_and_sessions_name_nobody() -> None:
-    deleted = deactivate(INVITATION, End(how="deleted", at=after(99), triggerer="phone"))
+    deleted = deactivate(INVITATION, End(cause="deleted", at=after(99), triggerer="phone"))
     over_before = deactivate(
-        INVITATION, End(how="deleted", at=after(20), triggerer="phone"), replace(STAGE, ended_at=after(10))
+        INVITATION, End(cause="deleted", at=after(20), triggerer="phone"), replace(STAGE, ended_at=after(10))
     )
-    expired = deactivate(INVITATION, End(how="expired", at=after(30)))
+    expired = deactivate(INVITATION, End(cause="expired", at=after(30)))
 
     triggerers = [event.triggerer for change in (deleted, over_before, expired) for event in change.events
                   if isinstance(event, GoalEndedV1)]  # fmt: skip
@@ -399,7 +511,7 @@ def test_the_one_who_deleted_is_named_and_time_and_sessions_name_nobody() -> Non
 
 
 def test_a_timer_read_after_the_sessions_end_gives_the_sessions_outcome() -> None:
-    change = deactivate(EXCLUSIVE, End(how="expired", at=EXCLUSIVE.exp), replace(PERFORMED, ended_at=after(100)))
+    change = deactivate(EXCLUSIVE, End(cause="expired", at=EXCLUSIVE.exp), replace(PERFORMED, ended_at=after(100)))
 
     assert (saved(change, Goal).outcome, saved(change, Goal).ended_at) == ("cancelled", after(100))
 
@@ -410,7 +522,7 @@ def test_a_timer_read_after_the_sessions_end_gives_the_sessions_outcome() -> Non
 def test_an_agreement_takes_the_stage_and_waits_for_its_exclusive() -> None:
     stage = replace(STAGE, open_invitations=2, agreements=4)
 
-    change = deactivate(INVITATION, End(how="deleted", at=after(7), agree=True), stage)
+    change = deactivate(INVITATION, End(cause="deleted", at=after(7), agree=True), stage)
 
     assert saved(change, Goal).metadata.agreed == after(7)
     assert saved(change, Stage) == replace(stage, open_invitations=1, agreements=5, holder_id=GOAL)
@@ -418,9 +530,9 @@ def test_an_agreement_takes_the_stage_and_waits_for_its_exclusive() -> None:
     assert lapse in change.timers
 
 
-@pytest.mark.parametrize("how", [End(how="deleted", at=NOW), End(how="expired", at=after(30))])
-def test_any_other_end_of_an_invitation_leaves_the_stage_free(how: End) -> None:
-    change = deactivate(INVITATION, how, replace(STAGE, open_invitations=1))
+@pytest.mark.parametrize("ending", [End(cause="deleted", at=NOW), End(cause="expired", at=after(30))])
+def test_any_other_end_of_an_invitation_leaves_the_stage_free(ending: End) -> None:
+    change = deactivate(INVITATION, ending, replace(STAGE, open_invitations=1))
 
     assert saved(change, Stage) == STAGE
     assert saved(change, Goal).metadata.agreed is None
@@ -433,6 +545,8 @@ def test_any_other_end_of_an_invitation_leaves_the_stage_free(how: End) -> None:
         (INVITATION, STAGE, 30, invitation.InvitationExpired),
         (INVITATION, replace(STAGE, holder_id=OTHER), 5, StageTaken),
         (INVITATION, replace(STAGE, agreements=1), 5, invitation.InvitationRuledOut),
+        (INVITATION, replace(STAGE, private_owed_until=after(5.001)), 5, invitation.PrivateGoalOwed),
+        (INVITATION, replace(STAGE, over_at=after(364.999)), 5, SessionTooShort),
         (INVITATION, replace(STAGE, ended_at=after(1)), 5, SessionOver),
         (PROPOSED, STAGE, 5, GoalNotActive),
         (AGREED, STAGE, 5, GoalNotActive),
@@ -440,21 +554,21 @@ def test_any_other_end_of_an_invitation_leaves_the_stage_free(how: End) -> None:
 )
 def test_what_cannot_be_agreed_to(goal: Goal, stage: Stage, now: float, refusal: type[Refusal]) -> None:
     with pytest.raises(refusal):
-        lifecycle.deletion(goal, stage, agree=True, now=after(now), triggerer="phone")
+        lifecycle.deletion(goal, stage, an_answer(now, agree=True), TIMING)
 
 
 @pytest.mark.parametrize("stage", [replace(STAGE, holder_id=OTHER), replace(STAGE, agreements=1)])
 def test_what_cannot_be_agreed_to_can_be_refused(stage: Stage) -> None:
-    how = lifecycle.deletion(INVITATION, stage, agree=False, now=after(5), triggerer="phone")
+    ending = lifecycle.deletion(INVITATION, stage, an_answer(5, agree=False), TIMING)
 
-    assert saved(deactivate(INVITATION, how, stage), Goal).outcome == "refused"
+    assert saved(deactivate(INVITATION, ending, stage), Goal).outcome == "refused"
 
 
 def test_an_invitation_is_answered_with_yes_or_no() -> None:
     with pytest.raises(lifecycle.AnswerMissing):
         lifecycle.require_answer(INVITATION, None)
-    for goal in (None, EXCLUSIVE):
-        lifecycle.require_answer(goal, None)
+    assert lifecycle.require_answer(INVITATION, agree=True)
+    assert not lifecycle.require_answer(EXCLUSIVE, None)
 
 
 # The exclusive
@@ -510,7 +624,7 @@ def test_time_that_is_used_up_is_not_started_any_more() -> None:
 
 
 def test_the_end_of_an_exclusive_frees_the_stage() -> None:
-    change = deactivate(EXCLUSIVE, End(how="deleted", at=after(400)), PERFORMED)
+    change = deactivate(EXCLUSIVE, End(cause="deleted", at=after(400)), PERFORMED)
 
     assert saved(change, Stage).holder_id is None
 
@@ -520,7 +634,7 @@ def test_the_end_of_an_exclusive_frees_the_stage() -> None:
 
 @pytest.mark.parametrize(("now", "exp"), [(100, 420), (359, 420), (360, 420), (400, 460)])
 def test_extending_adds_a_step_to_now_or_exp_whichever_is_later(now: float, exp: float) -> None:
-    change = exclusive.extend(EXCLUSIVE, PERFORMED, after(now), TIMING)
+    change = extensions.extend(EXCLUSIVE, PERFORMED, after(now), TIMING)
 
     (event,) = change.events
     assert isinstance(event, GoalExtendedV1)
@@ -536,23 +650,27 @@ def test_extending_adds_a_step_to_now_or_exp_whichever_is_later(now: float, exp:
 @pytest.mark.parametrize(
     ("goal", "stage", "refusal"),
     [
-        (INVITATION, STAGE, exclusive.NotExclusive),
+        (INVITATION, STAGE, extensions.NotExclusive),
         (replace(EXCLUSIVE, state="ended"), STAGE, GoalNotActive),
+        (replace(EXCLUSIVE, exp=after(3_540.001)), PERFORMED, extensions.ExtendedEnough),
+        (EXCLUSIVE, replace(PERFORMED, over_at=after(419.999)), extensions.ExtendedEnough),
         (EXCLUSIVE, replace(PERFORMED, ended_at=NOW), SessionOver),
     ],
 )
 def test_what_cannot_be_extended(goal: Goal, stage: Stage, refusal: type[Refusal]) -> None:
     with pytest.raises(refusal):
-        exclusive.extend(goal, stage, NOW, TIMING)
+        extensions.extend(goal, stage, NOW, TIMING)
 
 
-def a_payment(at: float, duration: int = 120) -> Payment:
-    return Payment(id=PAYMENT, goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, duration=duration, at=after(at))
+def a_payment(at: float, duration: int = 120) -> PaidExtension:
+    return PaidExtension(
+        id=PAYMENT, goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, duration=duration, at=after(at)
+    )
 
 
 @pytest.mark.parametrize(("at", "begins", "exp"), [(100, 360, 480), (400, 400, 520)])
 def test_a_payment_makes_the_exclusive_as_much_longer(at: float, begins: float, exp: float) -> None:
-    change = exclusive.extend_by_payment(a_payment(at), EXCLUSIVE)
+    change = extensions.extend_by_payment(a_payment(at), EXCLUSIVE, PERFORMED, TIMING)
 
     (event,) = change.events
     assert isinstance(event, GoalExtendedV1)
@@ -565,17 +683,30 @@ def test_a_payment_makes_the_exclusive_as_much_longer(at: float, begins: float, 
     [None, replace(EXCLUSIVE, state="ended"), INVITATION, replace(EXCLUSIVE, conditions=Conditions(session_id=OTHER))],
 )
 def test_a_payment_that_comes_too_late_is_given_back(goal: Goal | None) -> None:
-    change = exclusive.extend_by_payment(a_payment(100), goal)
+    change = extensions.extend_by_payment(a_payment(100), goal, PERFORMED, TIMING)
 
     assert [event.TYPE for event in change.events] == ["goal.extension_rejected.v1"]
     assert saved(change, Extension).rejected
     assert len(change.state or ()) == 1
 
 
+@pytest.mark.parametrize(
+    ("exp", "over_at", "extended"),
+    [(3_580, None, True), (3_580.001, None, False), (360, 480, True), (360, 479.999, False)],
+)
+def test_a_payment_for_more_than_can_be_is_given_back(exp: float, over_at: float | None, *, extended: bool) -> None:
+    stage = replace(PERFORMED, over_at=None if over_at is None else after(over_at))
+
+    change = extensions.extend_by_payment(a_payment(100), replace(EXCLUSIVE, exp=after(exp)), stage, TIMING)
+
+    assert kinds(change) == [GoalExtendedV1 if extended else GoalExtensionRejectedV1]
+    assert saved(change, Extension).rejected == (not extended)
+
+
 def test_at_the_end_payments_for_time_that_had_not_begun_are_given_back() -> None:
     unbegun = Extension(id=PAYMENT, goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, begins=after(360))
 
-    change = deactivate(EXCLUSIVE, End(how="deleted", at=after(310)), PERFORMED, (unbegun,))
+    change = deactivate(EXCLUSIVE, End(cause="deleted", at=after(310)), PERFORMED, (unbegun,))
 
     assert [event.TYPE for event in change.events] == ["goal.ended.v1", "goal.extension_rejected.v1"]
     assert saved(change, Extension).rejected
@@ -587,8 +718,8 @@ def test_a_full_slice_of_payments_is_followed_by_another_look() -> None:
         for number in range(SLICE)
     ]
 
-    assert len(exclusive.reject_extensions(unbegun, NOW).timers) == 1
-    assert exclusive.reject_extensions(unbegun[:-1], NOW).timers == ()
+    assert len(extensions.reject_extensions(unbegun, NOW).timers) == 1
+    assert extensions.reject_extensions(unbegun[:-1], NOW).timers == ()
 
 
 # Lapsing

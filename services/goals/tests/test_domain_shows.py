@@ -24,19 +24,13 @@ from contracts import (
 from goals.domain import funding, karaoke, lifecycle, private, show
 from goals.domain.goal import DeadlineOutOfRange, End, Goal, LapseDue, require_deadline
 from goals.domain.hold import Hold
-from goals.domain.stage import SessionOver, Stage, StageTaken
+from goals.domain.stage import SessionOver, SessionTooShort, Stage, StageTaken
 from goals.domain.state import Change, Contribution, Supporter
-from goals.domain.timing import Timing
+from goals.settings import GoalsSettings
 
 NOW = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
 SESSION, STREAMER, VIEWER, GOAL, SHOW = (character * 24 for character in "abcde")
-TIMING = Timing(
-    step=timedelta(seconds=60),
-    proposal=timedelta(seconds=30),
-    invitation=timedelta(seconds=30),
-    window=timedelta(seconds=60),
-    cooldown=timedelta(seconds=300),
-)
+TIMING = GoalsSettings().timing
 STAGE = Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=20)
 HELD = replace(STAGE, holder_id=GOAL)
 FUNDING = Goal(
@@ -138,12 +132,18 @@ def goal_of(change: Change, goal_id: str) -> Goal:
     return [goal for goal in goals if goal.id == goal_id][-1]
 
 
-def deactivate(goal: Goal, how: End, stage: Stage = HELD) -> Change:
-    return lifecycle.deactivate_goal(goal, stage, lifecycle.resolved(goal, stage, how), (), TIMING)
+def deactivate(goal: Goal, ending: End, stage: Stage = HELD) -> Change:
+    return lifecycle.deactivate_goal(goal, stage, lifecycle.resolved(goal, stage, ending), (), TIMING)
 
 
 def a_hold(
-    goal: Goal = FUNDING, stage: Stage = HELD, *, now: float = 0, show: Goal | None = None, count: int = 2, **more: Any
+    goal: Goal = FUNDING,
+    stage: Stage = HELD,
+    *,
+    now: float = 0,
+    show: Goal | None = None,
+    blocked: bool = False,
+    **more: Any,
 ) -> Hold:
     escrow = {"ShowFundingGoal": "show_funding", "TriggerPrivateGoal": "trigger_private"}.get(goal.kind, "show_funding")
     facts = {
@@ -154,13 +154,21 @@ def a_hold(
         "earning_id": "3" * 24,
         "buyer_id": VIEWER,
         "amount_diamonds": 100,
-        "count": count,
+        "count": 2,
         "cause_id": "4" * 24,
         "gift_id": "4" * 24,
     }
     event = EscrowHeldV1.model_validate(facts | more)
     return Hold(
-        event=event, goal=goal, stage=stage, supporter=None, blocked=False, now=after(now), timing=TIMING, show=show
+        event=event,
+        goal=goal,
+        stage=stage,
+        supporter=None,
+        blocked=blocked,
+        held_at=after(now),
+        now=after(now),
+        timing=TIMING,
+        show=show,
     )
 
 
@@ -199,10 +207,21 @@ def test_a_discount_is_for_early_birds_only() -> None:
     assert saved(change, Goal).context.discount_percentage is None
 
 
-@pytest.mark.parametrize(("stage", "refusal"), [(HELD, StageTaken), (replace(STAGE, ended_at=NOW), SessionOver)])
+@pytest.mark.parametrize(
+    ("stage", "refusal"),
+    [
+        (HELD, StageTaken),
+        (replace(STAGE, ended_at=NOW), SessionOver),
+        (replace(STAGE, over_at=after(719.999)), SessionTooShort),
+    ],
+)
 def test_what_forbids_a_funding(stage: Stage, refusal: type[Refusal]) -> None:
     with pytest.raises(refusal):
         funding.create(OFFER, stage, NOW)
+
+
+def test_a_funding_whose_show_ends_with_the_session_is_just_short_enough() -> None:
+    assert saved(funding.create(OFFER, replace(STAGE, over_at=after(720)), NOW), Goal) == FUNDING
 
 
 # Tickets
@@ -231,6 +250,13 @@ def test_a_ticket_counts_on_the_funding_while_its_show_is_on() -> None:
     assert goal_of(change, GOAL).outcome == "funded"
 
 
+@pytest.mark.parametrize("hold", [a_hold(now=599), a_hold(PERFORMED, now=124, show=ON), a_hold(PRIVATE, now=599)])
+def test_what_was_held_in_time_counts_although_it_is_read_late(hold: Hold) -> None:
+    late = replace(hold, now=hold.now + timedelta(seconds=20))
+
+    assert isinstance(lifecycle.answer_hold(late).events[0], GoalProgressedV1)
+
+
 @pytest.mark.parametrize(
     ("hold", "reason"),
     [
@@ -239,6 +265,9 @@ def test_a_ticket_counts_on_the_funding_while_its_show_is_on() -> None:
         (a_hold(UNFUNDED), "goal_over"),
         (a_hold(PERFORMED, now=125, show=ON), "goal_over"),
         (a_hold(PERFORMED, show=replace(ON, state="ended")), "goal_over"),
+        (a_hold(blocked=True), "viewer_blocked"),
+        (a_hold(PERFORMED, show=ON, blocked=True), "viewer_blocked"),
+        (a_hold(PRIVATE, blocked=True), "viewer_blocked"),
         (a_hold(stage=replace(HELD, ended_at=NOW)), "session_ended"),
         (a_hold(session_id=SHOW), "other_session"),
         (a_hold(escrow_id=f"trigger_private:{GOAL}"), "goal_unknown"),
@@ -262,14 +291,14 @@ def test_money_that_cannot_count_comes_back_and_changes_nothing_else(hold: Hold,
 # The outcomes of SPEC §3
 
 EXPIRED, DELETED, SESSION_ENDED = (
-    End(how="expired", at=after(10**6)),
-    End(how="deleted", at=after(50)),
-    End(how="session_ended", at=after(50)),
+    End(cause="expired", at=after(10**6)),
+    End(cause="deleted", at=after(50)),
+    End(cause="session_ended", at=after(50)),
 )
 
 
 @pytest.mark.parametrize(
-    ("goal", "how", "outcome", "ended_at"),
+    ("goal", "ending", "outcome", "ended_at"),
     [
         (replace(FUNDING, progress=9), EXPIRED, "unfunded", 600),
         (replace(FUNDING, progress=10), EXPIRED, "funded", 600),
@@ -290,8 +319,8 @@ EXPIRED, DELETED, SESSION_ENDED = (
         (SONG, replace(SESSION_ENDED, at=after(60)), "completed", 60),
     ],
 )
-def test_how_a_goal_comes_out(goal: Goal, how: End, outcome: str, ended_at: float) -> None:
-    change = deactivate(goal, how)
+def test_how_a_goal_comes_out(goal: Goal, ending: End, outcome: str, ended_at: float) -> None:
+    change = deactivate(goal, ending)
 
     (event,) = change.events
     assert isinstance(event, GoalEndedV1)
@@ -304,14 +333,14 @@ def test_how_a_goal_comes_out(goal: Goal, how: End, outcome: str, ended_at: floa
 )
 def test_a_shows_progress_is_its_performed_whole_seconds(seconds: float, performed: int) -> None:
     assert lifecycle.progress(ON, after(seconds)) == performed
-    (event,) = deactivate(ON, End(how="deleted", at=after(seconds))).events
+    (event,) = deactivate(ON, End(cause="deleted", at=after(seconds))).events
     assert isinstance(event, GoalEndedV1)
     assert event.progress == performed
 
 
 def test_karaoke_is_not_deleted() -> None:
     with pytest.raises(lifecycle.NotDeletable):
-        lifecycle.deletion(SONG, STAGE, agree=None, now=NOW, triggerer="phone")
+        lifecycle.deletion(SONG, STAGE, DELETED, TIMING)
 
 
 # Shows
@@ -362,6 +391,7 @@ def test_a_show_begins_at_most_10_minutes_ahead() -> None:
         (PRIVATE, HELD, 5, show.FundingNotFound),
         (replace(FUNDED, conditions=Conditions(session_id=SHOW)), HELD, 5, show.FundingNotFound),
         (FUNDED, replace(HELD, ended_at=NOW), 5, SessionOver),
+        (FUNDED, replace(HELD, over_at=after(124.999)), 5, SessionTooShort),
         (FUNDING, HELD, 5, show.FundingNotOver),
         (PERFORMED, HELD, 5, show.ShowExists),
         (UNFUNDED, HELD, 30.001, show.FundingLapsed),
@@ -401,6 +431,25 @@ def test_a_funding_without_a_show_lapses(goal: Goal, stage: Stage, reason: str) 
     assert (event.reason, saved(change, Goal).lapsed, saved(change, Stage).holder_id) == (reason, True, None)
 
 
+@pytest.mark.parametrize("goal", [FUNDED, UNFUNDED])
+def test_a_funding_that_has_ended_can_be_given_up(goal: Goal) -> None:
+    assert lifecycle.given_up(goal)
+
+    change = lifecycle.give_up(goal, HELD)
+
+    (event,) = change.events
+    assert isinstance(event, GoalLapsedV1)
+    assert (event.reason, saved(change, Goal).lapsed, saved(change, Stage).holder_id) == ("given_up", True, None)
+    assert Cancel(f"lapse-due:{GOAL}") in change.timers
+    with pytest.raises(SessionOver):
+        lifecycle.give_up(goal, replace(HELD, ended_at=NOW))
+
+
+@pytest.mark.parametrize("goal", [FUNDING, PERFORMED, replace(FUNDED, lapsed=True), ON, PRIVATE, SONG])
+def test_nothing_else_is_given_up(goal: Goal) -> None:
+    assert not lifecycle.given_up(goal)
+
+
 @pytest.mark.parametrize("goal", [FUNDING, PERFORMED, replace(FUNDED, lapsed=True), ON, PRIVATE, SONG])
 def test_nothing_else_lapses(goal: Goal) -> None:
     assert lifecycle.lapse_goal(goal, HELD).events == ()
@@ -432,11 +481,12 @@ def test_gifts_count_in_diamonds_and_the_one_that_reaches_the_target_completes_i
     assert (progressed.progress, progressed.reached, ended.progress) == (1_000, True, 1_000)
     assert (ended.outcome, ended.triggerer, ended.ended_at) == ("completed", None, after(7))
     assert saved(there, Stage).private_id is None
+    assert saved(there, Stage).private_owed_until == after(67)
 
 
-@pytest.mark.parametrize("how", [EXPIRED, DELETED, SESSION_ENDED])
-def test_after_a_private_goal_another_may_follow(how: End) -> None:
-    assert saved(deactivate(PRIVATE, how, replace(STAGE, private_id=GOAL)), Stage).private_id is None
+@pytest.mark.parametrize("ending", [EXPIRED, DELETED, SESSION_ENDED])
+def test_after_a_private_goal_another_may_follow(ending: End) -> None:
+    assert saved(deactivate(PRIVATE, ending, replace(STAGE, private_id=GOAL)), Stage).private_id is None
 
 
 # Karaoke
@@ -446,7 +496,7 @@ def test_a_karaoke_gift_with_a_duration_is_a_goal_of_that_length() -> None:
     goal_id = karaoke.goal_id_of(GIFT)
     assert goal_id is not None
 
-    change = karaoke.create(goal_id, GIFT, STAGE, NOW)
+    change = karaoke.create(goal_id, GIFT, STAGE, None, NOW)
 
     assert saved(change, Goal) == replace(SONG, id=goal_id)
     assert [type(event) for event in change.events] == [GoalCreatedV1]
@@ -458,4 +508,9 @@ def test_any_other_gift_is_none(changes: dict[str, Any]) -> None:
 
 
 def test_a_gift_for_an_ended_session_makes_no_goal() -> None:
-    assert karaoke.create(SONG.id, GIFT, replace(STAGE, ended_at=NOW), NOW).state == ()
+    assert karaoke.create(SONG.id, GIFT, replace(STAGE, ended_at=NOW), None, NOW).state == ()
+
+
+def test_a_song_for_who_cannot_watch_makes_no_goal() -> None:
+    assert karaoke.create(SONG.id, GIFT, HELD, SHOW, NOW).state == ()
+    assert saved(karaoke.create(SONG.id, GIFT, HELD, VIEWER, NOW), Goal) == SONG

@@ -13,7 +13,7 @@ from chassis import ids
 from chassis.testing import Solo
 from contracts import Event, GoalContributionRejectedV1, GoalEndedV1, GoalExtendedV1, GoalLapsedV1, GoalRejectedV1
 from goals import handlers, store
-from goals.domain import exclusive, invitation, lifecycle
+from goals.domain import exclusive, extensions, invitation, lifecycle
 from goals.domain.goal import End
 from goals.domain.invitation import Viewer
 from goals.domain.state import SLICE
@@ -103,7 +103,7 @@ async def test_not_enough_diamonds_ends_the_proposal(night: Night) -> None:
         await night.solo.hear(night.not_held(goal_id, viewer))
 
     assert await night.told() == ["goal.proposed", "goal.rejected"]
-    assert (await night.ask(viewer)).status_code == 202
+    assert (await night.goal(goal_id)).reason == "insufficient_diamonds"
 
 
 async def test_a_gift_that_was_not_paid_concerns_no_goal(night: Night) -> None:
@@ -122,10 +122,31 @@ async def test_a_viewer_blocked_after_proposing_is_not_let_in(night: Night) -> N
 
     await night.solo.hear(night.blocked(viewer), night.held(goal_id, viewer))
 
-    rejected, told = await night.solo.take()
+    told, rejected = await night.solo.take()
     assert isinstance(rejected, GoalContributionRejectedV1)
     assert isinstance(told, GoalRejectedV1)
     assert (rejected.reason, told.reason) == ("viewer_blocked", "viewer_blocked")
+
+
+async def test_a_block_ends_the_open_invitation_of_that_viewer_alone(night: Night) -> None:
+    blocked, other = ids.new_id(), ids.new_id()
+    blocked_id, other_id = await night.invitation(blocked), await night.invitation(other)
+    elsewhere = night.another()
+    await night.solo.hear(elsewhere.started())
+    elsewhere_id = await elsewhere.invitation(blocked)
+    await night.told()
+
+    for _ in range(2):
+        await night.solo.hear(night.blocked(blocked))
+
+    (ended,) = await night.solo.take()
+    assert isinstance(ended, GoalEndedV1)
+    assert (ended.goal_id, ended.outcome) == (blocked_id, "cancelled")
+    assert (await night.stage()).open_invitations == 1
+    assert (await night.goal(other_id)).active
+    assert (await night.goal(elsewhere_id)).active
+    await night.solo.hear(night.unblocked(blocked))
+    assert (await night.answer(blocked_id, agree=True)).status_code == 409
 
 
 async def test_money_held_after_somebody_elses_agreement_comes_back(night: Night) -> None:
@@ -187,7 +208,7 @@ async def test_the_sessions_end_ends_everything_and_lapses_the_agreement(night: 
     assert await night.told() == []
 
 
-@pytest.mark.parametrize(("ran", "outcome"), [(299, "cancelled"), (300, "completed"), (400, "completed")])
+@pytest.mark.parametrize(("ran", "outcome"), [(293, "cancelled"), (294, "completed"), (400, "completed")])
 async def test_the_sessions_end_ends_the_exclusive_as_of_that_moment(night: Night, ran: int, outcome: str) -> None:
     _, exclusive_id = await night.exclusive(ids.new_id())
     began = night.solo.now
@@ -282,7 +303,11 @@ async def test_at_the_end_each_payment_is_kept_whose_part_had_begun(night: Night
 async def test_more_payments_than_a_slice_are_given_back_in_slices(night: Night) -> None:
     viewer = ids.new_id()
     _, exclusive_id = await night.exclusive(viewer)
-    await night.solo.hear(*(night.paid(exclusive_id, viewer) for _ in range(SLICE + 5)))
+    async with night.solo.tx() as tx:  # more than can be paid for ahead
+        for _ in range(SLICE + 5):
+            paid = extensions.paid_extension(night.paid(exclusive_id, viewer), tx.now)
+            assert paid is not None
+            tx.put(store.EXTENSIONS, paid.remembered(begins=tx.now))
     await night.told()
 
     await night.answer(exclusive_id, agree=None)
@@ -290,6 +315,18 @@ async def test_more_payments_than_a_slice_are_given_back_in_slices(night: Night)
     await night.solo.run_timers()
 
     assert await night.told() == ["goal.extension_rejected"] * 5
+
+
+async def test_a_payment_for_more_than_60_steps_ahead_is_given_back(night: Night) -> None:
+    viewer = ids.new_id()
+    _, exclusive_id = await night.exclusive(viewer)  # 6 steps
+    await night.told()
+
+    await night.solo.hear(
+        night.paid(exclusive_id, viewer, duration=55 * 60), night.paid(exclusive_id, viewer, duration=54 * 60)
+    )
+
+    assert await night.told() == ["goal.extension_rejected", "goal.extended"]
 
 
 async def test_an_extended_exclusive_ends_at_its_new_exp(night: Night) -> None:
@@ -318,7 +355,7 @@ async def test_a_timer_that_comes_too_early_is_set_anew(night: Night) -> None:
 
 async def test_settings_decide_how_long_things_take(night_of: NightOf) -> None:
     night = await night_of(
-        STEP_SECONDS=1, PROPOSAL_SECONDS=2, INVITATION_SECONDS=3, EXCLUSIVE_WINDOW_SECONDS=4, REFUSED_COOLDOWN_SECONDS=5
+        STEP_SECONDS=4, PROPOSAL_SECONDS=2, INVITATION_SECONDS=3, EXCLUSIVE_WINDOW_SECONDS=4, REFUSED_COOLDOWN_SECONDS=5
     )
     viewer, began = ids.new_id(), night.solo.now
 
@@ -330,7 +367,7 @@ async def test_settings_decide_how_long_things_take(night_of: NightOf) -> None:
 
     assert proposal.exp == began + timedelta(seconds=2)
     assert invitation.exp == began + timedelta(seconds=3)
-    assert (await night.goal(started.json()["goal_id"])).exp == began + timedelta(seconds=6)  # agreed + 1 + 5 steps
+    assert (await night.goal(started.json()["goal_id"])).exp == began + timedelta(seconds=24)  # agreed + 1 + 5 steps
     lapsing = night.another()
     await night.solo.hear(lapsing.started())
     await lapsing.agreement(viewer)
@@ -393,14 +430,15 @@ class Scene:
             ):
                 stage = await store.stage(tx, night.session_id)
                 who = Viewer(id=viewer, blocked=False, last=None)
-                store.save(tx, invitation.propose(goal_id, who, stage, 300, tx.now, TIMING))
+                wish = invitation.Wish(goal_id=goal_id, duration=300)
+                store.save(tx, invitation.propose(wish, who, stage, tx.now, TIMING)[1])
             await handlers.answer_hold(self.busy.held(self.open_id, self.guest), tx)
             await handlers.answer_hold(self.busy.held(self.agreed_id, self.partner), tx)
             agreed = await tx.get(store.GOALS, self.agreed_id)
             assert agreed is not None
             stage = await store.stage(tx, self.busy.session_id)
-            how = End(how="deleted", at=tx.now, triggerer="phone", agree=True)
-            store.save(tx, lifecycle.deactivate_goal(agreed, stage, how, (), TIMING))
+            ending = End(cause="deleted", at=tx.now, triggerer="phone", agree=True)
+            store.save(tx, lifecycle.deactivate_goal(agreed, stage, ending, (), TIMING))
             agreed, stage = await tx.get(store.GOALS, self.agreed_id), await store.stage(tx, stage.id)
             wanted = exclusive.Wanted(goal_id=self.exclusive_id, levels=(), nbf=None)
             store.save(tx, exclusive.create(wanted, agreed, stage, tx.now, TIMING))

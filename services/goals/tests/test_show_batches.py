@@ -62,7 +62,7 @@ class Session:
             return
         goal = await tx.get(store.GOALS, self.funding_id)
         assert goal is not None
-        over = End(how="deleted", at=tx.now, triggerer="phone")
+        over = End(cause="deleted", at=tx.now, triggerer="phone")
         store.save(tx, lifecycle.deactivate_goal(goal, await store.stage(tx, stage.id), over, (), TIMING))
         if self.state == "playing":
             goal = await tx.get(store.GOALS, self.funding_id)

@@ -9,8 +9,8 @@ import pytest
 
 from chassis import ids
 from chassis.clock import unix
-from contracts import GiftSentV1, GoalEndedV1, GoalLapsedV1, GoalProgressedV1
-from goals import store
+from contracts import GoalCreatedV1, GoalEndedV1, GoalLapsedV1, GoalProgressedV1
+from goals import handlers, store
 
 if TYPE_CHECKING:
     import httpx
@@ -154,17 +154,7 @@ async def test_a_private_goal_is_completed_by_gifts(night: Night) -> None:
 
 
 async def test_a_karaoke_gift_is_a_goal_once(night: Night) -> None:
-    gift = GiftSentV1(
-        session_id=night.session_id,
-        streamer_id=night.streamer,
-        gift_id=ids.new_id(),
-        sender_id=ids.new_id(),
-        product_id="karaoke-song_60",
-        categories=(),
-        count=1,
-        amount_diamonds=300,
-        duration=60,
-    )
+    gift = night.song(ids.new_id())
 
     await night.solo.hear(gift, gift)
     (created,) = await night.solo.take()
@@ -174,6 +164,139 @@ async def test_a_karaoke_gift_is_a_goal_once(night: Night) -> None:
     (ended,) = await night.solo.take()
     assert isinstance(ended, GoalEndedV1)
     assert (ended.kind, ended.outcome) == ("KaraokeGoal", "completed")
+
+
+async def test_a_song_for_who_cannot_watch_is_no_goal(night: Night) -> None:
+    partner, other = ids.new_id(), ids.new_id()
+    await night.exclusive(partner)
+    await night.told()
+    await night.solo.hear(night.song(other), night.song(partner))
+
+    (created,) = await night.solo.take()
+    assert isinstance(created, GoalCreatedV1)
+    assert created.context.sender_id == partner
+
+
+async def test_a_song_after_the_sessions_maximum_is_no_goal(night: Night) -> None:
+    night.solo.clock.advance(43_200)
+
+    await night.solo.hear(night.song(ids.new_id()))
+
+    assert await night.told() == []
+
+
+@pytest.mark.parametrize("tickets", [0, 10])
+async def test_a_streamer_gives_up_a_show_once(night: Night, tickets: int) -> None:
+    funding_id = await night.ended_funding(tickets)
+    await night.told()
+
+    assert (await night.host().delete(f"/goals/{funding_id}")).status_code == 204
+
+    (lapsed,) = await night.solo.take()
+    assert isinstance(lapsed, GoalLapsedV1)
+    assert lapsed.reason == "given_up"
+    assert refusal(await night.host().delete(f"/goals/{funding_id}")) == (409, "goal-not-active")
+    assert refusal(await night.perform(funding_id)) == (409, "funding-lapsed")
+    await night.later(3_600)
+    await night.solo.hear(night.ended())
+    assert await night.told() == []
+
+
+async def test_who_may_not_give_up_a_show(night: Night) -> None:
+    funding_id, stranger = await night.ended_funding(10), night.solo.client(ids.new_id(), "CREATOR")
+    other = night.another()
+    await night.solo.hear(other.started())
+    performed_id, _ = await other.show()
+    await night.told()
+
+    assert refusal(await stranger.delete(f"/goals/{funding_id}")) == (404, "goal-not-found")
+    assert refusal(await night.viewer(ids.new_id()).delete(f"/goals/{funding_id}")) == (403, "scope-missing")
+    assert refusal(await other.host().delete(f"/goals/{performed_id}")) == (409, "goal-not-active")
+    await night.solo.hear(night.ended())
+    assert refusal(await night.host().delete(f"/goals/{funding_id}")) == (409, "goal-not-active")
+
+
+async def test_a_blocked_buyer_is_given_back_whatever_was_bought(night: Night) -> None:
+    buyer = ids.new_id()
+    funding_id, private_id = await night.funding(), await night.private_goal(100)
+    await night.told()
+
+    await night.solo.hear(night.blocked(buyer), night.ticket(funding_id, buyer=buyer), night.gift(private_id, buyer, 7))
+
+    answers = await night.solo.take()
+    assert [event.model_dump()["reason"] for event in answers] == ["viewer_blocked"] * 2
+
+
+async def test_a_ticket_held_in_time_counts_although_it_is_read_late(night: Night) -> None:
+    funding_id = await night.funding()
+    night.solo.clock.advance(599.999)
+    held_at = night.solo.now
+    night.solo.clock.advance(20)
+    await night.told()
+
+    async with night.solo.tx() as tx:
+        tx.cause = night.solo.cause(held_at)
+        await handlers.answer_hold(night.ticket(funding_id, 10), tx)
+    await night.solo.run_timers()
+
+    assert await night.told() == ["goal.progressed", "goal.ended"]
+    assert (await night.goal(funding_id)).outcome == "funded"
+
+
+# What was given back
+
+
+async def test_what_was_given_back_leaves_the_leaderboard_once(night: Night) -> None:
+    funding_id, one, two = await night.funding(), ids.new_id(), ids.new_id()
+    first, second, third = (night.ticket(funding_id, count, buyer) for count, buyer in ((3, one), (4, two), (2, one)))
+    await night.solo.hear(first, second, third)
+    await night.answer(funding_id, agree=None)
+    path = f"/goals/{funding_id}/leaderboard"
+
+    for _ in range(2):
+        await night.solo.hear(night.given_back(first, "no_show"), first)
+
+    lines = (await night.host().get(path)).json()["items"]
+    assert [(line["user_id"], line["count"], line["amount_diamonds"]) for line in lines] == [(two, 4, 28), (one, 2, 14)]
+    assert (await night.goal(funding_id)).progress == 9  # how it came out stays
+    await night.solo.hear(night.given_back(second, "no_show"), night.given_back(third, "no_show"))
+    assert (await night.host().get(path)).json()["items"] == []
+
+
+async def test_a_refund_read_before_its_hold_comes_to_the_same(night: Night) -> None:
+    funding_id, buyer = await night.funding(), ids.new_id()
+    ticket = night.ticket(funding_id, 3, buyer)
+    await night.told()
+
+    await night.solo.hear(night.given_back(ticket, "blocked"), ticket, ticket, apart=True)
+
+    assert await night.told() == ["goal.contribution_rejected"]
+    assert (await night.goal(funding_id)).progress == 0
+    assert (await night.host().get(f"/goals/{funding_id}/leaderboard")).json()["items"] == []
+
+
+async def test_what_did_not_count_takes_nothing_away(night: Night) -> None:
+    funding_id, buyer = await night.funding(), ids.new_id()
+    await night.solo.hear(night.ticket(funding_id, 3, buyer))
+    await night.answer(funding_id, agree=None)
+    late = night.ticket(funding_id, 2, buyer)
+
+    await night.solo.hear(late, night.given_back(late, "contribution_rejected"))
+
+    (line,) = (await night.host().get(f"/goals/{funding_id}/leaderboard")).json()["items"]
+    assert (line["count"], line["amount_diamonds"]) == (3, 21)
+
+
+async def test_what_a_blocked_viewer_got_back_does_not_fund_a_show(night: Night) -> None:
+    funding_id, private_id, buyer = await night.funding(), await night.private_goal(100), ids.new_id()
+    ticket, gift = night.ticket(funding_id, 10, buyer), night.gift(private_id, buyer, 60)
+    await night.solo.hear(ticket, gift)
+
+    await night.solo.hear(*(night.given_back(held, "blocked") for held in (ticket, gift, ticket)))
+
+    assert [(await night.goal(goal_id)).progress for goal_id in (funding_id, private_id)] == [0, 0]
+    await night.later(600)
+    assert (await night.goal(funding_id)).outcome == "unfunded"
 
 
 # Refusals

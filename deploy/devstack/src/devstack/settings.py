@@ -59,7 +59,11 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "PROPOSAL_SECONDS",
         "INVITATION_SECONDS",
         "EXCLUSIVE_WINDOW_SECONDS",
+        "PRIVATE_JUDGED_SECONDS",
+        "SESSION_MAX_SECONDS",
         "REFUSED_COOLDOWN_SECONDS",
+        "TIMED_OUT_COOLDOWN_SECONDS",
+        "UNPAID_COOLDOWN_SECONDS",
     ),
     "sessions": ("STEP_SECONDS", "SESSION_MAX_SECONDS", "PRIVATE_JUDGED_SECONDS"),
     "escrow": (

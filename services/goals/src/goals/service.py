@@ -2,9 +2,12 @@
 
 from chassis.service import Service, on, when
 from contracts import (
+    EscrowCompletedV1,
+    EscrowFailedV1,
     EscrowHeldV1,
     EscrowRejectedV1,
     GiftSentV1,
+    PaymentSucceededV1,
     SessionEndedV1,
     SessionStartedV1,
     SessionUpdatedV1,
@@ -13,7 +16,7 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from goals import api, handlers, store
-from goals.domain.exclusive import ExtensionsDue
+from goals.domain.extensions import ExtensionsDue
 from goals.domain.goal import GoalDue, LapseDue
 from goals.domain.lifecycle import SessionGoalsDue
 from goals.settings import GoalsSettings
@@ -30,6 +33,9 @@ SERVICE = Service(
         on(ViewerUnblockedV1, handlers.unblock_viewer),
         on(EscrowHeldV1, handlers.answer_hold, needs=store.of_hold),
         on(EscrowRejectedV1, handlers.reject_proposal, needs=store.of_rejected_hold),
+        on(EscrowFailedV1, handlers.take_back_contribution, needs=store.of_refund),
+        on(EscrowCompletedV1, handlers.remember_buyer, needs=store.of_buyer),
+        on(PaymentSucceededV1, handlers.remember_payer, needs=store.of_payer),
         on(GiftSentV1, handlers.begin_karaoke, needs=store.of_gift),
     ),
     timers=(

@@ -7,11 +7,20 @@ from typing import Any, Final
 from chassis.collection import Collection, Index, Ref
 from chassis.errors import NotYet
 from chassis.tx import Tx
-from contracts import EscrowHeldV1, EscrowRejectedV1, GiftSentV1, SessionEvent, SessionViewerAuthorizedV1
+from contracts import (
+    EscrowCompletedV1,
+    EscrowFailedV1,
+    EscrowHeldV1,
+    EscrowRejectedV1,
+    GiftSentV1,
+    PaymentSucceededV1,
+    SessionEvent,
+    SessionViewerAuthorizedV1,
+)
 from goals.domain.goal import OPEN, Goal, GoalDue, LapseDue
 from goals.domain.invitation import Viewer
 from goals.domain.karaoke import goal_id_of
-from goals.domain.stage import Stage
+from goals.domain.stage import Stage, as_of
 from goals.domain.state import (
     SLICE,
     Block,
@@ -19,11 +28,14 @@ from goals.domain.state import (
     Contribution,
     Extension,
     Guest,
+    Patron,
     Supporter,
-    block_id,
     guest_id,
+    pair_id,
     supporter_id,
 )
+
+REJECTED_SECONDS_MAX: Final = 86_400  # SPEC §3: a proposal that never was a promise is forgotten after a day
 
 GOALS = Collection(
     "goals",
@@ -31,11 +43,16 @@ GOALS = Collection(
     indexes=(
         Index({"conditions.session_id": 1, "created_at": 1, "_id": 1}),
         Index({"conditions.session_id": 1, "state": 1, "created_at": 1, "_id": 1}),
+        Index(
+            {"conditions.exclusive_to": 1, "metadata.user_id": 1, "state": 1}, where={"kind": "TriggerExclusiveGoal"}
+        ),
+        Index({"ended_at": 1}, where={"state": "rejected"}, expire_after_seconds=REJECTED_SECONDS_MAX),
     ),
 )
 STAGES = Collection("stages", Stage)
 GUESTS = Collection("guests", Guest)
 BLOCKS = Collection("blocks", Block)
+PATRONS = Collection("patrons", Patron)
 CONTRIBUTIONS = Collection("contributions", Contribution)
 SUPPORTERS = Collection("supporters", Supporter, indexes=(Index({"goal_id": 1, "place": 1, "_id": 1}),))
 EXTENSIONS = Collection("extensions", Extension, indexes=(Index({"goal_id": 1, "rejected": 1, "begins": 1}),))
@@ -45,6 +62,7 @@ COLLECTIONS: Final[tuple[Collection[Any], ...]] = (
     STAGES,
     GUESTS,
     BLOCKS,
+    PATRONS,
     CONTRIBUTIONS,
     SUPPORTERS,
     EXTENSIONS,
@@ -56,12 +74,15 @@ _OF_DOCUMENT: Final[dict[type[Any], Collection[Any]]] = {collection.document: co
 def save(tx: Tx, change: Change) -> None:
     """Save all documents of a decision, and what follows from it."""
     for document in change.state or ():
-        tx.put(_OF_DOCUMENT[type(document)], document)
+        if isinstance(document, Supporter) and not document.count:
+            tx.delete(SUPPORTERS, document.id)
+        else:
+            tx.put(_OF_DOCUMENT[type(document)], document)
     tx.follow(change)
 
 
 async def stage(tx: Tx, session_id: str) -> Stage:
-    """The stage of a session.
+    """The stage of a session as it is now, over at its maximum although nobody has told.
 
     Raises:
         NotYet: sessions has not told of it yet.
@@ -69,15 +90,31 @@ async def stage(tx: Tx, session_id: str) -> Stage:
     found = await tx.get(STAGES, session_id)
     if found is None:
         raise NotYet("session")
-    return found
+    return as_of(found, tx.now)
 
 
 async def viewer(tx: Tx, stage: Stage, viewer_id: str) -> Viewer:
     """What an invitation depends on, beside the stage."""
-    blocked = await tx.get(BLOCKS, block_id(stage.streamer_id, viewer_id))
+    pair = pair_id(stage.streamer_id, viewer_id)
     guest = await tx.get(GUESTS, guest_id(stage.id, viewer_id))
-    last = await tx.get(GOALS, guest.invitation_id) if guest else None
-    return Viewer(id=viewer_id, blocked=blocked is not None, last=last)
+    return Viewer(
+        id=viewer_id,
+        blocked=await tx.get(BLOCKS, pair) is not None,
+        last=await tx.get(GOALS, guest.invitation_id) if guest else None,
+        unanswered=guest.unanswered if guest else 0,
+        patron=await tx.get(PATRONS, pair) is not None,
+    )
+
+
+async def open_invitations(tx: Tx, streamer_id: str, viewer_id: str) -> list[Goal]:
+    """A viewer's proposed and active invitations of a streamer: at most one for each session that is on."""
+    where = {
+        "kind": "TriggerExclusiveGoal",
+        "conditions.exclusive_to": viewer_id,
+        "metadata.user_id": streamer_id,
+        "state": {"$in": list(OPEN)},
+    }
+    return await tx.find(GOALS, where, limit=SLICE)
 
 
 async def open_goals(tx: Tx, session_id: str) -> list[Goal]:
@@ -92,13 +129,6 @@ async def unbegun_extensions(tx: Tx, goal: Goal, ended_at: datetime) -> list[Ext
         return []
     where = {"goal_id": goal.id, "rejected": False, "begins": {"$gte": ended_at}}
     return await tx.find(EXTENSIONS, where, limit=SLICE)
-
-
-async def supporters_before(tx: Tx, supporter: Supporter) -> int:
-    """How many stand before a supporter on the leaderboard."""
-    where = {"goal_id": supporter.goal_id, "place": {"$lt": supporter.place}}
-    rows = await tx.aggregate(SUPPORTERS, [{"$match": where}, {"$count": "before"}])
-    return int(rows[0]["before"]) if rows else 0
 
 
 def of_session(event: SessionEvent) -> Iterable[Ref]:
@@ -118,13 +148,32 @@ def of_hold(event: EscrowHeldV1) -> Iterable[Ref]:
         GOALS.ref(event.goal_id),
         STAGES.ref(event.session_id),
         SUPPORTERS.ref(supporter_id(event.goal_id, event.buyer_id)),
-        BLOCKS.ref(block_id(event.streamer_id, event.buyer_id)),
+        BLOCKS.ref(pair_id(event.streamer_id, event.buyer_id)),
     )
 
 
 def of_rejected_hold(event: EscrowRejectedV1) -> Iterable[Ref]:
     """What a hold that could not be made concerns."""
     return GOALS.ref(event.goal_id), STAGES.ref(event.session_id)
+
+
+def of_refund(event: EscrowFailedV1) -> Iterable[Ref]:
+    """What money that was given back concerns."""
+    return (
+        CONTRIBUTIONS.ref(event.earning_id),
+        SUPPORTERS.ref(supporter_id(event.goal_id, event.buyer_id)),
+        GOALS.ref(event.goal_id),
+    )
+
+
+def of_buyer(event: EscrowCompletedV1) -> Iterable[Ref]:
+    """Whether this buyer is a patron already."""
+    return (PATRONS.ref(pair_id(event.streamer_id, event.buyer_id)),)
+
+
+def of_payer(event: PaymentSucceededV1) -> Iterable[Ref]:
+    """Whether this payer is a patron already."""
+    return (PATRONS.ref(pair_id(event.streamer_id, event.payer_id)),)
 
 
 def of_gift(event: GiftSentV1) -> Iterable[Ref]:
@@ -137,4 +186,4 @@ def of_payment(event: SessionViewerAuthorizedV1) -> Iterable[Ref]:
     """What time that was paid for changes, if it was paid for an exclusive."""
     if event.reason != "paid" or event.exclusive_goal_id is None or event.payment_id is None:
         return ()
-    return GOALS.ref(event.exclusive_goal_id), EXTENSIONS.ref(event.payment_id)
+    return GOALS.ref(event.exclusive_goal_id), EXTENSIONS.ref(event.payment_id), STAGES.ref(event.session_id)

@@ -27,6 +27,7 @@ class NewInvitation(Body):
     """`type=trigger-exclusive`: a viewer asks for a 1-on-1."""
 
     context: InvitationContext
+    max_amount_diamonds: Diamonds | None = None
 
 
 class ExclusiveContext(Body):

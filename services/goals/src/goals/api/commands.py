@@ -23,9 +23,17 @@ from goals.api.bodies import (
     NewPrivate,
     NewShow,
 )
-from goals.domain import exclusive, funding, invitation, lifecycle, private, show
-from goals.domain.goal import DeadlineOutOfRange, End, GoalNotActive, GoalNotFound, owned_by, require_deadline
-from goals.domain.stage import NotYourSession, SessionNotFound, SessionOver, Stage, StageTaken, require_own
+from goals.domain import exclusive, extensions, funding, invitation, lifecycle, private, show
+from goals.domain.goal import DeadlineOutOfRange, End, Goal, GoalNotActive, GoalNotFound, owned_by, require_deadline
+from goals.domain.stage import (
+    NotYourSession,
+    SessionNotFound,
+    SessionOver,
+    SessionTooShort,
+    Stage,
+    StageTaken,
+    require_own,
+)
 from goals.settings import GoalsSettings
 
 router = TxRouter(tags=["goals"])
@@ -39,21 +47,32 @@ class CreatedGoal(Body):
     goal_id: str
 
 
+class ProposedGoal(Body):
+    """The invitation to follow, and what it costs."""
+
+    goal_id: str
+    amount_diamonds: int
+
+
 # One endpoint makes goals of all types, so it can answer the refusals of all of them.
 REFUSES_NEW = (
     ScopeMissing,
     SessionNotFound,
     NotYourSession,
     SessionOver,
+    SessionTooShort,
     StageTaken,
     DeadlineOutOfRange,
     invitation.NotWholeSteps,
     invitation.OwnInvitation,
     invitation.BlockedByStreamer,
     invitation.NoExclusivePrice,
+    invitation.PriceChanged,
     invitation.InvitationOpen,
     invitation.TooManyInvitations,
     invitation.RefusedRecently,
+    invitation.UnansweredRecently,
+    invitation.UnpaidRecently,
     exclusive.InvitationNotFound,
     exclusive.InvitationNotAgreed,
     exclusive.ExclusiveExists,
@@ -70,7 +89,7 @@ REFUSES_NEW = (
 
 @router.post("/goal", status_code=201, refuses=REFUSES_NEW, include_in_schema=False, same_as="/goals")
 @router.post(
-    "/goals", status_code=201, refuses=REFUSES_NEW, responses={202: {"model": CreatedGoal, "description": "Proposed"}}
+    "/goals", status_code=201, refuses=REFUSES_NEW, responses={202: {"model": ProposedGoal, "description": "Proposed"}}
 )
 async def create_new_goal(
     kind: Annotated[GoalTypeName, Query(alias="type")],  # noqa: ARG001 - chooses the body's class
@@ -78,13 +97,13 @@ async def create_new_goal(
     caller: CallerDep,
     tx: TxDep,
     response: Response,
-) -> CreatedGoal:
+) -> CreatedGoal | ProposedGoal:
     """Make a goal. An invitation is only proposed (202): whether it opens is for its money to decide."""
     goal_id = ids.new_id()
     match body:
         case NewInvitation():
             response.status_code = 202
-            await _propose(goal_id, body, caller, tx)
+            return ProposedGoal(goal_id=goal_id, amount_diamonds=await _propose(goal_id, body, caller, tx))
         case NewExclusive():
             await _create_exclusive_goal(goal_id, body, caller, tx)
         case NewFunding():
@@ -98,47 +117,69 @@ async def create_new_goal(
 
 @router.delete(
     "/goals/{goal_id}",
-    scope="CREATOR",
     refuses=(
+        ScopeMissing,
         GoalNotFound,
         GoalNotActive,
         SessionOver,
+        SessionTooShort,
         StageTaken,
         lifecycle.AnswerMissing,
         lifecycle.NotDeletable,
         invitation.InvitationExpired,
         invitation.InvitationRuledOut,
+        invitation.PrivateGoalOwed,
     ),
 )
 async def delete_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep, body: Deletion = NO_ANSWER) -> None:
-    """End a goal of the caller; an invitation is agreed to or refused by that."""
-    goal = await tx.get(store.GOALS, goal_id)
-    lifecycle.require_answer(goal, body.agree)
-    goal = owned_by(goal, caller.user_id)
+    """End a goal of the caller. An invitation is agreed to or refused by that; its viewer withdraws it, with no body.
+
+    Of a funding that has ended it gives up the show: nothing follows any more, and all tickets are paid back.
+    """
+    found = await tx.get(store.GOALS, goal_id)
+    if found is not None and body.agree is None and invitation.made_by(found, caller.user_id):
+        stage = await store.stage(tx, found.session_id)
+        withdrawn = End(cause="withdrawn", at=tx.now, triggerer=caller.client_id)
+        await _deactivate(found, stage, lifecycle.withdrawal(found, stage, withdrawn), tx)
+        return
+    if "CREATOR" not in caller.scopes:
+        raise ScopeMissing
+    goal = owned_by(found, caller.user_id)
+    agree = lifecycle.require_answer(goal, body.agree)
     stage = await store.stage(tx, goal.session_id)
-    how = lifecycle.deletion(goal, stage, agree=body.agree, now=tx.now, triggerer=caller.client_id)
-    unbegun = await store.unbegun_extensions(tx, goal, how.at)
-    store.save(tx, lifecycle.deactivate_goal(goal, stage, how, unbegun, tx.settings(GoalsSettings).timing))
+    if lifecycle.given_up(goal):
+        store.save(tx, lifecycle.give_up(goal, stage))
+        return
+    answer = End(cause="deleted", at=tx.now, triggerer=caller.client_id, agree=agree)
+    await _deactivate(goal, stage, lifecycle.deletion(goal, stage, answer, tx.settings(GoalsSettings).timing), tx)
 
 
 @router.put(
     "/goals/{goal_id}/extend",
     scope="CREATOR",
-    refuses=(GoalNotFound, GoalNotActive, SessionOver, exclusive.NotExclusive),
+    refuses=(GoalNotFound, GoalNotActive, SessionOver, extensions.NotExclusive, extensions.ExtendedEnough),
 )
 async def extend_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep) -> None:
     """Make a running 1-on-1 one step longer, at no charge."""
     goal = owned_by(await tx.get(store.GOALS, goal_id), caller.user_id)
     stage = await store.stage(tx, goal.session_id)
-    store.save(tx, exclusive.extend(goal, stage, tx.now, tx.settings(GoalsSettings).timing))
+    store.save(tx, extensions.extend(goal, stage, tx.now, tx.settings(GoalsSettings).timing))
 
 
-async def _propose(goal_id: str, body: NewInvitation, caller: Caller, tx: Tx) -> None:
+async def _deactivate(goal: Goal, stage: Stage, ending: End, tx: Tx) -> None:
+    unbegun = await store.unbegun_extensions(tx, goal, ending.at)
+    store.save(tx, lifecycle.deactivate_goal(goal, stage, ending, unbegun, tx.settings(GoalsSettings).timing))
+
+
+async def _propose(goal_id: str, body: NewInvitation, caller: Caller, tx: Tx) -> int:
     timing = tx.settings(GoalsSettings).timing
     duration = invitation.prepaid_duration(body.context.duration, timing)
     stage = await store.stage(tx, body.context.session_id)
     viewer = await store.viewer(tx, stage, caller.user_id)
-    store.save(tx, invitation.propose(goal_id, viewer, stage, duration, tx.now, timing))
+    wish = invitation.Wish(goal_id=goal_id, duration=duration, max_amount_diamonds=body.max_amount_diamonds)
+    amount_diamonds, proposed = invitation.propose(wish, viewer, stage, tx.now, timing)
+    store.save(tx, proposed)
+    return amount_diamonds
 
 
 async def _create_exclusive_goal(goal_id: str, body: NewExclusive, caller: Caller, tx: Tx) -> None:
@@ -172,8 +213,8 @@ async def _create_show_goal(goal_id: str, body: NewShow, caller: Caller, tx: Tx)
     funded = await tx.get(store.GOALS, body.context.funding_goal_id)
     if funded is not None and show.over_unnoticed(funded, stage, tx.now):
         # Over, although its timer has not run yet: what the timer would do comes first.
-        how = lifecycle.resolved(funded, stage, End(how="expired", at=funded.exp))
-        store.save(tx, lifecycle.deactivate_goal(funded, stage, how, (), tx.settings(GoalsSettings).timing))
+        ending = lifecycle.resolved(funded, stage, End(cause="expired", at=funded.exp))
+        store.save(tx, lifecycle.deactivate_goal(funded, stage, ending, (), tx.settings(GoalsSettings).timing))
         funded, stage = await tx.get(store.GOALS, funded.id), await store.stage(tx, stage.id)
     store.save(tx, show.create(goal_id, funded, stage, body.nbf, tx.now))
 

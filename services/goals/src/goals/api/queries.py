@@ -1,126 +1,78 @@
-"""What anybody signed in may see."""
+"""What may be seen by whoever is signed in."""
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Final
 
 from fastapi import Path, Query
-from pydantic import PlainSerializer
 
-from chassis.http import Body, Page, PageDep, TxDep, TxRouter, UnixTime, paged
+from chassis.http import CallerDep, Page, PageDep, TxDep, TxRouter, paged
+from chassis.http.problems import invalid
 from chassis.tx import Tx
-from contracts import Conditions, Context, GoalKind, Levels, Outcome
-from contracts.values import Data, ObjectIdStr
+from contracts.values import ObjectIdStr
 from goals import store
-from goals.domain import lifecycle
-from goals.domain.goal import Goal, GoalNotFound, State
-from goals.domain.state import Supporter
+from goals.api.views import GoalView, OwnGoalView, SupporterView, exists_for, is_own, line_of, view_of
+from goals.domain.goal import Goal, GoalNotFound
 
 router = TxRouter(tags=["goals"])
 
 GoalId = Annotated[ObjectIdStr, Path(description="The goal")]
+AnyGoalView = OwnGoalView | GoalView
 
-
-def _present(data: Data) -> dict[str, Any]:
-    """Only the fields that this kind of goal has."""
-    return data.model_dump(exclude_none=True)
-
-
-Present = PlainSerializer(_present, return_type=dict[str, Any])
-
-
-class MetadataView(Body):
-    """Whose goal it is, and what is known of its agreement."""
-
-    user_id: str
-    prepaid_duration: int | None
-    agreed: UnixTime | None
-
-
-class GoalView(Body):
-    """A goal; `progress` of a show are the whole seconds performed by now."""
-
-    id: str
-    kind: GoalKind
-    active: bool
-    state: State
-    conditions: Annotated[Conditions, Present]
-    context: Annotated[Context, Present]
-    levels: Levels
-    progress: int
-    nbf: UnixTime | None
-    exp: UnixTime
-    metadata: MetadataView
-    outcome: Outcome | None
-    ended_at: UnixTime | None
-    lapsed: bool
-
-
-class SupporterView(Body):
-    """A line of the leaderboard."""
-
-    user_id: str
-    rank: int
-    count: int
-    amount_diamonds: int
+RANK_DIGITS_MAX: Final = 9  # a thousand million supporters of one goal
 
 
 @router.get("/goals")
 async def list_goals(
-    *, session_id: Annotated[ObjectIdStr, Query()], tx: TxDep, wanted: PageDep, active: bool | None = None
-) -> Page[GoalView]:
-    """The goals of a session: all, or only those that are active, or that are not."""
-    where: dict[str, Any] = {"conditions.session_id": session_id}
-    if active is not None:
-        where["state"] = "active" if active else {"$ne": "active"}
-    return await paged(tx, store.GOALS, where, wanted, lambda goal: _view(goal, tx), by="created_at")
+    *,
+    session_id: Annotated[ObjectIdStr, Query()],
+    caller: CallerDep,
+    tx: TxDep,
+    wanted: PageDep,
+    active: bool | None = None,
+) -> Page[AnyGoalView]:
+    """The goals of a session: all, or only those that are active, or that are not. Proposals: to the streamer alone."""
+    stage = await tx.get(store.STAGES, session_id)
+    own = stage is not None and stage.streamer_id == caller.user_id
+    states = ["active"] if active else ["ended", "proposed", "rejected"] if own else ["ended"]
+    if active is None:
+        states.append("active")
+    where = {"conditions.session_id": session_id, "state": {"$in": states}}
+    return await paged(
+        tx, store.GOALS, where, wanted, lambda goal: view_of(goal, caller.user_id, tx.now), by="created_at"
+    )
 
 
 @router.get("/goals/{goal_id}", refuses=(GoalNotFound,))
-async def get_goal(goal_id: GoalId, tx: TxDep) -> GoalView:
-    """One goal."""
-    return _view(await _goal(goal_id, tx), tx)
+async def get_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep) -> AnyGoalView:
+    """One goal. An invitation and a 1-on-1 show more to their two people."""
+    return view_of(await _goal(goal_id, caller.user_id, tx), caller.user_id, tx.now)
 
 
 @router.get("/goals/{goal_id}/leaderboard", refuses=(GoalNotFound,))
-async def get_leaderboard(goal_id: GoalId, tx: TxDep, wanted: PageDep) -> Page[SupporterView]:
-    """Who gave most, the first first; of equal ones, who gave it first."""
-    await _goal(goal_id, tx)
-    page = await paged(tx, store.SUPPORTERS, {"goal_id": goal_id}, wanted, lambda supporter: supporter, by="place")
-    before = await store.supporters_before(tx, page.items[0]) if wanted.after and page.items else 0
-    lines = [_line(supporter, rank) for rank, supporter in enumerate(page.items, start=before + 1)]
-    return Page(items=lines, next=page.next)
+async def get_leaderboard(goal_id: GoalId, caller: CallerDep, tx: TxDep, wanted: PageDep) -> Page[SupporterView]:
+    """Who gave most, the first first; of equal ones, who gave it first. That of an invitation is its two people's."""
+    goal = await _goal(goal_id, caller.user_id, tx)
+    if goal.kind == "TriggerExclusiveGoal" and not is_own(goal, caller.user_id):
+        raise GoalNotFound
+    before, after = _place(wanted.after)
+    where = {"goal_id": goal_id}
+    page = await paged(tx, store.SUPPORTERS, where, replace(wanted, after=after), lambda one: one, by="place")
+    lines = [line_of(supporter, rank) for rank, supporter in enumerate(page.items, start=before + 1)]
+    return Page(items=lines, next=page.next and f"{before + len(lines)}-{page.next}")
 
 
-async def _goal(goal_id: str, tx: Tx) -> Goal:
+async def _goal(goal_id: str, user_id: str, tx: Tx) -> Goal:
     goal = await tx.get(store.GOALS, goal_id)
-    if goal is None:
+    if goal is None or not exists_for(goal, user_id):
         raise GoalNotFound
     return goal
 
 
-def _view(goal: Goal, tx: Tx) -> GoalView:
-    return GoalView(
-        id=goal.id,
-        kind=goal.kind,
-        active=goal.active,
-        state=goal.state,
-        conditions=goal.conditions,
-        context=goal.context,
-        levels=goal.levels,
-        progress=lifecycle.progress(goal, tx.now),
-        nbf=goal.nbf,
-        exp=goal.exp,
-        metadata=MetadataView(
-            user_id=goal.metadata.user_id,
-            prepaid_duration=goal.metadata.prepaid_duration,
-            agreed=goal.metadata.agreed,
-        ),
-        outcome=goal.outcome,
-        ended_at=goal.ended_at,
-        lapsed=goal.lapsed,
-    )
-
-
-def _line(supporter: Supporter, rank: int) -> SupporterView:
-    return SupporterView(
-        user_id=supporter.user_id, rank=rank, count=supporter.count, amount_diamonds=supporter.amount_diamonds
-    )
+def _place(cursor: str | None) -> tuple[int, str | None]:
+    """How many stand before a page of the leaderboard: the cursor says it, so that no page counts them anew."""
+    if cursor is None:
+        return 0, None
+    rank, _, after = cursor.partition("-")
+    if not (rank.isdecimal() and len(rank) <= RANK_DIGITS_MAX and after):
+        raise invalid("after", "is not a cursor of this list")
+    return int(rank), after

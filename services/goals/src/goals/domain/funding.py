@@ -10,7 +10,7 @@ from contracts import Conditions, Context, Level, Metadata, Outcome, TicketType
 from contracts.escrow_ids import make_escrow_id
 from goals.domain.goal import End, Goal, created, schedule, schedule_lapse
 from goals.domain.hold import Hold, count, reject
-from goals.domain.stage import Stage, require_free, require_on, taken
+from goals.domain.stage import Stage, require_free, require_on, require_time, taken
 from goals.domain.state import Change, together
 from goals.domain.timing import Timing
 
@@ -52,9 +52,10 @@ def create(offer: Offer, stage: Stage, now: datetime) -> Change:
     """Begin to sell tickets; the stage is the show's until it lapsed or ended.
 
     Raises:
-        SessionOver, StageTaken: as they say.
+        SessionOver, SessionTooShort, StageTaken: as they say.
     """
     require_on(stage)
+    require_time(stage, offer.exp + timedelta(seconds=offer.perform_duration))
     require_free(stage)
     goal = Goal(
         id=offer.goal_id,
@@ -85,7 +86,9 @@ def answer_hold(hold: Hold) -> Change:
         return reject(event, "goal_unknown")
     if hold.stage.ended_at is not None:
         return reject(event, "session_ended")
-    carrier = next((one for one in (goal, show) if one is not None and one.active and hold.now < one.exp), None)
+    if hold.blocked:
+        return reject(event, "viewer_blocked")
+    carrier = next((one for one in (goal, show) if one is not None and one.active and hold.held_at < one.exp), None)
     if carrier is None:
         return reject(event, "goal_over")
     # The carrier is written too: a DELETE of the show at this moment conflicts, and one of the two sees the other.
@@ -98,7 +101,7 @@ def funded(goal: Goal) -> bool:
     return goal.progress >= goal.levels[0].target
 
 
-def outcome(goal: Goal, _end: End) -> Outcome:
+def outcome(goal: Goal, _end: End, _timing: Timing) -> Outcome:
     """However it ends, the tickets decide (SPEC §3)."""
     return "funded" if funded(goal) else "unfunded"
 

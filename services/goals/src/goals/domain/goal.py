@@ -69,7 +69,11 @@ class Goal:
     outcome: Outcome | None = None
     ended_at: datetime | None = None
     lapsed: bool = False
-    agreements: int = 0
+    amount_diamonds: int | None = None
+    """What an invitation costs."""
+    reason: str | None = None
+    """Why a proposal was rejected."""
+    agreements_seen: int = 0
     """How many agreements the session had seen when this invitation became active."""
 
     @property
@@ -88,11 +92,17 @@ class Goal:
         return self.state == "active"
 
 
+EndCause = Literal["expired", "deleted", "session_ended", "withdrawn", "blocked"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """Why and when a goal ends: its `exp` came, its streamer deleted it, or the session ended."""
+    """Why and when a goal ends: its `exp` came, its streamer deleted it, or the session ended.
 
-    how: Literal["expired", "deleted", "session_ended"]
+    An invitation also ends when its viewer withdraws it, or is blocked.
+    """
+
+    cause: EndCause
     at: datetime
     triggerer: str | None = None
     agree: bool = False

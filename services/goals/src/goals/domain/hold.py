@@ -20,6 +20,8 @@ class Hold:
     stage: Stage
     supporter: Supporter | None
     blocked: bool
+    held_at: datetime
+    """When escrow held it: a goal that was over only later counts it, if it is not ended yet."""
     now: datetime
     timing: Timing
     show: Goal | None = None

@@ -22,14 +22,15 @@ from contracts.escrow_ids import make_escrow_id
 from contracts.values import Open
 from goals.domain.goal import OPEN, End, Goal, created, schedule, schedule_lapse, unschedule
 from goals.domain.hold import Hold, count, reject
-from goals.domain.stage import Stage, require_free, require_on, taken
+from goals.domain.stage import Stage, require_free, require_on, require_time, taken
 from goals.domain.state import NOTHING, Change, Guest, guest_id, together
 from goals.domain.timing import Timing
 
 STEPS_MAX: Final = 60  # SPEC §3
 STEPS_DEFAULT: Final = 5  # SPEC §3: 300 s
 OPEN_INVITATIONS_MAX: Final = 200  # SPEC §3: more than a streamer can look at, few enough to end in one go
-
+UNANSWERED_MAX: Final = 16  # doublings that are counted; no cooldown is so long
+KEPT_FOR_PATRONS: Final = 50  # SPEC §3: of these, so that many who never paid cannot shut out who has
 
 Hindrance = Literal["session_ended", "proposal_expired", "viewer_blocked", "stage_taken"]
 
@@ -58,8 +59,24 @@ class TooManyInvitations(Conflict, slug="too-many-invitations"):
     """Too many invitations are open in this session."""
 
 
+class PriceChanged(Conflict, slug="price-changed"):
+    """It costs more than you are willing to pay."""
+
+
+class PrivateGoalOwed(Conflict, slug="private-goal-owed"):
+    """A private goal was reached: perform it for those who gave, before you are alone with one viewer."""
+
+
 class RefusedRecently(TooSoon, slug="refused-recently"):
     """The streamer has just refused your invitation."""
+
+
+class UnansweredRecently(TooSoon, slug="unanswered-recently"):
+    """Your invitation has just ended without an answer."""
+
+
+class UnpaidRecently(TooSoon, slug="unpaid-recently"):
+    """You have just had too few diamonds for an invitation."""
 
 
 class InvitationExpired(Conflict, slug="invitation-expired"):
@@ -72,11 +89,23 @@ class InvitationRuledOut(Conflict, slug="invitation-ruled-out"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewer:
-    """Who asks: blocked or not, and the last invitation in this session."""
+    """Who asks: blocked or not, a patron of this streamer or not, and the last invitation in this session."""
 
     id: str
     blocked: bool
     last: Goal | None
+    unanswered: int = 0
+    """How many in a row before the last one got no answer."""
+    patron: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked for: so many seconds alone, for at most so many diamonds."""
+
+    goal_id: str
+    duration: int
+    max_amount_diamonds: int | None = None
 
 
 def prepaid_duration(seconds: int | None, timing: Timing) -> int:
@@ -93,28 +122,35 @@ def prepaid_duration(seconds: int | None, timing: Timing) -> int:
     return bought
 
 
-def propose(goal_id: str, viewer: Viewer, stage: Stage, duration: int, now: datetime, timing: Timing) -> Change:
-    """Ask for `duration` seconds alone with the streamer. Nothing is promised until escrow holds the price.
+def propose(wish: Wish, viewer: Viewer, stage: Stage, now: datetime, timing: Timing) -> tuple[int, Change]:
+    """Ask for time alone with the streamer; the price, in diamonds. Nothing is promised until escrow holds it.
 
     Raises:
-        OwnInvitation, BlockedByStreamer, SessionOver, NoExclusivePrice, StageTaken, InvitationOpen,
-        TooManyInvitations, RefusedRecently: as they say.
+        OwnInvitation, BlockedByStreamer, SessionOver, NoExclusivePrice, PriceChanged, SessionTooShort, StageTaken,
+        InvitationOpen, TooManyInvitations, RefusedRecently, UnansweredRecently, UnpaidRecently: as they say.
     """
-    price_per_step = _require_possible(viewer, stage, now, timing.cooldown)
+    price = _require_possible(wish, viewer, stage, now, timing)
+    _require_rested(viewer, now, timing)
     goal = Goal(
-        id=goal_id,
+        id=wish.goal_id,
         kind="TriggerExclusiveGoal",
         state="proposed",
         conditions=Conditions(session_id=stage.id, exclusive_to=viewer.id),
-        context=Context(type="trigger-exclusive", session_id=stage.id, exclusive_to=viewer.id, duration=duration),
-        metadata=Metadata(user_id=stage.streamer_id, prepaid_duration=duration),
+        context=Context(type="trigger-exclusive", session_id=stage.id, exclusive_to=viewer.id, duration=wish.duration),
+        metadata=Metadata(user_id=stage.streamer_id, prepaid_duration=wish.duration),
         exp=now + timing.proposal,
         created_at=now,
+        amount_diamonds=price,
     )
-    price = price_per_step * (duration // timing.step_seconds)
     opened = replace(stage, open_invitations=stage.open_invitations + 1)
-    guest = Guest(id=guest_id(stage.id, viewer.id), invitation_id=goal_id)
-    return Decision((goal, opened, guest), (_proposed(goal, viewer, duration, price),), (schedule(goal),))
+    guest = Guest(id=guest_id(stage.id, viewer.id), invitation_id=goal.id, unanswered=_unanswered_in_a_row(viewer))
+    told = _proposed(goal, viewer, wish.duration, price)
+    return price, Decision((goal, opened, guest), (told,), (schedule(goal),))
+
+
+def made_by(goal: Goal, user_id: str) -> bool:
+    """Whether it is this viewer's invitation."""
+    return goal.kind == "TriggerExclusiveGoal" and goal.conditions.exclusive_to == user_id
 
 
 def answer_hold(hold: Hold) -> Change:
@@ -123,11 +159,13 @@ def answer_hold(hold: Hold) -> Change:
     named = make_escrow_id("trigger_exclusive", goal.id)
     if event.escrow_id != named or event.buyer_id != goal.conditions.exclusive_to:
         return reject(event, "goal_unknown")
+    if goal.state == "rejected":
+        return reject(event, "viewer_blocked" if hold.blocked else "proposal_expired")
     if goal.state != "proposed":
-        return reject(event, "proposal_expired" if goal.state == "rejected" else "goal_over")
+        return reject(event, "goal_over")
     if hindrance := _hindrance(hold):
         return together(reject(event, hindrance), reject_proposal(goal, stage, hindrance, hold.now))
-    active = replace(goal, state="active", exp=hold.now + hold.timing.invitation, agreements=stage.agreements)
+    active = replace(goal, state="active", exp=hold.now + hold.timing.invitation, agreements_seen=stage.agreements)
     opened: Change = Decision((stage,), (created(active),), (schedule(active),))
     return together(opened, count(hold, active, progress=1, target=1))
 
@@ -136,6 +174,7 @@ def reject_proposal(goal: Goal, stage: Stage, reason: Open[ProposalRejection], n
     """A proposal comes to nothing: no promise, so no `goal.ended`. Changes nothing if it is none any more."""
     if goal.state != "proposed":
         return NOTHING
+    reason = "proposal_expired" if reason == "expired" else reason  # so escrow says it
     viewer_id = goal.conditions.exclusive_to
     assert viewer_id is not None  # noqa: S101 - every invitation is made with one
     event = GoalRejectedV1(
@@ -147,31 +186,34 @@ def reject_proposal(goal: Goal, stage: Stage, reason: Open[ProposalRejection], n
         reason=reason,
     )
     ended_at = min(goal.exp, now)
-    rejected = replace(goal, state="rejected", ended_at=ended_at, exp=ended_at)
+    rejected = replace(goal, state="rejected", ended_at=ended_at, exp=ended_at, reason=reason)
     return Decision((rejected, _one_less(stage)), (event,), (unschedule(goal),))
 
 
-def require_agreeable(goal: Goal, stage: Stage, now: datetime) -> None:
-    """Refuse an agreement that cannot be.
+def require_agreeable(goal: Goal, stage: Stage, now: datetime, timing: Timing) -> None:
+    """Refuse an agreement that cannot be, or could not be kept.
 
     Raises:
-        InvitationExpired, InvitationRuledOut, StageTaken: as they say.
+        InvitationExpired, StageTaken, InvitationRuledOut, PrivateGoalOwed, SessionTooShort: as they say.
     """
     if now >= goal.exp:
         raise InvitationExpired
     require_free(stage)
-    if goal.agreements != stage.agreements:
+    if goal.agreements_seen != stage.agreements:
         raise InvitationRuledOut
+    if stage.private_owed_until is not None and now < stage.private_owed_until:
+        raise PrivateGoalOwed
+    require_time(stage, _performed_by(now, goal.metadata.prepaid_duration or 0, timing))
 
 
-def outcome(_goal: Goal, end: End) -> Outcome:
+def outcome(_goal: Goal, end: End, _timing: Timing) -> Outcome:
     """How an invitation comes out (SPEC §3)."""
-    match end.how:
+    match end.cause:
         case "expired":
             return "timed_out"
         case "deleted":
             return "agreed" if end.agree else "refused"
-        case "session_ended":
+        case "session_ended" | "withdrawn" | "blocked":
             return "cancelled"
 
 
@@ -189,8 +231,8 @@ def awaits_exclusive(goal: Goal) -> bool:
     return goal.outcome == "agreed" and not goal.lapsed and goal.context.exclusive_goal_id is None
 
 
-def _require_possible(viewer: Viewer, stage: Stage, now: datetime, cooldown: timedelta) -> int:
-    """The price per step, when nothing forbids this viewer to ask."""
+def _require_possible(wish: Wish, viewer: Viewer, stage: Stage, now: datetime, timing: Timing) -> int:
+    """The price, when nothing forbids this viewer to ask."""
     if viewer.id == stage.streamer_id:
         raise OwnInvitation
     if viewer.blocked:
@@ -198,17 +240,51 @@ def _require_possible(viewer: Viewer, stage: Stage, now: datetime, cooldown: tim
     require_on(stage)
     if stage.exclusive_price is None:
         raise NoExclusivePrice
+    price = stage.exclusive_price * (wish.duration // timing.step_seconds)
+    if wish.max_amount_diamonds is not None and price > wish.max_amount_diamonds:
+        raise PriceChanged(amount_diamonds=price)
+    require_time(stage, _performed_by(now, wish.duration, timing))
     require_free(stage)
-    last = viewer.last
-    if last is not None and last.state in OPEN:
+    if viewer.last is not None and viewer.last.state in OPEN:
         raise InvitationOpen
-    if stage.open_invitations >= OPEN_INVITATIONS_MAX:
+    if stage.open_invitations >= OPEN_INVITATIONS_MAX - (0 if viewer.patron else KEPT_FOR_PATRONS):
         raise TooManyInvitations
-    if last is not None and last.outcome == "refused" and last.ended_at is not None:
-        wait = last.ended_at + cooldown - now
-        if wait > timedelta():
-            raise RefusedRecently(retry_after_seconds=wait.total_seconds())
-    return stage.exclusive_price
+    return price
+
+
+def _require_rested(viewer: Viewer, now: datetime, timing: Timing) -> None:
+    """Refuse who has just asked in vain: an invitation costs the streamer's attention, and whoever else waits."""
+    last = viewer.last
+    if last is None or last.ended_at is None:
+        return
+    cooldown, refusal = timedelta(), TooSoon
+    if last.outcome == "refused":
+        cooldown, refusal = timing.refused_cooldown, RefusedRecently
+    elif _unanswered(last):
+        doubled = timing.timed_out_cooldown * 2**viewer.unanswered
+        cooldown, refusal = min(doubled, timing.refused_cooldown), UnansweredRecently
+    elif last.reason == "insufficient_diamonds":
+        cooldown, refusal = timing.unpaid_cooldown, UnpaidRecently
+    wait = last.ended_at + cooldown - now
+    if wait > timedelta():
+        raise refusal(retry_after_seconds=wait.total_seconds())
+
+
+def _unanswered(invitation: Goal) -> bool:
+    """Whether it took a place and came to nothing. So does one that was withdrawn, or that were a way around."""
+    return invitation.outcome in ("timed_out", "cancelled")
+
+
+def _unanswered_in_a_row(viewer: Viewer) -> int:
+    last = viewer.last
+    if last is not None and _unanswered(last):
+        return min(viewer.unanswered + 1, UNANSWERED_MAX)
+    return viewer.unanswered if last is None or last.state == "rejected" else 0
+
+
+def _performed_by(agreed: datetime, prepaid_seconds: int, timing: Timing) -> datetime:
+    """When the 1-on-1 of an agreement at this moment ends: the extra step is for getting ready."""
+    return agreed + timing.step + timedelta(seconds=prepaid_seconds)
 
 
 def _hindrance(hold: Hold) -> Hindrance | None:

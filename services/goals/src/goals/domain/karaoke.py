@@ -17,9 +17,9 @@ def goal_id_of(gift: GiftSentV1) -> str | None:
     return derived_id("karaoke", gift.gift_id) if gift.product_id.startswith(KARAOKE) and gift.duration else None
 
 
-def create(goal_id: str, gift: GiftSentV1, stage: Stage, now: datetime) -> Change:
-    """Begin it at once; nothing, if the session is over."""
-    if stage.ended_at is not None:
+def create(goal_id: str, gift: GiftSentV1, stage: Stage, alone_with: str | None, now: datetime) -> Change:
+    """Begin it at once; nothing, if the session is over, or promised to somebody else alone (`alone_with`)."""
+    if stage.ended_at is not None or alone_with not in (None, gift.sender_id):
         return NOTHING
     goal = Goal(
         id=goal_id,
@@ -34,9 +34,9 @@ def create(goal_id: str, gift: GiftSentV1, stage: Stage, now: datetime) -> Chang
     return Decision((goal, stage), (created(goal),), (schedule(goal),))
 
 
-def outcome(_goal: Goal, end: End) -> Outcome:
+def outcome(_goal: Goal, end: End, _timing: Timing) -> Outcome:
     """It is completed unless the session ends before (SPEC §3)."""
-    return "completed" if end.how == "expired" else "cancelled"
+    return "completed" if end.cause == "expired" else "cancelled"
 
 
 def after_end(_goal: Goal, stage: Stage, _timing: Timing) -> Change:

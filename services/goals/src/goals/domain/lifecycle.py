@@ -8,8 +8,8 @@ from typing import Final
 from chassis.decision import Decision, Timer
 from chassis.errors import Conflict, Invalid
 from contracts import GoalKind, LapseReason, Outcome, ProposalRejection
-from goals.domain import exclusive, funding, invitation, karaoke, private, show
-from goals.domain.goal import End, Goal, GoalNotActive, end, lapse, unschedule, unschedule_lapse
+from goals.domain import exclusive, extensions, funding, invitation, karaoke, private, show
+from goals.domain.goal import End, EndCause, Goal, GoalNotActive, end, lapse, unschedule, unschedule_lapse
 from goals.domain.hold import Hold, reject
 from goals.domain.stage import Stage, freed, require_on
 from goals.domain.state import NOTHING, Change, Extension, together
@@ -34,29 +34,40 @@ class NotDeletable(Conflict, slug="not-deletable"):
 class Kind:
     """A row: what is particular to one kind of goal."""
 
-    outcome: Callable[[Goal, End], Outcome]
+    outcome: Callable[[Goal, End, Timing], Outcome]
     after_end: Callable[[Goal, Stage, Timing], Change]
     progress: Callable[[Goal, datetime], int] = lambda goal, _now: goal.progress
     answer_hold: Callable[[Hold], Change] | None = None
     """None: no money is held for this kind."""
     deletable: bool = True
-    lapses: tuple[Callable[[Goal], bool], LapseReason] | None = None
-    """Whether something can still follow the ended goal, and why it lapses when nothing came."""
+    awaits_more: Callable[[Goal], bool] = lambda _goal: False
+    """Whether something can still follow the ended goal."""
+    nothing_came: LapseReason | None = None
+    """Why it lapses then when nothing came."""
 
+
+REJECTED: Final[Mapping[EndCause, ProposalRejection]] = {
+    "expired": "proposal_expired",
+    "session_ended": "session_ended",
+    "blocked": "viewer_blocked",
+}
+"""Why a proposal comes to nothing, by what ended it."""
 
 KINDS: Final[Mapping[GoalKind, Kind]] = {
     "TriggerExclusiveGoal": Kind(
         outcome=invitation.outcome,
         after_end=invitation.after_end,
         answer_hold=invitation.answer_hold,
-        lapses=(invitation.awaits_exclusive, "no_exclusive"),
+        awaits_more=invitation.awaits_exclusive,
+        nothing_came="no_exclusive",
     ),
     "ExclusiveGoal": Kind(outcome=exclusive.outcome, after_end=exclusive.after_end),
     "ShowFundingGoal": Kind(
         outcome=funding.outcome,
         after_end=funding.after_end,
         answer_hold=funding.answer_hold,
-        lapses=(funding.awaits_show, "no_show"),
+        awaits_more=funding.awaits_show,
+        nothing_came="no_show",
     ),
     "ShowGoal": Kind(outcome=show.outcome, after_end=show.after_end, progress=show.performed_seconds),
     "TriggerPrivateGoal": Kind(outcome=private.outcome, after_end=private.after_end, answer_hold=private.answer_hold),
@@ -64,49 +75,68 @@ KINDS: Final[Mapping[GoalKind, Kind]] = {
 }
 
 
-def require_answer(goal: Goal | None, agree: bool | None) -> None:  # noqa: FBT001 - the streamer's answer, as it came
-    """Refuse a DELETE of an invitation that does not say yes or no.
+def require_answer(goal: Goal, agree: bool | None) -> bool:  # noqa: FBT001 - the streamer's answer, as it came
+    """The streamer's answer. Only an invitation needs one.
 
     Raises:
         AnswerMissing: it does not.
     """
-    if goal is not None and goal.kind == "TriggerExclusiveGoal" and agree is None:
+    if goal.kind == "TriggerExclusiveGoal" and agree is None:
         raise AnswerMissing(errors=[{"field": "agree", "message": "required on an invitation"}])
+    return bool(agree)
 
 
-def deletion(goal: Goal, stage: Stage, *, agree: bool | None, now: datetime, triggerer: str) -> End:
-    """How a DELETE ends a goal; `agree` is ignored unless it is an invitation.
+def deletion(goal: Goal, stage: Stage, answer: End, timing: Timing) -> End:
+    """How the streamer's DELETE ends a goal; whether they `agree` is ignored unless it is an invitation.
 
     Raises:
-        NotDeletable, GoalNotActive, SessionOver, InvitationExpired, InvitationRuledOut, StageTaken: as they say.
+        NotDeletable, GoalNotActive, SessionOver, InvitationExpired, InvitationRuledOut, StageTaken, PrivateGoalOwed,
+        SessionTooShort: as they say.
     """
     if not KINDS[goal.kind].deletable:
         raise NotDeletable
     if not goal.active:
         raise GoalNotActive
     require_on(stage)
-    if goal.kind == "TriggerExclusiveGoal" and agree:
-        invitation.require_agreeable(goal, stage, now)
-    return resolved(goal, stage, End(how="deleted", at=now, triggerer=triggerer, agree=bool(agree)))
+    if goal.kind == "TriggerExclusiveGoal" and answer.agree:
+        invitation.require_agreeable(goal, stage, answer.at, timing)
+    return resolved(goal, stage, answer)
 
 
-def resolved(goal: Goal, stage: Stage, how: End) -> End:
+def withdrawal(goal: Goal, stage: Stage, withdrawn: End) -> End:
+    """How an invitation ends that its viewer withdraws.
+
+    Raises:
+        GoalNotActive, SessionOver: as they say.
+    """
+    if not goal.active:
+        raise GoalNotActive
+    require_on(stage)
+    return resolved(goal, stage, withdrawn)
+
+
+def given_up(goal: Goal) -> bool:
+    """Whether a DELETE means that the streamer gives up what they still owe: the show of an ended funding."""
+    return goal.kind == "ShowFundingGoal" and funding.awaits_show(goal)
+
+
+def resolved(goal: Goal, stage: Stage, ending: End) -> End:
     """What really ended the goal: its session, if that was over before; its `exp`, if that had come by then."""
-    if stage.ended_at is not None and stage.ended_at < how.at:
-        how = End(how="session_ended", at=stage.ended_at)
-    return replace(how, how="expired", at=goal.exp) if how.at >= goal.exp else how
+    if stage.ended_at is not None and stage.ended_at < ending.at:
+        ending = End(cause="session_ended", at=stage.ended_at)
+    return replace(ending, cause="expired", at=goal.exp) if ending.at >= goal.exp else ending
 
 
-def deactivate_goal(goal: Goal, stage: Stage, how: End, unbegun: Sequence[Extension], timing: Timing) -> Change:
-    """End an active goal; `how` is resolved, `unbegun` are payments for time that had not begun by then.
+def deactivate_goal(goal: Goal, stage: Stage, ending: End, unbegun: Sequence[Extension], timing: Timing) -> Change:
+    """End an active goal; `ending` is resolved, `unbegun` are payments for time that had not begun by then.
 
     Only who found the goal active ends it, so `goal.ended` is told once.
     """
     kind = KINDS[goal.kind]
-    final = replace(goal, progress=kind.progress(goal, how.at))
-    ended, event = end(final, kind.outcome(final, how), how.at, how.triggerer)
+    final = replace(goal, progress=kind.progress(goal, ending.at))
+    ended, event = end(final, kind.outcome(final, ending, timing), ending.at, ending.triggerer)
     told: Change = Decision((ended,), (event,), (unschedule(ended),))
-    return together(told, kind.after_end(ended, stage, timing), exclusive.reject_extensions(unbegun, how.at))
+    return together(told, kind.after_end(ended, stage, timing), extensions.reject_extensions(unbegun, ending.at))
 
 
 def progress(goal: Goal, now: datetime) -> int:
@@ -114,20 +144,30 @@ def progress(goal: Goal, now: datetime) -> int:
     return KINDS[goal.kind].progress(goal, now) if goal.active else goal.progress
 
 
-def close_goal(goal: Goal, stage: Stage, how: End, unbegun: Sequence[Extension], timing: Timing) -> Change:
-    """End whatever is open about a goal when its time or its session is over: `how` is resolved."""
+def close_goal(goal: Goal, stage: Stage, ending: End, unbegun: Sequence[Extension], timing: Timing) -> Change:
+    """End whatever is open about a goal when its time or its session is over: `ending` is resolved."""
     if goal.active:
-        return deactivate_goal(goal, stage, how, unbegun, timing)
-    reason: ProposalRejection = "session_ended" if how.how == "session_ended" else "proposal_expired"
-    return invitation.reject_proposal(goal, stage, reason, how.at)
+        return deactivate_goal(goal, stage, ending, unbegun, timing)
+    return invitation.reject_proposal(goal, stage, REJECTED[ending.cause], ending.at)
 
 
-def lapse_goal(goal: Goal, stage: Stage) -> Change:
+def give_up(goal: Goal, stage: Stage) -> Change:
+    """The streamer will not do what should follow `goal`.
+
+    Raises:
+        SessionOver: it has lapsed with the session, or will.
+    """
+    require_on(stage)
+    return lapse_goal(goal, stage, "given_up")
+
+
+def lapse_goal(goal: Goal, stage: Stage, reason: LapseReason | None = None) -> Change:
     """Say that nothing will follow `goal`, unless something did, and free the stage."""
-    lapses = KINDS[goal.kind].lapses
-    if lapses is None or not lapses[0](goal):
+    kind = KINDS[goal.kind]
+    reason = "session_ended" if stage.ended_at else reason or kind.nothing_came
+    if reason is None or not kind.awaits_more(goal):
         return NOTHING
-    lapsed, event = lapse(goal, "session_ended" if stage.ended_at else lapses[1])
+    lapsed, event = lapse(goal, reason)
     return Decision((lapsed, freed(stage, goal.id)), (event,), (unschedule_lapse(goal.id),))
 
 

@@ -48,20 +48,23 @@ def answer_hold(hold: Hold) -> Change:
         return reject(event, "goal_unknown")
     if hold.stage.ended_at is not None:
         return reject(event, "session_ended")
-    if not goal.active or hold.now >= goal.exp:
+    if hold.blocked:
+        return reject(event, "viewer_blocked")
+    if not goal.active or hold.held_at >= goal.exp:
         return reject(event, "goal_over")
     target, progress = goal.levels[0].target, goal.progress + event.amount_diamonds
     counted = count(hold, goal, progress=progress, target=target)
     if progress < target:
         return counted
     ended, told = end(replace(goal, progress=progress), "completed", hold.now)
-    completed: Change = Decision((ended, _closed(hold.stage)), (told,), (unschedule(ended),))
+    owed = replace(_closed(hold.stage), private_owed_until=hold.now + hold.timing.private_judged)
+    completed: Change = Decision((ended, owed), (told,), (unschedule(ended),))
     return together(counted, completed)
 
 
-def outcome(_goal: Goal, end: End) -> Outcome:
+def outcome(_goal: Goal, end: End, _timing: Timing) -> Outcome:
     """Without its target it is not completed (SPEC §3)."""
-    return "timed_out" if end.how == "expired" else "cancelled"
+    return "timed_out" if end.cause == "expired" else "cancelled"
 
 
 def after_end(_goal: Goal, stage: Stage, _timing: Timing) -> Change:

@@ -8,7 +8,7 @@ from chassis.errors import Conflict, Invalid, NotFound
 from contracts import Conditions, Context, Level, Metadata, Outcome
 from goals.domain.funding import bind_show_goal_to_funding_goal, funded, hesitates_until
 from goals.domain.goal import End, Goal, created, schedule, unschedule_lapse
-from goals.domain.stage import Stage, freed, require_on
+from goals.domain.stage import Stage, freed, require_on, require_time
 from goals.domain.state import Change
 from goals.domain.timing import Timing
 
@@ -55,7 +55,7 @@ def create(goal_id: str, funding: Goal | None, stage: Stage, nbf: datetime | Non
     """Start the show of an ended funding, once: a funded one at any time, an unfunded one within its hesitation.
 
     Raises:
-        FundingNotFound, SessionOver, FundingNotOver, ShowExists, FundingLapsed: as they say.
+        FundingNotFound, SessionOver, FundingNotOver, ShowExists, FundingLapsed, SessionTooShort: as they say.
     """
     if funding is None or funding.kind != "ShowFundingGoal" or funding.session_id != stage.id:
         raise FundingNotFound
@@ -68,6 +68,8 @@ def create(goal_id: str, funding: Goal | None, stage: Stage, nbf: datetime | Non
         raise FundingLapsed
     promised, begins = funding.context, max(now, nbf or now)
     perform_seconds = promised.perform_duration or 0
+    exp = begins + timedelta(seconds=perform_seconds)
+    require_time(stage, exp)
     goal = Goal(
         id=goal_id,
         kind="ShowGoal",
@@ -85,7 +87,7 @@ def create(goal_id: str, funding: Goal | None, stage: Stage, nbf: datetime | Non
         levels=(Level(title=funding.levels[0].title, target=perform_seconds),),
         metadata=Metadata(user_id=stage.streamer_id),
         nbf=begins,
-        exp=begins + timedelta(seconds=perform_seconds),
+        exp=exp,
         created_at=now,
     )
     bound = bind_show_goal_to_funding_goal(goal, funding)
@@ -98,9 +100,9 @@ def performed_seconds(goal: Goal, moment: datetime) -> int:
     return max(0, performed // timedelta(seconds=1))
 
 
-def outcome(_goal: Goal, end: End) -> Outcome:
+def outcome(_goal: Goal, end: End, _timing: Timing) -> Outcome:
     """Only a show that was performed in full is completed (SPEC §3)."""
-    return "completed" if end.how == "expired" else "cancelled"
+    return "completed" if end.cause == "expired" else "cancelled"
 
 
 def after_end(goal: Goal, stage: Stage, _timing: Timing) -> Change:

@@ -4,7 +4,7 @@ Every command and event that opens or closes something on a stage writes it, so 
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chassis.errors import Conflict, Forbidden, NotFound
 from contracts import SessionEndedV1, SessionStartedV1, SessionUpdatedV1
@@ -22,6 +22,10 @@ class SessionOver(Conflict, slug="session-over"):
     """The session has ended."""
 
 
+class SessionTooShort(Conflict, slug="session-too-short"):
+    """The session ends before this could be performed in full."""
+
+
 class StageTaken(Conflict, slug="stage-taken"):
     """A show is open in this session, or it is promised to one viewer alone."""
 
@@ -36,20 +40,38 @@ class Stage:
     """Diamonds per step of a 1-on-1; None: not for sale."""
     ended_at: datetime | None = None
     """When the session ended: closed for good since then."""
+    over_at: datetime | None = None
+    """When the session is over at the latest, whether or not sessions has told; None: not known."""
     holder_id: str | None = None
     """What has the stage: a funding until it lapsed or its show ended, an agreed invitation until the same."""
     private_id: str | None = None
     """The one private goal that is open."""
+    private_owed_until: datetime | None = None
+    """Until when the latest private goal that was reached is owed to those who gave."""
     agreements: int = 0
     """How many invitations were agreed to: each rules out those that were open then."""
     open_invitations: int = 0
     """Proposed and active ones."""
 
 
-def follow_session(stage: Stage | None, event: SessionStartedV1 | SessionUpdatedV1 | SessionEndedV1) -> Stage:
+def follow_session(
+    stage: Stage | None, event: SessionStartedV1 | SessionUpdatedV1 | SessionEndedV1, session_max: timedelta
+) -> Stage:
     """The stage after news of its session. An end is for good, whatever is read later."""
     known = stage or Stage(id=event.session_id, streamer_id=event.streamer_id, exclusive_price=None)
-    return replace(known, exclusive_price=event.prices.exclusive, ended_at=known.ended_at or event.statuses.ended)
+    ends = [at for at in (known.ended_at, event.statuses.ended) if at is not None]
+    return replace(
+        known,
+        exclusive_price=event.prices.exclusive,
+        ended_at=min(ends, default=None),
+        over_at=event.statuses.created + session_max,
+    )
+
+
+def as_of(stage: Stage, now: datetime) -> Stage:
+    """The stage as it is now: a session is over at its maximum, whether or not anybody has told (SPEC §4)."""
+    over = stage.ended_at is None and stage.over_at is not None and now >= stage.over_at
+    return replace(stage, ended_at=stage.over_at) if over else stage
 
 
 def require_own(stage: Stage, user_id: str) -> Stage:
@@ -71,6 +93,16 @@ def require_on(stage: Stage) -> None:
     """
     if stage.ended_at is not None:
         raise SessionOver
+
+
+def require_time(stage: Stage, until: datetime) -> None:
+    """Refuse what would be cut off by the session's own maximum.
+
+    Raises:
+        SessionTooShort: it lasts until after that.
+    """
+    if stage.over_at is not None and until > stage.over_at:
+        raise SessionTooShort
 
 
 def require_free(stage: Stage) -> None:

@@ -19,11 +19,20 @@ class Guest:
 
     id: str
     invitation_id: str
+    unanswered: int = 0
+    """How many in a row before that one got no answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patron:
+    """A viewer who has paid a streamer before, for something that the streamer has kept."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A viewer whom a streamer blocks."""
+    """A viewer whom a streamer blocks; its id is `pair_id`'s, as a Patron's."""
 
     id: str
 
@@ -40,11 +49,15 @@ class Contribution:
     count: int
     rejected: ContributionRejection | None
     """Why it does not count; None: it counts."""
+    answered: bool = True
+    """False: its refund was read before the hold."""
+    refunded: bool = False
+    """It did count, and escrow has given it back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supporter:
-    """All that one user gave for one goal: a line of its leaderboard."""
+    """All that one user gave for one goal and has not got back: a line of its leaderboard, none when it is nothing."""
 
     id: str
     goal_id: str
@@ -68,7 +81,7 @@ class Extension:
     rejected: bool = False
 
 
-Saved = Goal | Stage | Guest | Contribution | Supporter | Extension
+Saved = Goal | Stage | Guest | Patron | Contribution | Supporter | Extension
 Change = Decision[tuple[Saved, ...]]
 """A decision about several documents, all of which it saves."""
 
@@ -89,14 +102,19 @@ def guest_id(session_id: str, viewer_id: str) -> str:
     return f"{session_id}:{viewer_id}"
 
 
-def block_id(streamer_id: str, viewer_id: str) -> str:
-    """The id of the Block of a viewer by a streamer."""
+def pair_id(streamer_id: str, viewer_id: str) -> str:
+    """The id of what is remembered of a viewer and a streamer: a Block, a Patron."""
     return f"{streamer_id}:{viewer_id}"
 
 
 def place(amount_diamonds: int, reached_at: datetime) -> str:
     """A supporter's place, as text that sorts."""
     return f"{AMOUNT_MAX - amount_diamonds:016d}:{reached_at:%Y%m%d%H%M%S%f}"
+
+
+def place_after_refund(amount_diamonds: int, before: str) -> str:
+    """The place of a supporter who has got something back: with less, but reached when it was."""
+    return f"{AMOUNT_MAX - amount_diamonds:016d}:{before.partition(':')[2]}"
 
 
 def supporter_id(goal_id: str, user_id: str) -> str:
