@@ -142,10 +142,10 @@ OTHERS = """
 | viewer.unblocked            | escrow, goals, notifier, shop     |
 | escrow.held                 | goals                             |
 | escrow.rejected             | goals, shop                       |
-| escrow.failed               | notifier, sessions, shop          |
-| escrow.completed            | notifier                          |
+| escrow.failed               | goals, notifier, sessions, shop   |
+| escrow.completed            | goals, notifier                   |
 | escrow.settled              | ·                                 |
-| payment.succeeded           | sessions, shop                    |
+| payment.succeeded           | goals, sessions, shop             |
 | payment.failed              | notifier, sessions, shop          |
 | payment.reversed            | notifier, sessions                |
 | gift.requested              | escrow                            |
@@ -381,6 +381,7 @@ async def play_invitations(watch: Watch) -> None:
     rich = await house.viewer(10_000)
     await watch.command(house.invite(rich))
     await watch.pass_time(40)
+    rich = await house.viewer(10_000)
     await watch.command(house.invite(await house.viewer(10_000)))  # which the agreement rules out
     await watch.command(house.delete(await watch.command(house.invite(rich)), agree=True))
     await watch.pass_time(70)

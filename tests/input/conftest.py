@@ -266,9 +266,12 @@ async def propose(solo: Solo) -> Deed:
     return Deed(
         user=evening.viewer,
         query={"type": "trigger-exclusive"},
-        body={"context": {"session_id": evening.session, "duration": 120}},
+        body={"context": {"session_id": evening.session, "duration": 120}, "max_amount_diamonds": 10**6},
         foreign=None,
-        but=(unknown("context.session_id", "session-not-found"),),
+        but=(
+            unknown("context.session_id", "session-not-found"),
+            No("max_amount_diamonds", 1, 409, "price-changed"),
+        ),
     )
 
 
