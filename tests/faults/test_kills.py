@@ -64,7 +64,7 @@ NIGHTS: Final = (
             Kill("goals-worker", "relay.after_publish"),  # goal.proposed
             Kill("escrow-worker", "consumer.after_commit"),  # the hold
             Kill("sessions-worker", "consumer.after_commit"),  # the pair
-            Kill("notifier-worker", "effects.after_vendor"),  # the push of goal.progressed
+            Kill("notifier-worker", "effects.after_vendor"),  # the push of goal.added
         ),
     ),
     Night(
