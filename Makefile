@@ -16,7 +16,6 @@ setup: .venv/members.stamp ## make .venv: locked requirements and every package 
 
 .venv/requirements.stamp: requirements.txt deploy/venv.sh
 	@bash deploy/venv.sh .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	@touch $@
 
 .venv/members.stamp: .venv/requirements.stamp $(addsuffix /pyproject.toml,$(MEMBERS))

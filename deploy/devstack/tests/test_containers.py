@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from devstack import tools
+from devstack import downloads
 
-CHECKOUT = tools.HERE.parents[1]
+CHECKOUT = downloads.HERE.parents[1]
 NEEDS_SERVERS = CHECKOUT / "libs" / "chassis" / "tests" / "test_tx.py"
 
 

@@ -1,38 +1,14 @@
-"""What has to be on the machine, and what is fetched."""
+"""What has to be on the machine."""
 
-import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from devstack import tools
+from devstack import downloads, tools
 from devstack.errors import StackError
-
-
-def test_the_lock_of_npm_held_and_names_no_registry() -> None:
-    committed = tools.HERE / "node" / "package-lock.json"
-    packages = json.loads(committed.read_text())["packages"]
-
-    assert (tools.node_modules().parent / "package-lock.json").read_bytes() == committed.read_bytes()
-    assert not [name for name, package in packages.items() if "resolved" in package]
-    assert not [name for name, package in packages.items() if name and "integrity" not in package]
-
-
-def test_half_a_download_is_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "CACHE", tmp_path)
-    folder = tmp_path / "kafka-1"
-
-    def breaks_off(into: Path) -> None:
-        (into / "half.jar").touch()
-        raise StackError("no network")
-
-    with pytest.raises(StackError, match="no network"):
-        tools.cached(folder, breaks_off)
-    assert not folder.exists()
-
-    assert tools.cached(folder, lambda into: (into / "whole.jar").touch()) == folder
-    assert [file.name for file in folder.iterdir()] == ["whole.jar"]
 
 
 def test_options_of_java_in_the_environment_are_not_taken_for_its_version(
@@ -43,22 +19,52 @@ def test_options_of_java_in_the_environment_are_not_taken_for_its_version(
     java.write_text(f"#!/bin/sh\necho '{said}' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    tools.kafka_jars()  # or Maven would be missing
+    downloads.kafka_jars()  # or Maven would be missing
 
     tools.require_commands(java=True, node=False, nginx=False, say=print)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.fixture
+def nothing_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "CACHE", Path("/nowhere"))
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65_534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.usefixtures("nothing_fetched", "ordinary_user")
 def test_who_may_not_install_is_told_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(tools, "CACHE", Path("/nowhere"))  # nothing was fetched yet
-    os.seteuid(65_534)
-    try:
-        with pytest.raises(StackError) as told:
-            tools.require_commands(java=True, node=True, nginx=False, say=print)
-    finally:
-        os.seteuid(0)
 
-    assert "sudo apt-get install --yes --no-install-recommends openjdk-17-jre-headless maven nodejs npm" in str(
-        told.value
-    )
+    with pytest.raises(StackError) as told:
+        tools.require_commands(java=True, node=True, nginx=False, say=print)
+
+    command = "sudo apt-get install --yes --no-install-recommends default-jre-headless maven nodejs npm"
+    assert command in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "says", "told"),
+    [
+        ("node", "v22.11.0", "soketi needs node 18 or 20, `node --version` says 22.11.0: install one of these"),
+        ("node", "v16.20.2", "soketi needs node 18 or 20, `node --version` says 16.20.2: install one of these"),
+    ],
+)
+def test_a_version_that_does_not_do_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, says: str, told: str
+) -> None:
+    program = tmp_path / command
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with pytest.raises(StackError, match=re.escape(told)):
+        tools.require_commands(java=False, node=True, nginx=False, say=print)

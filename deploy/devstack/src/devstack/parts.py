@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from devstack import checks, tools
+from devstack import checks, downloads, tools
 from devstack.command import run
 from devstack.settings import CHECKOUT, OWN_VARIABLES, SERVICES, Settings, package
 
@@ -137,8 +137,8 @@ def _kafka(settings: Settings) -> Part:
             "-Djava.awt.headless=true",
             "-Djava.net.preferIPv4Stack=true",
         ),
-        f"-Dlog4j2.configurationFile={tools.HERE / 'kafka' / 'log4j2.yaml'}",
-        *("-cp", f"{tools.kafka_jars()}/*"),
+        f"-Dlog4j2.configurationFile={downloads.HERE / 'kafka' / 'log4j2.yaml'}",
+        *("-cp", f"{downloads.kafka_jars()}/*"),
         # The quick compiler only: a stack lives for minutes. Start and 31 500 messages: 7.5 s of CPU, not 15.2.
         "-XX:TieredStopAtLevel=1",
     )
@@ -216,10 +216,10 @@ def _soketi(settings: Settings) -> Part:
 
     return Part(
         "soketi",
-        ("node", str(tools.HERE / "node" / "soketi.cjs"), "start", f"--config={file}"),
+        ("node", str(downloads.HERE / "node" / "soketi.cjs"), "start", f"--config={file}"),
         checks.http_answers(port, "/ready"),
         (port, metrics),
-        env={"NODE_PATH": str(tools.node_modules()), "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1"},
+        env={"NODE_PATH": str(downloads.node_modules()), "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1"},
         prepare=prepare,
         stop_seconds=5,
     )

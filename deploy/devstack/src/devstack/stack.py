@@ -1,6 +1,7 @@
 """A stack from outside: what tests and the command line use."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -8,13 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devstack import control, parts, services, state, tools
+from devstack import control, downloads, parts, services, state, tools
 from devstack.errors import StackError
 from devstack.launch import STOP_SECONDS, Line
 from devstack.process import Identity, is_alive, listens, send, wait_gone
 from devstack.settings import INFRASTRUCTURE, SERVICES, Settings, data_directory, decided_port_base, handed_on
 
 POLL_SECONDS = 0.05
+DATA_MEGABYTES = 500  # of free disk: what a new stack writes, and room to be used for an hour
 
 
 class Stack:
@@ -117,7 +119,7 @@ class Stack:
     @property
     def node_modules(self) -> Path:
         """For NODE_PATH: where pusher-js is."""
-        return tools.node_modules()
+        return downloads.node_modules()
 
     def url(self, name: str) -> str:
         """The base URL of one service process, `goals-api` or `goals-worker`, past the gateway."""
@@ -200,7 +202,10 @@ class Stack:
         wanted = Settings(self.data, base, self._only, handed_on(self._environ), workers=self._workers)
         if differences := running.differences(wanted):
             lines = "".join(f"\n    {line}" for line in differences)
-            raise StackError(f"the stack is up with other settings (`devstack down` stops it):{lines}")
+            raise StackError(
+                "the stack is up with other settings: `make down` stops it and keeps its data, "
+                f"or give this one a place of its own with DEVSTACK_DATA:{lines}"
+            )
 
     def _wait_up(self, supervisor: Identity) -> bool:
         """Wait for a stack that somebody else starts. False if it did not come up."""
@@ -231,11 +236,20 @@ class Stack:
 
     def _prepare(self, say: Callable[[str], None]) -> None:
         tools.require_platform()
+        self._require_space()
         runs = {name: not self._only or name in self._only for name in (*INFRASTRUCTURE, "nginx")}
         tools.require_commands(java=runs["kafka"], node=runs["soketi"], nginx=runs["nginx"], say=say)
         if runs["mongod"]:
             tools.mongod()
         if runs["kafka"]:
-            tools.kafka_jars(say)
+            downloads.kafka_jars(say)
         if runs["soketi"]:
-            tools.node_modules(say)
+            downloads.node_modules(say)
+
+    def _require_space(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.data).free < DATA_MEGABYTES << 20:
+            left = downloads.space_left(self.data)
+            raise StackError(
+                f"a stack takes {DATA_MEGABYTES} MB of disk, {left} (or name another place with DEVSTACK_DATA)"
+            )

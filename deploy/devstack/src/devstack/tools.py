@@ -1,31 +1,24 @@
 """What must be on the machine: found, installed by apt where we may, or named in a message. Never a stack trace."""
 
-import fcntl
-import hashlib
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sysconfig
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from devstack.downloads import Say, kafka_folder, node_folder, why_failed
 from devstack.errors import StackError
 
-HERE = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "footlights"
 JAVA_LEAST = 17
 NODE_MAJORS = (18, 20)  # soketi's WebSocket library is a binary, and exists for these
-DOWNLOAD_SECONDS = 900  # Kafka's jars are 130 MB, soketi's tree 300 MB, and networks can be slow
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 _VERSION = re.compile(r'(?:version "|^v)(\d+(?:\.\d+)*)', re.MULTILINE)
 """As java and node say it. Java may first say which options it found in the environment."""
-
-Say = Callable[[str], None]
 
 
 def require_platform() -> None:
@@ -51,12 +44,12 @@ def require_commands(*, java: bool, node: bool, nginx: bool, say: Say) -> None:
     """See to it that the commands of the chosen parts are there, installing what is missing as root on Debian."""
     missing = []
     if java and (_major("java", "-version") or 0) < JAVA_LEAST:
-        missing.append(f"openjdk-{JAVA_LEAST}-jre-headless")
-    if java and not _kafka_folder().exists() and not shutil.which("mvn"):
+        missing.append("default-jre-headless")
+    if java and not kafka_folder().exists() and not shutil.which("mvn"):
         missing.append("maven")
     if node and _major("node", "--version") is None:
         missing.append("nodejs")
-    if node and not _node_folder().exists() and not shutil.which("npm"):
+    if node and not node_folder().exists() and not shutil.which("npm"):
         missing.append("npm")
     if nginx and not _nginx():
         missing.append("nginx-light")
@@ -64,11 +57,14 @@ def require_commands(*, java: bool, node: bool, nginx: bool, say: Say) -> None:
         _install(missing, say)
     if node and _major("node", "--version") not in NODE_MAJORS:
         raise StackError(
-            f"soketi needs node {' or '.join(map(str, NODE_MAJORS))}, "
-            f"`node --version` says {_version('node', '--version')}"
+            f"soketi needs node {' or '.join(map(str, NODE_MAJORS))}, `node --version` says "
+            f"{_version('node', '--version')}: install one of these, and put it first in PATH"
         )
     if java and (_major("java", "-version") or 0) < JAVA_LEAST:
-        raise StackError(f"Kafka needs java {JAVA_LEAST} or later, `java -version` says {_version('java', '-version')}")
+        raise StackError(
+            f"Kafka needs java {JAVA_LEAST} or later, `java -version` says {_version('java', '-version')}: "
+            "install one, and put it first in PATH"
+        )
 
 
 def _version(command: str, flag: str) -> str | None:
@@ -98,18 +94,21 @@ def _install(packages: list[str], say: Say) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise StackError(f"missing on this machine: {', '.join(packages)}. On Debian or Ubuntu: sudo {command}")
     say(f"installing {', '.join(packages)} with apt")
+    said = ""
     with _no_service_starts():
-        for line in ("apt-get update", command):
+        for line in ("apt-get update", command):  # the first may fail for a source that has nothing of this
             done = subprocess.run(
                 line.split(),
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
             )
-            if done.returncode:
-                raise StackError(f"`{line}` failed: {done.stderr.strip()[-500:]}")
+            said += done.stdout
+    if done.returncode:
+        raise StackError(f"{why_failed('apt-get', said, Path('/var'))}. The command was: {command}")
     if "nginx-light" in packages and shutil.which("deb-systemd-helper"):
         subprocess.run(["deb-systemd-helper", "disable", "nginx.service"], capture_output=True, check=False)
         subprocess.run(["update-rc.d", "nginx", "disable"], capture_output=True, check=False)
@@ -127,93 +126,3 @@ def _no_service_starts() -> Iterator[None]:
     finally:
         if ours:
             POLICY.unlink()
-
-
-def _silent(_: str) -> None:
-    """For those who only want to know where it is."""
-
-
-def kafka_jars(say: Say = _silent) -> Path:
-    """The folder with Kafka and all it needs, fetched by Maven the first time."""
-
-    def fetch(into: Path) -> None:
-        say("fetching Kafka with Maven (once)")
-        pom = HERE / "kafka" / "pom.xml"
-        _run(
-            [
-                "mvn",
-                "--quiet",
-                "--batch-mode",
-                "--file",
-                str(pom),
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={into}",
-            ],
-            into,
-        )
-
-    return cached(_kafka_folder(), fetch)
-
-
-def node_modules(say: Say = _silent) -> Path:
-    """The `node_modules` with soketi and pusher-js, installed by npm the first time.
-
-    `npm ci` refuses every lock made on another platform, so it is `npm install`, and we see to it that the lock held.
-    """
-
-    def fetch(into: Path) -> None:
-        say("fetching soketi with npm (once)")
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(HERE / "node" / name, into)
-        _run(["npm", "install", "--prefer-offline", "--loglevel=error"], into)
-        if (into / "package-lock.json").read_bytes() != (HERE / "node" / "package-lock.json").read_bytes():
-            raise StackError(
-                f"npm did not keep to {HERE / 'node' / 'package-lock.json'}: make the lock anew, see the README there"
-            )
-
-    return cached(_node_folder(), fetch) / "node_modules"
-
-
-def _kafka_folder() -> Path:
-    return CACHE / f"kafka-{_digest(HERE / 'kafka' / 'pom.xml')}"
-
-
-def _node_folder() -> Path:
-    return CACHE / f"node-{_digest(HERE / 'node' / 'package.json', HERE / 'node' / 'package-lock.json')}"
-
-
-def _digest(*files: Path) -> str:
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-
-
-def _run(command: list[str], cwd: Path) -> None:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DOWNLOAD_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise StackError(f"`{command[0]}` was not ready after {DOWNLOAD_SECONDS} s: is the network there?") from None
-    if done.returncode:
-        raise StackError(f"`{' '.join(command[:2])}` failed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
-
-
-def cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
-    """The folder, filled by `fetch` if need be. It gets its name when complete: half a download is never used."""
-    if folder.exists():
-        return folder
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second stack that starts now waits for the first one's download
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"{folder.name}-") as partial:
-                made = Path(partial) / "made"
-                made.mkdir()
-                fetch(made)
-                made.rename(folder)
-    return folder
