@@ -12,7 +12,7 @@ from devstack.errors import StackError
 from devstack.printable import printable
 from devstack.stack import Stack
 from devstack.tokens import access_token
-from devstack.tools import HERE
+from devstack.downloads import HERE
 
 SCRIPT = HERE / "node" / "listen.mjs"
 TOKEN_SECONDS = 43_200  # a listener outlives every session: whoever reconnects shows the same token again
