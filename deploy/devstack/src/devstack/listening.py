@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from devstack import state
+from devstack.downloads import HERE
 from devstack.errors import StackError
 from devstack.printable import printable
 from devstack.stack import Stack
 from devstack.tokens import access_token
-from devstack.downloads import HERE
 
 SCRIPT = HERE / "node" / "listen.mjs"
 TOKEN_SECONDS = 43_200  # a listener outlives every session: whoever reconnects shows the same token again
