@@ -1,28 +1,13 @@
 # To try the stack out by hand, in bash, from the checkout: `. docs/try.sh`
 #
-#   person ada CREATOR        makes the id $ada, and the command `ada`, which calls the gateway with her access token
+#   person ada CREATOR        makes the id $ada, and the command `ada`: `devstack call` with her access token
 #   ada POST /sessions BODY   shows the status and the answer
 #   … | made                  shows it as well, and keeps the first id in it: x=$(ada POST … | made)
 #   eventually TEXT COMMAND…  repeats the command until its answer has the text; 3 minutes at most
 
-stack() { # a part of `devstack status --json`: stack '["gateway"]'
-    local status
-    status=$(.venv/bin/devstack status --json) && .venv/bin/python -c "import json, sys; print(json.loads(sys.argv[1])$1)" "$status"
-}
-gateway=$(stack '["gateway"]')
-
 person() { # NAME [SCOPE]
-    printf -v "$1" %s "$(openssl rand -hex 12)"
-    local token
-    token=$(.venv/bin/devstack token --user "${!1}" ${2:+--scope "$2"})
-    eval "$1() { call '$token' \"\$@\"; }"
-}
-
-call() { # TOKEN METHOD PATH [BODY]
-    local answer
-    answer=$(curl --silent --show-error --noproxy '*' --write-out '\n%{http_code}' --request "$2" "$gateway$3" \
-        --header "Authorization: Bearer $1" --header 'Content-Type: application/json' ${4:+--data "$4"})
-    echo "${answer##*$'\n'} ${answer%$'\n'*}"
+    printf -v "$1" %s "$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')"
+    eval "$1() { .venv/bin/devstack call --user ${!1} ${2:+--scope $2} \"\$@\"; }"
 }
 
 made() {
@@ -40,7 +25,7 @@ eventually() {
             echo "not seen in 3 minutes: $text; seen: $answer" >&2
             return 1
         fi
-        sleep 0.3
+        sleep 0.2
     done
     echo "$answer"
 }

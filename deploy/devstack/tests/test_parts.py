@@ -166,6 +166,30 @@ def test_exec_of_no_service_names_those_there_are(escrow: Stack, devstack: Devst
     assert (asked.returncode, asked.stderr) == (1, "devstack: there is no service 'wallet' here; there are: escrow\n")
 
 
+def test_call_asks_with_a_token_and_shows_status_and_answer(escrow: Stack, devstack: Devstack) -> None:
+    def call(*words: str) -> str:
+        return devstack("call", "--data", escrow.data, "--part", "escrow-api", *words).stdout
+
+    nobody = call("GET", "/wallets/me")
+    wallet = call("--user", USER, "GET", "/wallets/me")
+    credited = call("--user", USER, "--scope", "OPS", "POST", f"/wallets/{USER}/credit", '{"amount_diamonds": 5}')
+
+    assert nobody.startswith("401 {")
+    assert wallet.startswith("200 {")
+    assert USER in wallet
+    assert credited.startswith("201 {")
+
+
+def test_call_past_the_gateway_reaches_every_part_that_speaks_http(escrow: Stack, devstack: Devstack) -> None:
+    ready = devstack("call", "--data", escrow.data, "--part", "escrow-worker-2", "GET", "/readyz")
+    stranger = devstack("call", "--data", escrow.data, "--part", "wallet", "GET", "/")
+    mongod = devstack("call", "--data", escrow.data, "--part", "kafka", "GET", "/")
+
+    assert ready.stdout.startswith("200 {")
+    assert stranger.stderr.startswith("devstack: the stack has no 'wallet'; it has mongod,")
+    assert (mongod.returncode, mongod.stderr.count("\n")) == (1, 1)
+
+
 def test_a_client_listens_at_home_and_in_the_streams_it_watches() -> None:
     assert listening.channels(USER, [STREAMER]) == [
         f"private-user@{USER}",
@@ -196,6 +220,7 @@ def test_a_channel_that_is_refused_ends_the_listener_with_the_reason(stack: Stac
         ("restart", "kafka"),
         ("exec", "escrow", "parked"),
         ("listen", "--user", USER),
+        ("call", "GET", "/"),
     ],
 )
 def test_without_a_stack_each_says_so_in_one_line(tmp_path: Path, devstack: Devstack, words: tuple[str, ...]) -> None:
@@ -208,7 +233,20 @@ def test_without_a_stack_each_says_so_in_one_line(tmp_path: Path, devstack: Devs
 def test_help_names_every_command_and_version_the_version(devstack: Devstack) -> None:
     told = devstack("--help").stdout
 
-    for command in ("up", "down", "status", "logs", "topics", "stop", "start", "restart", "exec", "token", "listen"):
+    for command in (
+        "up",
+        "down",
+        "status",
+        "logs",
+        "topics",
+        "stop",
+        "start",
+        "restart",
+        "exec",
+        "call",
+        "token",
+        "listen",
+    ):
         assert f"\n    {command} " in told
         assert devstack(command, "--help").returncode == 0
     assert devstack("--version").stdout.startswith("devstack ")

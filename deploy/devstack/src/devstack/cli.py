@@ -8,28 +8,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from devstack.arguments import parser
 from devstack.errors import StackError
 from devstack.printable import printable
 
 if TYPE_CHECKING:
     from devstack.stack import Stack
 
-SCOPES = ("PAID", "HUMAN", "CREATOR", "OPS")
-TOKEN_SECONDS = 3_600
 LOG_LINES = 100
 INTERRUPTED = 130  # what a shell expects of a command that ended by Ctrl-C
 
 
 def main(argv: list[str] | None = None) -> int:
     """Do what the arguments say. The exit status is 0 if it was done; else a message on standard error says why not."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
-        status: int = arguments.run(arguments)
+        status = COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt:
         print("devstack: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -40,118 +39,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"devstack: {printable(str(error))}", file=sys.stderr)  # it may quote the end of a log
         return 1
     return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="devstack",
-        description="The local stack: real servers and services on loopback.",
-        epilog="`devstack COMMAND --help` says more. A PART is a process as `devstack status` names it: "
-        "kafka, escrow-api, goals-worker.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
-    everywhere = argparse.ArgumentParser(add_help=False)
-    everywhere.add_argument("--data", help="data directory; default DEVSTACK_DATA, else .devstack in the checkout")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    _add_the_stack(commands, everywhere)
-    _add_its_parts(commands, everywhere)
-    _add_its_users(commands, everywhere)
-    return parser
-
-
-class _Version(argparse.Action):
-    """As `action="version"`, but who does not ask does not pay."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # noqa: PLC0415 - late, see above
-
-        print(f"devstack {version('devstack')}")
-        parser.exit()
-
-
-def _add_the_stack(commands: Any, everywhere: argparse.ArgumentParser) -> None:
-    up = commands.add_parser(
-        "up", parents=[everywhere], help="start the stack in the background, return when it is ready"
-    )
-    up.add_argument(
-        "--port-base", type=int, help="first of its ports; default DEVSTACK_PORT_BASE, else as stored, else free ones"
-    )
-    up.add_argument("--only", nargs="+", metavar="PART", default=[], help="start these parts only")
-    up.add_argument(
-        "--workers",
-        nargs="+",
-        type=_workers,
-        metavar="SERVICE=N",
-        default=[],
-        help="so many worker processes of a service, which share its topics' partitions (goals=2)",
-    )
-    up.set_defaults(run=_up)
-
-    commands.add_parser("down", parents=[everywhere], help="stop it").set_defaults(run=_down)
-
-    status = commands.add_parser("status", parents=[everywhere], help="what runs, and where it listens")
-    status.add_argument("--json", action="store_true", help="for programs")
-    status.set_defaults(run=_status)
-
-    logs = commands.add_parser("logs", parents=[everywhere], help="the end of the logs")
-    logs.add_argument("name", nargs="?", help="of this part only; `supervisor` tells the stack's own story")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
-    logs.set_defaults(run=_logs)
-
-    commands.add_parser("topics", parents=[everywhere], help="Kafka's topics and their partitions").set_defaults(
-        run=_topics
-    )
-
-
-def _add_its_parts(commands: Any, everywhere: argparse.ArgumentParser) -> None:
-    for name, deed in (
-        ("stop", "stop parts, until `start`"),
-        ("start", "start stopped parts, return when they are ready"),
-        ("restart", "stop and start parts"),
-    ):
-        change = commands.add_parser(name, parents=[everywhere], help=deed)
-        change.add_argument("part", nargs="+", metavar="PART")
-        change.set_defaults(run=_change, command=name)
-
-    execute = commands.add_parser(
-        "exec",
-        parents=[everywhere],
-        help="run `python -m SERVICE ARGS` in that service's environment",
-        description="Run `python -m SERVICE ARGS` with the environment of that service in the running stack: "
-        "`devstack exec escrow parked`. Options of devstack itself stand before SERVICE.",
-    )
-    execute.add_argument("service", metavar="SERVICE")
-    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS")
-    execute.set_defaults(run=_exec)
-
-
-def _add_its_users(commands: Any, everywhere: argparse.ArgumentParser) -> None:
-    token = commands.add_parser("token", parents=[everywhere], help="print an access token")
-    token.add_argument("--user", required=True, help="user id, 24 lower-case hex digits")
-    token.add_argument("--scope", action="append", choices=SCOPES, default=[], help="may be repeated")
-    token.add_argument("--seconds", type=int, default=TOKEN_SECONDS, help="how long it lives (default %(default)s)")
-    token.set_defaults(run=_token)
-
-    listen = commands.add_parser(
-        "listen",
-        parents=[everywhere],
-        help="hear what is pushed to a user, until the stack ends",
-        description="A pusher-js client with this user's token. It says `listening` when it is subscribed to all, "
-        "then prints each push, a line each.",
-    )
-    listen.add_argument("--user", required=True, help="whose client it is; their own channel is always heard")
-    listen.add_argument("--stream", action="append", default=[], metavar="STREAMER", help="watched; may be repeated")
-    listen.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
-    listen.add_argument("channel", nargs="*", metavar="CHANNEL", help="further channels by their names")
-    listen.set_defaults(run=_listen)
-
-
-def _workers(text: str) -> tuple[str, int]:
-    """`goals=2`, for argparse."""
-    service, _, number = text.partition("=")
-    if not number.isdecimal() or int(number) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like goals=2")
-    return service, int(number)
 
 
 def _stack(arguments: argparse.Namespace, **more: Any) -> "Stack":
@@ -253,6 +140,16 @@ def _require_ids(option: str, given: Sequence[str]) -> None:
             raise StackError(f"{option} must be 24 lower-case hex digits, not {text!r}")
 
 
+def _call(arguments: argparse.Namespace) -> int:
+    from devstack.calling import call  # noqa: PLC0415 - late, see above
+    from devstack.settings import data_directory  # noqa: PLC0415 - late, see above
+
+    _require_ids("--user", [arguments.user] if arguments.user else [])
+    request = (arguments.method, arguments.path, arguments.body)
+    print(printable(call(data_directory(arguments.data), arguments.part, arguments.user, arguments.scope, request)))
+    return 0
+
+
 def _listen(arguments: argparse.Namespace) -> int:
     from devstack.listening import channels, listen  # noqa: PLC0415 - late, see above
 
@@ -287,3 +184,19 @@ def _topics(arguments: argparse.Namespace) -> int:
     for name, partitions in topics(_stack(arguments).kafka_bootstrap).items():
         print(f"{name:24} {partitions:>3}")
     return 0
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "logs": _logs,
+    "topics": _topics,
+    "stop": _change,
+    "start": _change,
+    "restart": _change,
+    "exec": _exec,
+    "call": _call,
+    "token": _token,
+    "listen": _listen,
+}

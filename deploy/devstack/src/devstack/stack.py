@@ -79,10 +79,7 @@ class Stack:
 
     def state(self) -> state.StackState:
         """What is known now. Raises StackError if the stack does not run."""
-        found = state.read(self.data)
-        if not found or not found.runs:
-            raise StackError(f"no stack runs in {self.data}: `devstack up` starts it")
-        return found
+        return state.running(self.data)
 
     @property
     def settings(self) -> Settings:

@@ -79,6 +79,14 @@ def read(data: Path) -> StackState | None:
     )
 
 
+def running(data: Path) -> StackState:
+    """The stack of this data directory. Raises StackError if none runs."""
+    found = read(data)
+    if not found or not found.runs:
+        raise StackError(f"no stack runs in {data}: `devstack up` starts it")
+    return found
+
+
 def remove(data: Path) -> None:
     """The stack is gone, and so is everything it left."""
     for name in ("state.json", "state.json.partial", "control.sock"):

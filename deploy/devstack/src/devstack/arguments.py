@@ -1,0 +1,125 @@
+"""What `devstack` understands: its commands, their options and what each is good for."""
+
+import argparse
+from typing import Any
+
+SCOPES = ("PAID", "HUMAN", "CREATOR", "OPS")
+TOKEN_SECONDS = 3_600
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything that can be typed; `command` is the name of the command."""
+    every = argparse.ArgumentParser(
+        prog="devstack",
+        description="The local stack: real servers and services on loopback.",
+        epilog="`devstack COMMAND --help` says more. A PART is a process as `devstack status` names it: "
+        "kafka, escrow-api, goals-worker.",
+    )
+    every.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    everywhere = argparse.ArgumentParser(add_help=False)
+    everywhere.add_argument("--data", help="data directory; default DEVSTACK_DATA, else .devstack in the checkout")
+    commands = every.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    _add_the_stack(commands, everywhere)
+    _add_its_parts(commands, everywhere)
+    _add_its_users(commands, everywhere)
+    return every
+
+
+class _Version(argparse.Action):
+    """As `action="version"`, but who does not ask does not pay."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - as said
+
+        print(f"devstack {version('devstack')}")
+        parser.exit()
+
+
+def _add_the_stack(commands: Any, everywhere: argparse.ArgumentParser) -> None:
+    up = commands.add_parser(
+        "up", parents=[everywhere], help="start the stack in the background, return when it is ready"
+    )
+    up.add_argument(
+        "--port-base", type=int, help="first of its ports; default DEVSTACK_PORT_BASE, else as stored, else free ones"
+    )
+    up.add_argument("--only", nargs="+", metavar="PART", default=[], help="start these parts only")
+    up.add_argument(
+        "--workers",
+        nargs="+",
+        type=_workers,
+        metavar="SERVICE=N",
+        default=[],
+        help="so many worker processes of a service, which share its topics' partitions (goals=2)",
+    )
+
+    commands.add_parser("down", parents=[everywhere], help="stop it")
+
+    status = commands.add_parser("status", parents=[everywhere], help="what runs, and where it listens")
+    status.add_argument("--json", action="store_true", help="for programs")
+
+    logs = commands.add_parser("logs", parents=[everywhere], help="the end of the logs")
+    logs.add_argument("name", nargs="?", help="of this part only; `supervisor` tells the stack's own story")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
+
+    commands.add_parser("topics", parents=[everywhere], help="Kafka's topics and their partitions")
+
+
+def _add_its_parts(commands: Any, everywhere: argparse.ArgumentParser) -> None:
+    for name, deed in (
+        ("stop", "stop parts, until `start`"),
+        ("start", "start stopped parts, return when they are ready"),
+        ("restart", "stop and start parts"),
+    ):
+        change = commands.add_parser(name, parents=[everywhere], help=deed)
+        change.add_argument("part", nargs="+", metavar="PART")
+
+    execute = commands.add_parser(
+        "exec",
+        parents=[everywhere],
+        help="run `python -m SERVICE ARGS` in that service's environment",
+        description="Run `python -m SERVICE ARGS` with the environment of that service in the running stack: "
+        "`devstack exec escrow parked`. Options of devstack itself stand before SERVICE.",
+    )
+    execute.add_argument("service", metavar="SERVICE")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS")
+
+
+def _add_its_users(commands: Any, everywhere: argparse.ArgumentParser) -> None:
+    token = commands.add_parser("token", parents=[everywhere], help="print an access token")
+    token.add_argument("--user", required=True, help="user id, 24 lower-case hex digits")
+    token.add_argument("--scope", action="append", choices=SCOPES, default=[], help="may be repeated")
+    token.add_argument("--seconds", type=int, default=TOKEN_SECONDS, help="how long it lives (default %(default)s)")
+
+    call = commands.add_parser(
+        "call",
+        parents=[everywhere],
+        help="one HTTP request with a user's token: status and answer",
+        description="One request to the gateway, or past it to a PART, and `STATUS BODY` as its answer: "
+        "`devstack call --user ID --scope CREATOR POST /sessions '{…}'`.",
+    )
+    call.add_argument("--user", help="user id, 24 lower-case hex digits; without, nobody asks")
+    call.add_argument("--scope", action="append", choices=SCOPES, default=[], help="may be repeated")
+    call.add_argument("--part", default="nginx", help="which process to ask (default: the gateway)")
+    call.add_argument("method", metavar="METHOD")
+    call.add_argument("path", metavar="PATH")
+    call.add_argument("body", nargs="?", metavar="BODY", help="JSON")
+
+    listen = commands.add_parser(
+        "listen",
+        parents=[everywhere],
+        help="hear what is pushed to a user, until the stack ends",
+        description="A pusher-js client with this user's token. It says `listening` when it is subscribed to all, "
+        "then prints each push, a line each.",
+    )
+    listen.add_argument("--user", required=True, help="whose client it is; their own channel is always heard")
+    listen.add_argument("--stream", action="append", default=[], metavar="STREAMER", help="watched; may be repeated")
+    listen.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
+    listen.add_argument("channel", nargs="*", metavar="CHANNEL", help="further channels by their names")
+
+
+def _workers(text: str) -> tuple[str, int]:
+    """`goals=2`, for argparse."""
+    service, _, number = text.partition("=")
+    if not number.isdecimal() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like goals=2")
+    return service, int(number)
