@@ -82,7 +82,7 @@ class WithoutTransaction(Delivery):
     async def claim(self, partitions: Sequence[Partition]) -> list[Held]:
         return [Held(partition, Position(partition.id), 0, 0) for partition in partitions]
 
-    async def _run(self, todo: list[Received], attempt: Any) -> None:  # noqa: ARG002 - the attempt is what is left out
+    async def _run(self, todo: list[Received], attempt: Any, until: float = 0.0) -> None:  # noqa: ARG002 - all is done at once
         tx = self._runtime.begin(NOBODY)
         await run_each(tx, [received.work for received in todo if received.work])
         for received in todo:

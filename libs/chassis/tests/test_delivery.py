@@ -119,7 +119,11 @@ async def test_an_event_that_came_before_is_noticed_by_writing_and_handled_once(
     await worker.deliver(worker.record(event, "e1"))
     await worker.deliver(worker.record(block(), "e2"), worker.record(event, "e1"), worker.record(block(), "e3"))
 
-    assert sorted(id_ for row in await worker.documents("inbox") for id_ in row["ids"]) == ["e1", "e2", "e3"]
+    assert sorted(id_ for row in await worker.documents("inbox") for id_ in row["ids"]) == [
+        "/tests e1",
+        "/tests e2",
+        "/tests e3",
+    ]
     assert [row["offset"] for row in await worker.documents("positions")] == [4]
     await worker.deliver(worker.record(block()))
     assert worker.commands.names == TRUSTING
@@ -133,7 +137,7 @@ async def test_an_event_that_fails_because_it_came_before_is_not_parked_nor_is_w
     await worker.deliver(worker.record(first, "e1"), worker.record(again, "e2"))
 
     assert await worker.documents("parked") == []
-    assert sorted(id_ for row in await worker.documents("inbox") for id_ in row["ids"]) == ["e1", "e2"]
+    assert sorted(id_ for row in await worker.documents("inbox") for id_ in row["ids"]) == ["/tests e1", "/tests e2"]
 
 
 async def test_an_event_that_fails_is_tried_once_in_its_batch_and_the_rest_is_kept(worker: Worker) -> None:

@@ -293,6 +293,19 @@ async def test_a_port_that_is_taken_is_named(start: Start, eventually: Any) -> N
     assert "cannot be listened on" in second.errors
 
 
+async def test_a_token_is_denied_by_command(start: Start, mongo: Mongo, migrated: str) -> None:
+    assert await (await start("deny", "j1")).end() == 0
+    assert await (await start("deny")).end() == 1
+
+    denied = await mongo.database(f"{migrated}-goals")["denied_tokens"].find({}).to_list(None)
+    assert [row["_id"] for row in denied] == ["j1"]
+
+
+async def test_only_a_partition_that_a_service_listens_to_can_be_moved(start: Start) -> None:
+    for line in (("seek", "sessions:0", "7"), ("seek", "sessions", "7"), ("seek", "sessions:0", "-1")):
+        assert await (await start(*line)).end() == 1
+
+
 async def test_what_is_parked_is_listed_and_replayed_by_command(start: Start) -> None:
     listed = await start("parked")
     replayed = await start("replay", ids.new_id())

@@ -16,9 +16,11 @@ from chassis.errors import Conflict, NotYet
 from chassis.migrate import create_collections
 from chassis.mongo import Mongo, Raw
 from chassis.parking import ParkedKeys, list_parked, parked_among, replay
+from chassis.positions import seek
 from chassis.received import NOBODY, Partition
 from chassis.runtime import Outside, Runtime
 from chassis.service import Service, on
+from chassis.storage import OutdatedError
 from chassis.testing import NIGHT, NO_TLS, KafkaRecord
 from chassis.tx import Tx
 from contracts import Event, Meta, ViewerBlockedV1, ViewerUnblockedV1, WalletCreatedV1, to_message
@@ -404,6 +406,93 @@ async def test_too_many_failures_in_a_row_halt_and_keep_nothing_of_the_batch(des
     assert {row["offset"] for row in await desk.documents("positions")} == {0}
 
 
+@pytest.mark.parametrize("type_", [None, "foreign.event.v1", "goal.ended.v1"])
+async def test_what_nobody_here_listens_to_does_not_halt_however_much_of_it_comes(
+    desk: Desk, type_: str | None
+) -> None:
+    strange = [broken(desk.record(event), ce_type=type_) for _ in range(150) for event in blocks(1)]
+    good = blocks(1)
+    await desk.deliver(*strange, desk.record(good[0]))
+
+    assert await desk.heard(good[0].streamer_id) == viewers(good)
+    assert not desk.delivery.storming
+    assert len(await desk.documents("parked_keys")) == (150 if type_ is None else 0)
+
+
+async def test_long_keys_and_huge_values_are_parked_in_little_room(desk: Desk) -> None:
+    broad = [(f"x{number}", b"h" * 10_000) for number in range(2_000)]
+    many = [(f"y{number}", b"") for number in range(200_000)]
+    huge = b"v" * 17_000_000  # compressed it is little, and no document can hold it
+    strange = [
+        replace(desk.record(blocks(1)[0]), key=bytes([97 + number]) * 1_000_000, headers=headers, value=huge)
+        for number, headers in enumerate((broad, many, *([[]] * 18)))
+    ]
+    await desk.deliver(*strange[:10])
+    await desk.deliver(*strange[10:])
+    await desk.give_up()
+
+    rows, keys = await desk.documents("parked"), await desk.documents("parked_keys")
+    assert len(rows) == len(keys) == 20
+    assert all(len(key["_id"]) < 100 and key["state"] == "parked" for key in keys)
+    assert all(len(row["value"] or b"") < 2_000_000 for row in rows)
+    assert await replay(desk.runtime.database, desk.clock) == 20
+    await desk.give_up()
+    cached = ParkedKeys(desk.runtime.database, desk.clock)
+    assert await cached.among(["k", keys[0]["key"]]) == {keys[0]["key"]}
+
+
+async def test_with_too_many_parked_keys_to_remember_each_is_asked_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.parking.CACHED_KEYS_MAX", 2)
+    poisons = [event for _ in range(3) for event in blocks(1)]
+    desk.refused = set(viewers(poisons))
+    await desk.say(*poisons)
+    cached = ParkedKeys(desk.runtime.database, desk.clock)
+
+    assert await cached.among([poisons[2].streamer_id, "other"]) == {poisons[2].streamer_id}
+
+
+async def test_a_message_whose_transaction_is_always_aborted_is_parked_and_the_rest_flows(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.batch.ALONE_SECONDS_MAX", 0.5)
+    slow, *others = [event for _ in range(3) for event in blocks(1)]
+
+    async def overtaken() -> None:
+        if desk.tried[-1] == slow.viewer_id:
+            raise OutdatedError("as MongoDB says of a transaction that took over 5 s")
+
+    desk.meanwhile = overtaken
+    await desk.say(slow, *others)
+
+    [key] = await desk.documents("parked_keys")
+    assert (key["key"], key["state"]) == (slow.streamer_id, "parked")
+    assert key["reason"].startswith("AbortedError: aborted")
+    assert [await desk.heard(other.streamer_id) for other in others] == [[other.viewer_id] for other in others]
+
+
+async def test_partitions_take_turns_and_what_takes_long_is_left_for_the_next_turn(desk: Desk) -> None:
+    many = blocks(20)
+    few = WalletCreatedV1(user_id=ids.new_id(), amount_diamonds=1, cause_id="c")
+    desk.delivery._lane._size = 4  # noqa: SLF001 - as slow batches leave it
+
+    async def slowly() -> None:
+        desk.clock.advance(0.3)
+
+    desk.meanwhile = slowly
+    records = {SESSIONS: [desk.record(event) for event in many], ESCROW: [desk.record(few, ESCROW)]}
+    await desk.delivery.deliver(records)
+
+    assert await desk.documents("tallies") != []
+    assert few.user_id in {row["_id"] for row in await desk.documents("tallies")}
+    left = desk.delivery.held[SESSIONS.id].next
+    assert 0 < left < 20
+    desk.meanwhile = None
+    await desk.delivery.deliver({SESSIONS: records[SESSIONS][left:]})
+    assert await desk.heard(many[0].streamer_id) == viewers(many)
+
+
 async def test_failures_between_successes_do_not_halt(desk: Desk) -> None:
     events = [event for _ in range(150) for event in blocks(1)]
     desk.refused = set(viewers(events[:149]))
@@ -416,6 +505,20 @@ async def test_messages_that_wait_for_another_service_do_not_halt(desk: Desk) ->
     await desk.say(*(ViewerUnblockedV1(streamer_id=ids.new_id(), viewer_id=ids.new_id()) for _ in range(150)))
 
     assert len(await desk.documents("parked_keys")) == 150
+
+
+async def test_a_position_is_moved_while_a_worker_has_it_in_hand(desk: Desk) -> None:
+    events = blocks(3)
+    first, passed_over, last = (desk.record(event) for event in events)
+    await desk.deliver(first)
+
+    assert await seek(desk.runtime, SESSIONS.id, 2) == 1
+    await desk.deliver(passed_over)
+    assert [held.partition for held in desk.delivery.lost] == [SESSIONS]
+    await claim(desk.delivery)
+    await desk.deliver(last)
+
+    assert await desk.heard(events[0].streamer_id) == viewers([events[0], events[2]])
 
 
 async def test_what_is_parked_is_found_by_key_whatever_the_topic(desk: Desk) -> None:

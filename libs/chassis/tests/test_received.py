@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from chassis import ids, received
-from chassis.received import Listens, Partition
+from chassis.received import KEY_BYTES_MAX, Listens, Partition
 from chassis.service import on
 from chassis.testing import KafkaRecord
 from chassis.tx import Tx
@@ -80,6 +81,13 @@ def test_the_quick_way_and_the_exact_one_make_the_same_of_a_usual_message(monkey
         ({"ce_time": b"2026-01-31T20:00:00Z"}, datetime(2026, 1, 31, 20, tzinfo=UTC)),
         ({"ce_time": b"2026-01-31T20:00:00.123456Z"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
         ({"content_type": b"application/json; charset=utf-8"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+        ({"content_type": b"Application/JSON"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+        ({"content_type": b" APPLICATION/json ;x=1"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+        ({"ce_time": b"2026-01-31t20:00:00.1z"}, datetime(2026, 1, 31, 20, 0, 0, 100_000, UTC)),
+        ({"ce_time": b"2026-01-31T20:00:00.123456789123Z"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+        ({"ce_time": b"2026-02-01T04:00:00.123+08:00"}, datetime(2026, 1, 31, 20, 0, 0, 123_000, UTC)),
+        ({"ce_time": b"2026-01-31T20:00:00-00:00"}, datetime(2026, 1, 31, 20, tzinfo=UTC)),
+        ({"ce_time": b"2026-12-31T23:59:60Z"}, datetime(2027, 1, 1, tzinfo=UTC)),
     ],
 )
 def test_what_is_valid_but_unusual_is_read_exactly(headers: dict[str, bytes], time: datetime) -> None:
@@ -98,7 +106,22 @@ def test_what_is_valid_but_unusual_is_read_exactly(headers: dict[str, bytes], ti
         ({"ce_source": b"a" * 600}, "ce_source is longer than 512 bytes"),
         ({"ce_subject": b""}, "ce_subject is missing"),
         ({"ce_specversion": b"0.3"}, "ce_specversion is not 1.0"),
-        ({"ce_time": b"2026-01-31T20:00:00.123+08:00"}, "ce_time is not in UTC"),
+        ({"ce_time": b"2026-01-31T20:00:00.123"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31 20:00:00.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20:00:00,123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-W05-6T20:00:00.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"20260131T200000.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20:00Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20:00:00+0800"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20:00:00+08"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20:00:00+25:00"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-02-30T20:00:00.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T24:00:00.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"2026-01-31T20:00:61.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"0000-01-31T20:00:00.123Z"}, "ce_time is not RFC 3339"),
+        ({"ce_time": b"0001-01-01T00:00:00+08:00"}, "ce_time is not RFC 3339"),
+        ({"ce_time": "\uff1226-01-31T20:00:00.123Z".encode()}, "ce_time is not RFC 3339"),
         ({"traceparent": b"\xff"}, "traceparent is not UTF-8"),
         ({"content_type": b"text/plain"}, "content-type is not application/json"),
     ],
@@ -108,6 +131,54 @@ def test_bad_headers_are_told_by_name(headers: dict[str, bytes], reason: str) ->
 
     assert isinstance(told, Undecodable)
     assert told.reason == reason
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_whatever_a_header_is_it_is_that_records_fault(number: int) -> None:
+    given = record()
+    headers: list[Any] = list(given.headers)
+    headers[number] = (headers[number][0], None)
+
+    read = LISTENS.read(PARTITION, replace(given, headers=headers))
+
+    needed = headers[number][0] not in ("ce_causationid", "traceparent")
+    assert read.fails == needed
+    if needed:
+        assert read.work is not None
+        assert read.work.subject.reason == f"{headers[number][0]} is missing"
+
+
+@pytest.mark.parametrize("headers", [[("ce_type", None)], [("ce_type", b"viewer.blocked.v2"), ("x", None)], []])
+@pytest.mark.parametrize("value", [None, b"", b"\xff", b"null", b"[]"])
+@pytest.mark.parametrize("key", [None, b"", b"\xff" * 9, b"k" * 1_000_000])
+def test_no_record_can_end_a_worker(headers: list[Any], value: bytes | None, key: bytes | None) -> None:
+    read = LISTENS.read(PARTITION, replace(record(), headers=headers, value=value, key=key))
+
+    assert read.fails
+    assert len(read.key) <= 4 * KEY_BYTES_MAX
+
+
+def test_a_long_key_is_known_by_its_hash() -> None:
+    one, same, other = (
+        LISTENS.read(PARTITION, replace(record(), key=key)).lane for key in (b"k" * 200, b"k" * 200, b"k" * 199)
+    )
+
+    assert one == same
+    assert one != other
+    assert len(one) < KEY_BYTES_MAX
+
+
+def test_an_id_is_an_id_within_its_source_only() -> None:
+    given = record()
+    ours, again = LISTENS.read(PARTITION, given), LISTENS.read(PARTITION, given)
+    others = LISTENS.read(PARTITION, changed(given, ce_source=b"/somebody/else"))
+
+    assert ours.work is not None
+    assert again.work is not None
+    assert others.work is not None
+    assert ours.work.id == again.work.id
+    assert ours.work.id != others.work.id
+    assert ours.work.cause.event_id == others.work.cause.event_id
 
 
 @pytest.mark.parametrize("type_", [b"viewer.blocked.v1", b""])

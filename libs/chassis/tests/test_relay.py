@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from fastapi import APIRouter
+from prometheus_client import REGISTRY
 
 from chassis import ids
 from chassis.batch import Lane
@@ -197,6 +199,34 @@ async def test_a_row_that_the_broker_refuses_parks_its_key_alone_until_it_is_men
         await eventually(lambda: is_empty(solo))
 
     assert await broker.read(SMALL, 6) == {"bad": [0, 1, 2], "good": [0, 1, 2]}
+
+
+async def test_a_topic_that_is_missing_stops_its_own_rows_alone_and_is_named(
+    solo_of: SoloOf, broker: Broker, doing: Any, eventually: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solo = await solo_of(SERVICE, clock=SystemClock())
+    name = broker.settings.scoped("goals.dlq")
+    async with doing(Relay(solo.runtime, broker.settings)):
+        await publish(solo, ("a", 0), topic="goals.dlq")
+        await eventually(lambda: is_empty(solo))  # so that the relay has known the topic
+        async with broker.admin() as admin:
+            await admin.delete_topics([name])
+        await publish(solo, ("a", 1), topic="goals.dlq")
+        for number in range(5):
+            await publish(solo, ("b", number))
+            assert (await broker.read(TOPIC, number + 1, seconds=15))["b"] == [*range(number + 1)]
+        await eventually(lambda: REGISTRY.get_sample_value("outbox_topics_away", {"topic": "goals.dlq"}) == 1)
+        began = time.monotonic()
+        await publish(solo, ("b", 5))
+        await broker.read(TOPIC, 6)
+        assert time.monotonic() - began < 3
+        async with broker.admin() as admin:
+            await admin.create_topics([NewTopic(name, 12, 1)])
+        await eventually(lambda: is_empty(solo), seconds=30)
+        await eventually(lambda: REGISTRY.get_sample_value("outbox_topics_away", {"topic": "goals.dlq"}) == 0)
+
+    assert "topic away, its events wait" in capsys.readouterr().out
+    assert await broker.read("goals.dlq", 1) == {"a": [1]}
 
 
 async def test_a_backlog_is_published_in_runs(solo_of: SoloOf, broker: Broker, doing: Any, eventually: Any) -> None:

@@ -16,7 +16,7 @@ from chassis.mongo import Database, Driver, DuplicateKeyError, Mongo, PyMongoErr
 from chassis.outbox import OUTBOX
 from chassis.pending import EFFECTS, TIMERS
 from chassis.storage import is_transient
-from chassis.tx import Tx
+from chassis.tx import TooManyFound, Tx
 from contracts import ViewerBlockedV1
 
 
@@ -115,6 +115,20 @@ async def test_a_document_loaded_twice_is_one(begin: Begin) -> None:
 
     assert first == Jar("a", "ann", 1)
     assert await tx.get(JARS, "a") == Jar("a", "ann", 2)
+    await tx.abort()
+
+
+async def test_a_query_that_finds_too_much_says_so_and_never_cuts(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.tx.FIND_LIMIT", 3)
+    await save(begin, *(Jar(str(number), "ann", 1) for number in range(5)))
+    tx = begin()
+
+    with pytest.raises(TooManyFound, match="more than 3 documents of jars"):
+        await tx.find(JARS, {"owner": "ann"})
+    assert len(await tx.find(JARS, {"owner": "ann"}, limit=4)) == 4
+    assert len(await tx.get_many(JARS, [str(number) for number in range(5)])) == 5
     await tx.abort()
 
 

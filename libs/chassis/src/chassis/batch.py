@@ -4,8 +4,9 @@ Measured: 504 events in one transaction 19 750/s, in 72 transactions 1 750/s; dr
 14 300/s, against 270 with replaying its batch one by one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from chassis import metrics, tracing
@@ -14,12 +15,15 @@ from chassis.cause import Cause
 from chassis.collection import Ref
 from chassis.mongo import PyMongoError
 from chassis.service import On
-from chassis.storage import STORAGE_ERRORS, is_transient
+from chassis.storage import STORAGE_ERRORS, is_away, is_transient
 from chassis.tx import Tx
 
 W = TypeVar("W")
 
 BATCH_MAX = 500  # more gains nothing measurable and makes a conflict dearer
+SLOW_SECONDS = 1.0  # mongod aborts a transaction after 5; and whoever has nothing to do with it waits too
+ALONE_SECONDS_MAX = 20.0  # for one work alone, which the database aborts each time: it holds up all the others
+ALONE_ATTEMPTS_MIN = 5  # before that is believed
 
 
 @dataclass(slots=True)  # not frozen: thousands a second are made
@@ -32,6 +36,8 @@ class Work:
     cause: Cause
     lane: str | None = None
     """What has to stay in order: behind a failed work, nothing of its lane is handled."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long its handlers took, the last time."""
 
     def needs(self) -> Iterator[Ref]:
         """All documents its handlers have declared."""
@@ -44,17 +50,20 @@ class Work:
         """Where its handlers remember what they did about it."""
         for row in self.rows:
             if row.memory is not None:
-                yield row.memory.ref(self.id)
+                yield row.memory.ref(self.cause.event_id or self.id)
 
 
 class Behind(Exception):
     """Not handled, because something before it in its lane was not."""
 
 
-async def run_each(tx: Tx, works: Sequence[Work], blocked: Collection[str] = ()) -> list[Exception | None]:
+async def run_each(
+    tx: Tx, works: Sequence[Work], blocked: Collection[str] = (), *, seconds_max: float = float("inf")
+) -> list[Exception | None]:
     """Handle `works` in order, each in a savepoint; a failure drops that work's changes and is returned in its place.
 
-    Works of a lane that is `blocked`, or in which one has failed, are not handled and return `Behind`.
+    Works of a lane that is `blocked`, or in which one has failed, are not handled and return `Behind`. After
+    `seconds_max` no other is begun: then what is returned is shorter.
 
     Raises:
         PyMongoError: the database failed, so the whole batch did.
@@ -63,23 +72,36 @@ async def run_each(tx: Tx, works: Sequence[Work], blocked: Collection[str] = ())
     stuck = set(blocked)
     failures: list[Exception | None] = []
     run = _run_traced if tracing.is_on() else _run
+    seconds = 0.0
     for work in works:
+        if seconds > seconds_max:
+            break
         failure: Exception | None = None
         if stuck and work.lane in stuck:
             failure = Behind()
         else:
             savepoint = tx.savepoint()
             try:
-                await run(tx, work)
+                await _timed(run, tx, work)
             except PyMongoError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, it is this work's alone; the caller parks it
                 tx.rollback(savepoint)
                 failure = error
+            seconds += work.seconds
         failures.append(failure)
         if failure is not None and work.lane is not None:
             stuck.add(work.lane)
     return failures
+
+
+async def _timed(run: Callable[[Tx, Work], Awaitable[None]], tx: Tx, work: Work) -> None:
+    now = asyncio.get_running_loop().time
+    began = now()
+    try:
+        await run(tx, work)
+    finally:
+        work.seconds = now() - began
 
 
 async def _run(tx: Tx, work: Work) -> None:
@@ -95,35 +117,56 @@ async def _run_traced(tx: Tx, work: Work) -> None:
             await row.handler(work.subject, tx)
 
 
-class Lane(Generic[W]):
-    """A single writer. Takes as much as lies there; halves on a write conflict and grows back by doubling."""
+class AbortedError(Exception):
+    """MongoDB aborts the transaction of this work alone again and again: it takes too long, or always conflicts."""
 
-    def __init__(self, name: str, begin: Callable[[], Tx], size_max: int = BATCH_MAX) -> None:
-        """Make transactions with `begin`; `name` is what metrics call it."""
+
+REFUSED_ALONE = (*STORAGE_ERRORS, AbortedError)
+"""Why a lane gives up on one work: it is that work's fault alone."""
+
+
+class Lane(Generic[W]):
+    """A single writer. Takes as much as lies there; halves on a conflict, or when slow, and grows back by doubling."""
+
+    def __init__(
+        self, name: str, begin: Callable[[], Tx], size_max: int = BATCH_MAX, tried: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make transactions with `begin`; `name` is what metrics call it, and `tried` hears of each vain attempt."""
         self._name = name
         self._begin = begin
         self._size_max = size_max
         self._size = size_max
+        self._tried = tried
 
-    async def run(self, works: Sequence[W], attempt: Callable[[Tx, Sequence[W]], Awaitable[None]]) -> int:
+    async def run(self, works: Sequence[W], attempt: Callable[[Tx, Sequence[W]], Awaitable[int | None]]) -> int:
         """Run `attempt` over the first of `works`, as many as go through in one transaction; returns how many.
 
-        Conflicts and lost connections are tried again for as long as it takes: nothing is skipped.
+        It may do fewer than it is given, and then says how many.
+
+        Lost connections are tried again for as long as it takes, conflicts too, unless it is one work's alone.
 
         Raises:
             STORAGE_ERRORS: the server, or the driver, refuses even a batch of one, for good.
+            AbortedError: the server is there, and aborts a batch of one for 20 s.
         """
-        failures = 0
+        now = asyncio.get_running_loop().time
+        failures, alone_since, aborted = 0, now(), 0
         while True:
             part = works[: self._size]
             tx = self._begin()
+            began = now()
             try:
-                await attempt(tx, part)
+                done = await attempt(tx, part)
                 await tx.commit()
             except STORAGE_ERRORS as error:
                 await _give_back(tx)
                 if len(part) == 1 and not is_transient(error):
                     raise
+                if len(part) > 1 or is_away(error):
+                    alone_since, aborted = now(), 0
+                elif (aborted := aborted + 1) >= ALONE_ATTEMPTS_MIN and now() - alone_since > ALONE_SECONDS_MAX:
+                    raise AbortedError(f"aborted {aborted} times in {now() - alone_since:.0f} s") from error
+                self._tried()
                 metrics.CONFLICTS.labels(self._name).inc()
                 self._size = max(1, len(part) // 2)
                 failures += 1
@@ -132,8 +175,11 @@ class Lane(Generic[W]):
                 await _give_back(tx)
                 raise
             else:
-                self._size = min(self._size_max, max(self._size, len(part)) * 2)
-                return len(part)
+                if now() - began > SLOW_SECONDS:
+                    self._size = max(1, len(part) // 2)
+                else:
+                    self._size = min(self._size_max, max(self._size, len(part)) * 2)
+                return len(part) if done is None else done
 
 
 async def _give_back(tx: Tx) -> None:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from chassis import metrics, tracing
 from chassis.backoff import back_off, wait_seconds
-from chassis.batch import Lane, Work, run_each
+from chassis.batch import REFUSED_ALONE, Lane, Work, run_each
 from chassis.clock import instant
 from chassis.decision import Effect
 from chassis.faults import fault_point
@@ -25,7 +25,7 @@ from chassis.mongo import DeleteMany, PyMongoError, UpdateOne
 from chassis.pending import EFFECTS, StoredEffect
 from chassis.runtime import Runtime
 from chassis.service import Answer, On, Pending, Performs
-from chassis.storage import STORAGE_ERRORS, is_transient
+from chassis.storage import is_transient
 from chassis.tx import Tx
 
 RETRY_FIRST_SECONDS = 0.25
@@ -145,7 +145,7 @@ class Calls:
             try:
                 count = await self._lane.run(outcomes, attempt)
                 again += failed
-            except STORAGE_ERRORS as error:  # even alone: the server will not have what its handler writes
+            except REFUSED_ALONE as error:  # the server will not have what its handler writes
                 again.append(replace(outcomes[0], retry=reason(error)))
                 count = 1
             outcomes = outcomes[count:]

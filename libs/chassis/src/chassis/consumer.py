@@ -36,6 +36,7 @@ KEEP_POLLING_SECONDS = 0.5  # while a batch is in hand
 HAND_SECONDS = 6.0  # for what is in hand when stopping
 REVOKE_SECONDS = 5.0  # for what is in hand when partitions move; others wait for us meanwhile
 CLOSE_SECONDS = 1.0  # for each of the closes: offsets, release, leaving the group
+POSITION_SECONDS = 0.1  # for aiokafka to say where it is, which it knows, or will in a while
 TICK_SECONDS = 1.0  # how often offsets go to Kafka, at most
 TIDY_SECONDS = 5.0  # how late somebody else's hand on the positions is noticed, when nothing comes
 ENDS_SECONDS = 5.0  # how often the ends of the partitions are asked for: a dead fetcher would not tell
@@ -93,10 +94,12 @@ class Consumer:
         self._kafka: Any = None
         self._polls = Polls(self._get, runtime.clock)
         self._unclaimed: set[TopicPartition] = set()
+        self._full: set[TopicPartition] = set()
         self._joined = False
         self._in_hand: asyncio.Task[Any] | None = None
         self._stopping = asyncio.Event()
         self._halted: str | None = None
+        self._crashed = False
         self._tidy_at = 0.0
         self._behind_since: float | None = None
         self._ends: dict[TopicPartition, int] = {}
@@ -117,12 +120,18 @@ class Consumer:
         delivering = asyncio.create_task(self._deliver())
         try:
             await asyncio.wait({ticking, delivering}, return_when=asyncio.FIRST_COMPLETED)
+            self._crashed = self._is_crash(ticking) or self._is_crash(delivering)
         finally:
             await cancel(ticking, delivering)
             await self._close()
         for task in (ticking, delivering):
             if not task.cancelled():
                 task.result()
+
+    def _is_crash(self, task: "asyncio.Task[None]") -> bool:
+        """Whether what was in hand may have ended it: then the next owner has to count a death, as after any other."""
+        error = task.exception() if task.done() and not task.cancelled() else None
+        return error is not None and (self._in_hand is not None or not isinstance(error, KafkaError | StuckError))
 
     def stop(self) -> None:
         """Poll no more; `run` returns once what is in hand is done, at most some seconds later."""
@@ -148,19 +157,33 @@ class Consumer:
             brought = await self._polls.poll(until=self._delivery.retry_at)
             try:
                 if brought:
+                    await self._pass_over({tp: records[0].offset for tp, records in brought.items()})
                     self._polls.begin()
                     of_ours = {self._partition(tp): records for tp, records in brought.items()}
                     await self._keeping_on(self._delivery.deliver(of_ours))
                     self._polls.end(brought)
+                    self._put_back(brought)
                 if self._clock.monotonic() >= self._delivery.retry_at:
                     await self._keeping_on(self._delivery.retry())
                 if self._clock.monotonic() >= self._tidy_at:
                     self._tidy_at = self._clock.monotonic() + TIDY_SECONDS
+                    await self._pass_over(await self._ahead())
                     await self._keeping_on(self._delivery.tidy())
             except HaltError as halt:
                 await self._halt(str(halt))
             else:
                 self._halted = self._halted if self._delivery.storming else None
+
+    def _put_back(self, brought: Brought) -> None:
+        """Leave for the next turn what this one had no time for, and bring no more of a partition that has plenty."""
+        for tp, records in brought.items():
+            held = self._held(tp)
+            if held is not None and records[-1].offset >= held.next:
+                self._polls.put_back(tp, [record for record in records if record.offset >= held.next])
+        full = self._polls.full()
+        self._pause(full - self._full)
+        self._resume(self._full - full - self._unclaimed)
+        self._full = full
 
     async def _get(self, seconds: float) -> Brought:
         brought: Brought = await self._kafka.getmany(timeout_ms=int(seconds * 1_000), max_records=BATCH_MAX)
@@ -184,7 +207,7 @@ class Consumer:
             await cancel(task)
             self._in_hand = None
         if paused:
-            self._resume(self._kafka.assignment() - self._unclaimed)
+            self._resume(self._kafka.assignment() - self._unclaimed - self._full)
         return task.result()
 
     async def _halt(self, reason: str) -> None:
@@ -234,6 +257,50 @@ class Consumer:
         self._resume({tp})
         self._delivery.held[held.partition.id] = held
 
+    async def _ahead(self) -> dict[TopicPartition, int]:
+        """Where Kafka goes on behind what we have handled, though it has brought us all there is before that."""
+        ahead = {}
+        for held in list(self._delivery.held.values()):
+            tp = self._topic_partition(held.partition)
+            try:
+                async with asyncio.timeout(POSITION_SECONDS):
+                    position = await self._kafka.position(tp)
+            except (KafkaError, TimeoutError):
+                continue  # revoked, or on its way to another place
+            if position > held.next:
+                ahead[tp] = position
+        return ahead if self._polls.idle else {}  # else it may be behind what we have not seen yet
+
+    async def _pass_over(self, firsts: dict[TopicPartition, int]) -> None:
+        """Go on where Kafka does. What lies between is of transactions that never were, or else it is lost: say so."""
+        gaps = {
+            tp: (held.next, first)
+            for tp, first in firsts.items()
+            if (held := self._held(tp)) is not None and first > held.next
+        }
+        if not gaps:
+            return
+        begins = await self._begins(gaps)
+        for tp, (begin, end) in gaps.items():
+            if (held := self._held(tp)) is None:
+                continue
+            held.next = max(held.next, end)
+            lost = min(begins.get(tp, end), end) - begin
+            if begin and lost > 0:  # at 0 nothing was ever handled: a service begins with what there is
+                metrics.MESSAGES_LOST.labels(held.partition.topic).inc(lost)
+                _log.error("messages lost", position=held.partition.id, offset=begin, messages=lost,
+                           known=tp in begins)  # fmt: skip
+
+    async def _begins(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first records there are; empty when Kafka does not say."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                begins: dict[TopicPartition, int] = await self._kafka.beginning_offsets(list(tps))
+        except (KafkaError, TimeoutError) as error:
+            _log.warning("begins not known", error=repr(error))
+            return {}
+        return begins
+
     async def _mark_careful(self, held: list[Held]) -> None:
         """Where processes have died, handle one by one what was there by then."""
         if not held:
@@ -249,6 +316,7 @@ class Consumer:
         metrics.REBALANCES.inc()
         self._joined = True
         self._polls.forget()
+        self._full = set()
         self._unclaimed = set(assigned)
         self._pause(self._unclaimed)
 
@@ -271,6 +339,9 @@ class Consumer:
                 await self._delivery.release(held)
         except (PyMongoError, TimeoutError) as error:
             _log.warning("partitions not released", error=repr(error))
+
+    def _held(self, tp: TopicPartition) -> Held | None:
+        return self._delivery.held.get(self._partition(tp).id)
 
     def _pause(self, tps: Iterable[TopicPartition]) -> None:
         self._kafka.pause(*(set(tps) & self._kafka.assignment()))
@@ -361,6 +432,7 @@ class Consumer:
                 group_id=self._group,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
+                isolation_level="read_committed",
                 # The same numbers of all topics go to the same worker, and with them what belongs to one session.
                 partition_assignment_strategy=(RangePartitionAssignor,),
                 session_timeout_ms=session_ms,
@@ -382,7 +454,8 @@ class Consumer:
                 return
 
     async def _close(self) -> None:
-        if held := self._delivery.let_go():
+        held = self._delivery.let_go()
+        if held and not self._crashed:
             await self._hand_over(held)
         await self._stop_kafka()
         await self._polls.close()

@@ -60,7 +60,7 @@ class Custody:
         self.lost: list[Held] = []
         self.alive_at = runtime.clock.monotonic()
         self._runtime = runtime
-        self._lane: Lane[Any] = Lane("events", lambda: runtime.begin(NOBODY))
+        self._lane: Lane[Any] = Lane("events", lambda: runtime.begin(NOBODY), tried=self._alive)
         self._known = self.held
         self._trusting = False
         self._assuming = False
@@ -159,7 +159,6 @@ class Custody:
         Raises:
             LostError: they are not ours, or one was set back.
         """
-        self._alive()
         self._storing.clear()
         self._assuming = self._trusting and not look and all(map(self._known.__contains__, ids))
         self._trusting = False
@@ -198,4 +197,5 @@ class Custody:
             self.held.pop(id_, None)
 
     def _alive(self) -> None:
+        """Something was done, or could not be and is not this process's fault. Looking after things is neither."""
         self.alive_at = self._runtime.clock.monotonic()

@@ -8,11 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import zip_longest
 
 import structlog
 
 from chassis import ids, metrics
-from chassis.batch import BATCH_MAX, Behind, Work, run_each
+from chassis.batch import BATCH_MAX, REFUSED_ALONE, SLOW_SECONDS, AbortedError, Behind, Work, run_each
 from chassis.clock import instant, unix
 from chassis.custody import Custody, Held, LostError
 from chassis.errors import NotYet
@@ -35,9 +36,10 @@ from chassis.positions import INBOX, POSITIONS, Taken, Trying
 from chassis.received import UNKNOWN, Listens, Partition, Received, Record, unread
 from chassis.runtime import Runtime
 from chassis.service import Service
-from chassis.storage import STORAGE_ERRORS, OutdatedError, is_duplicate
+from chassis.storage import OutdatedError, is_duplicate
 from chassis.tx import Tx
 
+SLICE_SECONDS = 2.0  # of one poll, before the next one is looked at: others may have little to do
 STORM = 100  # failures in a row of one type: that is not the messages' fault
 CAREFUL_DEATHS = 2  # one process may die of anything; a second one at the very same place makes us careful
 CAREFUL_RECORDS = BATCH_MAX  # what may have been in hand when it died
@@ -82,13 +84,17 @@ class Delivery(Custody):
     # -- messages --------------------------------------------------------------------------------------------------
 
     async def deliver(self, brought: Mapping[Partition, Sequence[Record]]) -> None:
-        """Handle what a poll has brought, as far as it is of partitions that are held.
+        """Handle what a poll has brought, as far as it is of partitions that are held, or as much as two seconds allow.
+
+        What is left is what lies from each partition's `next` on. The partitions take turns: whoever has slow messages
+        holds up the others for one slice at most.
 
         Raises:
             HaltError: too many in a row have failed.
         """
         self._known = self.held
-        todo: list[Received] = []
+        until = self._runtime.clock.monotonic() + SLICE_SECONDS
+        todo: list[list[Received]] = []
         for partition, records in brought.items():
             held = self.held.get(partition.id)
             if held is not None:
@@ -97,8 +103,9 @@ class Delivery(Custody):
                         f"{partition.id} ends before {held.next}, where it was left: was the topic made anew?"
                     )
                 rest = await self._carefully(held, records)
-                todo += self._skip([self.listens.read(partition, record) for record in rest], held)
-        await self._run(todo, self._attempt)
+                todo.append(self._skip([self.listens.read(partition, record) for record in rest], held))
+        in_turn = [message for turn in zip_longest(*todo) for message in turn if message is not None]
+        await self._run(in_turn, self._attempt, until)
 
     async def retry(self) -> None:
         """Try the parked keys that are due, and decide when to look again."""
@@ -107,11 +114,17 @@ class Delivery(Custody):
         keys = await self._waiting()
         due = [key for key in keys if key.next_try_at <= now]
         together = [key for key in due if not (key.alone or key.trying)]
+        until = self._runtime.clock.monotonic() + SLICE_SECONDS
+        late = False
         for group in ([together] if together else []) + [[key] for key in due if key.alone or key.trying]:
-            if not self.stopping:
-                await self._retry(group)
+            late = self._runtime.clock.monotonic() > until
+            if self.stopping or late:
+                break
+            await self._retry(group)
         seconds = RETRY_SECONDS
-        if len(due) < len(keys):
+        if late:
+            seconds = 0.0
+        elif len(due) < len(keys):
             seconds = min(seconds, (keys[len(due)].next_try_at - now).total_seconds())
         elif len(keys) == RETRY_KEYS_MAX:
             seconds = 0.0
@@ -187,33 +200,41 @@ class Delivery(Custody):
             metrics.EVENTS.labels(type_, "skipped").inc(times)
         return []
 
-    async def _run(self, todo: list[Received], attempt: Callable[[Tx, Sequence[Received]], Awaitable[None]]) -> None:
-        """Make `attempt`s until all of `todo` is done, lost or, at the end of this process, left for the next."""
-        while todo and not self.stopping:
+    async def _run(
+        self,
+        todo: list[Received],
+        attempt: Callable[[Tx, Sequence[Received]], Awaitable[int]],
+        until: float = float("inf"),
+    ) -> None:
+        """Make `attempt`s until all of `todo` is done or lost, it is late, or this process ends."""
+        while todo and not self.stopping and self._runtime.clock.monotonic() < until:
             began = self._runtime.clock.monotonic()
             try:
                 done = await self._lane.run(todo, attempt)
             except DoubtError:
                 continue
-            except STORAGE_ERRORS as refusal:
+            except REFUSED_ALONE as refusal:
                 if self._assuming:
                     continue
                 if todo[0].fails:
                     raise
-                todo[0] = todo[0].failing(NotStoredError(refusal))
+                aborted = isinstance(refusal, AbortedError)
+                todo[0] = todo[0].failing(refusal if aborted else NotStoredError(refusal))
             except LostError as lost:
                 self._lose(lost.ids)
                 todo = [message for message in todo if message.partition.id not in lost.ids]
             else:
                 fault_point("consumer.after_commit")
                 self._stored()
+                if attempt == self._attempt:
+                    self._alive()  # trying again what is parked is no sign that anything arrives
                 self._committed(todo[:done], self._runtime.clock.monotonic() - began)
                 del todo[:done]
             if self.held is not self._known:  # let go meanwhile
                 return
 
-    async def _attempt(self, tx: Tx, part: Sequence[Received]) -> None:
-        """One transaction of what a poll has brought."""
+    async def _attempt(self, tx: Tx, part: Sequence[Received]) -> int:
+        """One transaction of what a poll has brought; returns how many messages it had the time for."""
         outcome = self._outcome = _Outcome(failing=self._failing.copy())
         positions = await self._owned(tx, {message.partition.id for message in part})
         fresh = [message for message in part if message.offset >= positions[message.partition.id].offset]
@@ -221,6 +242,7 @@ class Delivery(Custody):
         if any(position.parked for position in positions.values()):
             blocked = await tx.get_many(PARKED_KEYS, {message.lane for message in fresh})
         failures = await self._take(tx, fresh, blocked)
+        part, fresh = _until(fresh[len(failures) :], part), fresh[: len(failures)]
         parked: Counter[str] = Counter()
         for message, failure in zip(fresh, failures, strict=True):
             if isinstance(failure, Behind):
@@ -229,13 +251,15 @@ class Delivery(Custody):
                 outcome.failed.append((message, fail(tx, message, failure, None, self._dlq)))
                 parked[message.partition.id] += 1
         ends = {message.partition.id: message.offset + 1 for message in part}
-        for id_, position in positions.items():
-            offset = max(position.offset, ends[id_])
+        for id_, end in ends.items():
+            position = positions[id_]
+            offset = max(position.offset, end)
             self._store(tx, replace(position, offset=offset, parked=position.parked + parked[id_], trying=None))
         if self._assuming:
             await self._prove(tx)
         self._judge(outcome, fresh, failures)
         fault_point("consumer.in_transaction")
+        return len(part)
 
     async def _prove(self, tx: Tx) -> None:
         """See, by writing, that the positions are as assumed and that nothing was taken that came before.
@@ -251,7 +275,10 @@ class Delivery(Custody):
             raise
 
     async def _take(self, tx: Tx, messages: Sequence[Received], blocked: Collection[str]) -> list[Exception | None]:
-        """Let the handlers have what has not taken effect yet; returns, for each message, what went wrong."""
+        """Let the handlers have what has not taken effect yet; returns, for each message, what went wrong.
+
+        Of those that there was no time for, it returns nothing: the list is shorter.
+        """
         works: dict[str, Work] = {}
         for message in messages:
             if message.work is not None:
@@ -261,7 +288,13 @@ class Delivery(Custody):
         if self._assuming and self._memories:
             for memory in (memory for work in fresh for memory in work.memories()):
                 tx.assume_absent(memory)
-        failures = dict(zip((work.id for work in fresh), await run_each(tx, fresh, blocked), strict=True))
+        ran = await run_each(tx, fresh, blocked, seconds_max=SLOW_SECONDS)
+        failures = dict(zip((work.id for work in fresh), ran, strict=False))
+        late = {work.id for work in fresh[len(ran) :]}
+        if late:
+            messages = messages[
+                : _first(messages, lambda message: message.work is not None and message.work.id in late)
+            ]
         failed = [id_ for id_, failure in failures.items() if failure is not None]
         if self._assuming and await self._seen(tx, failed):
             raise DoubtError  # it failed because it came before
@@ -297,7 +330,7 @@ class Delivery(Custody):
         return results
 
     def _judge(self, outcome: _Outcome, messages: Sequence[Received], failures: Sequence[Exception | None]) -> None:
-        """Count failures in a row, by type: a success of the type ends them.
+        """Count failures in a row, by type: a success of the type ends them. What is not ours says nothing of us.
 
         Raises:
             HaltError: there are too many.
@@ -309,10 +342,10 @@ class Delivery(Custody):
             if failure is None and message.work is not None:
                 failing.pop(message.type, None)
                 failing.pop(UNKNOWN, None)
-            elif not isinstance(failure, NotYet | Behind | None):
+            elif message.listed and not isinstance(failure, NotYet | Behind | None):
                 failing[message.type] += 1
         for message, key in outcome.failed:
-            if failing[message.type] >= STORM:
+            if message.listed and failing[message.type] >= STORM:
                 self._failing = failing
                 raise HaltError(f"{failing[message.type]} messages of type {message.type} in a row: {key.reason}")
 
@@ -358,15 +391,17 @@ class Delivery(Custody):
 
         await self._all(keys, attempt)
 
-    async def _attempt_again(self, tx: Tx, part: Sequence[Received]) -> None:
-        """One transaction of parked messages."""
+    async def _attempt_again(self, tx: Tx, part: Sequence[Received]) -> int:
+        """One transaction of parked messages; returns how many it had the time for."""
         outcome = self._outcome = _Outcome(failing=self._failing)
         positions = await self._owned(tx, {message.partition.id for message in part}, look=True)
         keys = await tx.get_many(PARKED_KEYS, {message.lane for message in part})
         rows = await tx.get_many(PARKED, [message.id for message in part])
         there = [message for message in part if message.id in rows and message.lane in keys]
         stuck: set[str] = set()
-        for message, failure in zip(there, await self._take(tx, there, ()), strict=True):
+        failures = await self._take(tx, there, ())
+        part, there = _until(there[len(failures) :], part), there[: len(failures)]
+        for message, failure in zip(there, failures, strict=True):
             if failure is None:
                 tx.delete(PARKED, message.id)
                 continue
@@ -377,6 +412,7 @@ class Delivery(Custody):
         freed = await self._free(tx, [keys[lane] for lane in {message.lane for message in there} - stuck])
         for id_, position in positions.items():
             self._store(tx, replace(position, parked=position.parked - freed[id_]))
+        return len(part)
 
     async def _free(self, tx: Tx, keys: Sequence[ParkedKey]) -> Counter[str]:
         """Free those of `keys` that have nothing left; returns how many of each position."""
@@ -399,7 +435,6 @@ class Delivery(Custody):
         """Remember and tell what the last attempt came to."""
         outcome, self._outcome = self._outcome, _Outcome()
         self._failing = outcome.failing
-        self._alive()
         for held in self._known.values():
             held.next = max(held.next, held.position.offset)
         if outcome.failed:
@@ -423,7 +458,28 @@ class Delivery(Custody):
         now = unix(instant(self._runtime.clock.micros()))
         for type_, work in first.items():  # the one that has waited longest
             metrics.EVENT_AGE_SECONDS.labels(type_).observe(max(0.0, now - unix(work.cause.at)))
+        self._measure_works(messages, seconds)
         outcomes: dict[str, int] = defaultdict(int)
         for (_, what), times in outcome.counts.items():
             outcomes[what] += times
         _log.info("batch", messages=len(messages), milliseconds=round(seconds * 1_000, 1), **outcomes)
+
+    def _measure_works(self, messages: Sequence[Received], seconds: float) -> None:
+        """Tell which types take the time; of a slow batch, also whose they were."""
+        works = [(message, message.work) for message in messages if message.work is not None]
+        for message, work in works:
+            metrics.EVENT_HANDLING_SECONDS.labels(message.type).inc(work.seconds)
+        if seconds > SLOW_SECONDS and works:
+            slowest, work = max(works, key=lambda one: one[1].seconds)
+            _log.warning("slow batch", messages=len(messages), seconds=round(seconds, 1), slowest=slowest.type,
+                         key=slowest.key, milliseconds=round(work.seconds * 1_000, 1))  # fmt: skip
+
+
+def _until(late: Sequence[Received], part: Sequence[Received]) -> Sequence[Received]:
+    """What of `part` is before the first of `late`."""
+    return part[: _first(part, lambda message: message is late[0])] if late else part
+
+
+def _first(messages: Sequence[Received], holds: Callable[[Received], bool]) -> int:
+    """The place of the first message of which it holds, or behind the last."""
+    return next((place for place, message in enumerate(messages) if holds(message)), len(messages))

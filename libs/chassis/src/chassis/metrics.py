@@ -34,6 +34,12 @@ EVENTS = Counter(
 )
 EVENT_BATCH_SIZE = Histogram("event_batch_messages", "Messages in one transaction.", buckets=_SIZES)
 EVENT_BATCH_SECONDS = Histogram("event_batch_seconds", "From a batch's first read to its commit.", buckets=_SECONDS)
+EVENT_HANDLING_SECONDS = Counter(
+    "event_handling_seconds_total", "Time that handlers took, what they look up included, by type of event.", ["type"]
+)
+MESSAGES_LOST = Counter(
+    "messages_lost_total", "Messages that Kafka had removed before they were handled. Alarm above 0.", ["topic"]
+)
 EVENT_AGE_SECONDS = Histogram(
     "event_age_seconds", "From an event's time to the commit of what followed from it.", ["type"], buckets=_SECONDS
 )
@@ -51,6 +57,9 @@ OUTBOX_AGE_SECONDS = Gauge(
     "outbox_oldest_seconds", "Age of the oldest event that waits to be published. Alarm above 5."
 )
 OUTBOX_PARKED_KEYS = Gauge("outbox_parked_keys", "Keys whose next event the broker refuses for good. Alarm above 0.")
+OUTBOX_TOPICS_AWAY = Gauge(
+    "outbox_topics_away", "1 for a topic whose events wait: it is missing, or we may not write to it.", ["topic"]
+)
 OUTBOX_FAILURES = Counter("outbox_failures_total", "Runs of the relay that ended in an error of the broker.")
 
 # -- timers ------------------------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from chassis import metrics
+from chassis.batch import AbortedError
 from chassis.clock import Clock, instant
 from chassis.collection import Collection, Index
 from chassis.errors import NotYet
 from chassis.mongo import Database
 from chassis.outbox import EVENT_BYTES_MAX
-from chassis.received import Partition, Received
+from chassis.received import Headers, Partition, Received
 from chassis.tx import Tx
 from contracts import Undecodable, UnknownType, UnknownVersion
 
@@ -29,6 +30,10 @@ NOT_YET_PATIENCE = timedelta(hours=24)  # a service that is away for a day is an
 REASON_CHARACTERS_MAX = 500
 CACHED_SECONDS = 1.0  # how late an HTTP command may learn that its key is parked, or free again
 LIST_MAX = 1_000
+VALUE_BYTES_MAX = 1_024 * 1_024  # kept of a parked message; compressed, a record may come that no document can hold
+HEADERS_BYTES_MAX = 64 * 1_024
+HEADER_BYTES = 16  # what a header costs beside its name and value
+CACHED_KEYS_MAX = 10_000  # parked keys that every process remembers; with more, it asks for each command
 
 
 class CrashedError(Exception):
@@ -49,7 +54,7 @@ class NotStoredError(Exception):
         super().__init__(wrong[0] if wrong else f"{type(error).__name__}: {error}")
 
 
-HOPELESS = (Undecodable, UnknownType, UnknownVersion, CrashedError)
+HOPELESS = (Undecodable, UnknownType, UnknownVersion, CrashedError, AbortedError)
 """What trying again can never mend."""
 
 
@@ -116,8 +121,8 @@ def park(tx: Tx, received: Received, reason: str | None = None) -> None:
         offset=received.offset,
         topic=received.partition.topic,
         key=received.key,
-        headers=[(name, value or b"") for name, value in received.headers],
-        value=received.value,
+        headers=_bounded(received.headers),
+        value=received.value if len(received.value or b"") <= VALUE_BYTES_MAX else None,
         at=tx.now,
         reason=reason,
     )
@@ -168,13 +173,25 @@ def _judged(key: ParkedKey, failure: Exception, now: datetime) -> ParkedKey:
 def _copy(tx: Tx, received: Received, reason: str, dlq: str) -> None:
     """Put a copy on the dead letter topic; a value that is too large for an event stays in the database alone."""
     value = received.value or b""
-    headers = {name: value or b"" for name, value in received.headers if "\0" not in name} | {
+    headers = {name: value for name, value in _bounded(received.headers) if "\0" not in name} | {
         "dlq_reason": reason.encode(),
         "dlq_topic": received.partition.topic.encode(),
         "dlq_partition": str(received.partition.number).encode(),
         "dlq_offset": str(received.offset).encode(),
     }
     tx.forward(dlq, received.key, value if len(value) <= EVENT_BYTES_MAX else b"", headers)
+
+
+def _bounded(headers: Headers) -> list[tuple[str, bytes]]:
+    """As many of them as fit; those of an event of ours always do."""
+    left = HEADERS_BYTES_MAX
+    fitting = []
+    for name, value in headers:
+        left -= len(name.encode()) + len(value or b"") + HEADER_BYTES
+        if left < 0:
+            break
+        fitting.append((name, value or b""))
+    return fitting
 
 
 async def parked_among(tx: Tx, keys: Iterable[str]) -> set[str]:
@@ -184,13 +201,16 @@ async def parked_among(tx: Tx, keys: Iterable[str]) -> set[str]:
 
 
 class ParkedKeys:
-    """The parked keys of a service as this process last saw them, at most a second ago: free to ask per request."""
+    """The parked keys of a service as this process last saw them, at most a second ago: free to ask per request.
+
+    Should there be very many, it asks per request: nothing bounds that list.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         """Look when first asked."""
         self._keys = database[PARKED_KEYS.name]
         self._clock = clock
-        self._seen: set[str] = set()
+        self._seen: set[str] | None = set()
         self._until = float("-inf")
         self._looking = asyncio.Lock()
 
@@ -202,12 +222,15 @@ class ParkedKeys:
         """
         if self._clock.monotonic() >= self._until:
             await self._look()
+        if self._seen is None:
+            return set(await self._keys.distinct("key", {"key": {"$in": list(keys)}}))
         return self._seen.intersection(keys) if self._seen else set()
 
     async def _look(self) -> None:
         async with self._looking:
             if self._clock.monotonic() >= self._until:
-                self._seen = set(await self._keys.distinct("key"))
+                rows = await self._keys.find({}, {"key": 1, "_id": 0}).limit(CACHED_KEYS_MAX + 1).to_list(None)
+                self._seen = {row["key"] for row in rows} if len(rows) <= CACHED_KEYS_MAX else None
                 self._until = self._clock.monotonic() + CACHED_SECONDS
 
 

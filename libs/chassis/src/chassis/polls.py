@@ -58,6 +58,19 @@ class Polls:
         self._take_got()
         self._begin_getting(0)
 
+    def put_back(self, tp: TopicPartition, records: list[Any]) -> None:
+        """Bring these again with the next poll, before what has come meanwhile."""
+        self._buffer[tp] = records + self._buffer.get(tp, [])
+
+    def full(self) -> set[TopicPartition]:
+        """Partitions of which there is as much as one poll brings: they can wait."""
+        return {tp for tp, records in self._buffer.items() if len(records) >= BATCH_MAX}
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that aiokafka has given out was brought."""
+        return not self._buffer and (self._getting is None or not self._getting.done())
+
     async def settle(self) -> bool:
         """Wait for what was begun before now, but not for long; returns whether it has ended."""
         if self._getting is not None:

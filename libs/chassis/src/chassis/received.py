@@ -1,6 +1,9 @@
 """From the bytes of a Kafka record to something that can be handled: once, for however many attempts."""
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -21,7 +24,9 @@ NOBODY = Cause(at=datetime(1970, 1, 1, tzinfo=UTC), correlation_id="")
 NO_TEXT = "\N{REPLACEMENT CHARACTER}"
 """What stands in the name of a header for bytes that are not UTF-8."""
 
-TIME_BYTES = len("2026-11-21T11:35:00.123Z")
+_USUAL_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+KEY_BYTES_MAX = 100  # keys of ours are ids; of a longer one, which nobody of us can have sent, its hash is enough
 
 _ALWAYS = ("specversion", "id", "type", "source", "subject", "time", "partitionkey", "correlationid")
 _USUAL = {
@@ -65,6 +70,8 @@ class Received:
     headers: Headers
     value: bytes | None
     type: str = UNKNOWN
+    listed: bool = False
+    """Whether the service listens to its type, in this version or another."""
     work: Work | None = None
 
     @property
@@ -97,6 +104,9 @@ def unread(partition: Partition, record: Record) -> Received:
 
 
 def _text(key: bytes) -> str:
+    """A key as parked messages are found by: short, as many of them stand in one query."""
+    if len(key) > KEY_BYTES_MAX:
+        return f"sha256:{hashlib.sha256(key).hexdigest()}"
     try:
         return key.decode()
     except UnicodeDecodeError:
@@ -131,22 +141,18 @@ class Listens:
 
     def read(self, partition: Partition, record: Record) -> Received:
         """Read a record as it comes from Kafka. Never fails: what cannot be read becomes a record that does."""
-        try:
+        with suppress(Exception):  # whatever a strange record does here, it is read with all care below
             if usual := self._usual(partition, record):
                 return usual
-        except (KeyError, TypeError, ValueError):
-            pass  # not as our own relays send it, so it is read with all care
         return self.understand(unread(partition, record), record.key or b"")
 
     def _usual(self, partition: Partition, record: Record) -> Received | None:
-        """What `understand` makes of a message as our own relays send it, at half the price; None of any other.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is another, or a bad one.
+        """What `understand` makes of a message as our own relays send it, at half the price; of any other None, or
+        an exception of some kind.
         """
         names, values = zip(*record.headers, strict=True)
         traced = _USUAL[names]
-        specversion, name, type_, _, _, time, partition_key, correlation_id = values[:8]
+        specversion, name, type_, source, _, time, partition_key, correlation_id = values[:8]
         one = self._listed[partition.topic][type_]
         value = record.value
         event = one.validate(value)  # type: ignore[arg-type]  # a TypeError for None
@@ -158,8 +164,8 @@ class Listens:
             and values[-1] == b"application/json"
             and partition_key == record.key
             and key == one.key(event)
-            and len(time) == TIME_BYTES
-            and at.tzinfo is UTC
+            and _USUAL_TIME.fullmatch(time)
+            and len(partition_key) <= KEY_BYTES_MAX
             and len(texts) <= ATTRIBUTE_BYTES_MAX
             and texts.isascii()
             and all(values)
@@ -168,21 +174,22 @@ class Listens:
         if not usual:
             return None
         cause = Cause(at, correlation_id.decode(), id_, values[-2].decode() if traced else None)
-        work = Work(id_, event, one.rows, cause, f"{partition.topic}:{key}")
-        return Received(partition, record.offset, key, record.headers, value, one.type, work)
+        work = Work(_identity(source.decode(), id_), event, one.rows, cause, f"{partition.topic}:{key}")
+        return Received(partition, record.offset, key, record.headers, value, one.type, listed=True, work=work)
 
     def understand(self, received: Received, key: bytes) -> Received:
         """Decide what `received` means to this service; `key` is the record's own."""
-        listed = self._listed.get(received.partition.topic, {})
-        headers = dict(received.headers)
-        type_ = headers.get("ce_type") or b""
         try:
+            listed = self._listed.get(received.partition.topic, {})
+            type_ = dict(received.headers).get("ce_type") or b""
             if one := listed.get(type_):
                 received.type = one.type
+                received.listed = True
                 _refuse_unless_text(received.headers)
                 received.work = _work(received, key, one.rows, listed)
             else:
                 received.type = _known(type_)
+                received.listed = _is_version(type_, listed)
                 _refuse_unless_strange(received, type_, listed)
         except (Undecodable, UnknownType, UnknownVersion) as failure:
             return received.failing(failure)
@@ -197,7 +204,12 @@ def _work(received: Received, key: bytes, rows: tuple[On, ...], listed: Mapping[
         return None
     event = event_of(meta, received.value, key)
     cause = Cause(meta.time, meta.correlation_id, meta.id, meta.traceparent)
-    return Work(meta.id, event, rows, cause, received.lane)
+    return Work(_identity(meta.source, meta.id), event, rows, cause, received.lane)
+
+
+def _identity(source: str, id_: str) -> str:
+    """What no two events share (CloudEvents): an id is unique within its source, which as a URI has no blank."""
+    return f"{source} {id_}"
 
 
 def _refuse_unless_strange(received: Received, type_: bytes, listed: Mapping[bytes, _Listed]) -> None:
@@ -205,12 +217,17 @@ def _refuse_unless_strange(received: Received, type_: bytes, listed: Mapping[byt
     if not type_:
         _refuse_unless_text(received.headers)
         raise Undecodable("ce_type is missing")
-    stem = type_.rpartition(b".v")[0]
-    if not any(known.rpartition(b".v")[0] == stem for known in listed):
+    if not received.listed:
         return
     versions = meta_of(received.headers).versions
     if _highest(versions, listed) is None:
         raise UnknownVersion(type_.decode(errors="replace"))
+
+
+def _is_version(type_: bytes, listed: Mapping[bytes, _Listed]) -> bool:
+    """Whether it is another version of what somebody here listens to."""
+    stem = type_.rpartition(b".v")[0]
+    return any(known.rpartition(b".v")[0] == stem for known in listed)
 
 
 def _refuse_unless_text(headers: Headers) -> None:

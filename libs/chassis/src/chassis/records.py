@@ -47,6 +47,10 @@ class _Batch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
+    def __next__(self) -> Any:
+        """How aiokafka reads the one record of a batch that only marks the end of a transaction."""
+        return next(self._batch)
+
     def __iter__(self) -> Iterator[Any]:
         try:
             yield from self._batch

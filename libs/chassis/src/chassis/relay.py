@@ -16,10 +16,13 @@ from aiokafka.errors import (
     CorruptRecordException,
     InvalidTimestampError,
     InvalidTopicError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     PolicyViolationError,
     RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
     UnsupportedForMessageFormatError,
 )
 
@@ -39,19 +42,24 @@ from chassis.settings import ChassisSettings
 ROWS_MAX = 500  # one run; more gains nothing measurable
 POLL_SECONDS = 1.0  # when nothing rang; the bell is quick, this is to be safe
 SEND_SECONDS = 5.0  # for the broker to acknowledge a run
+TOPIC_SECONDS = 0.5  # for the broker to say that a topic is there
+TOPIC_AWAY_SECONDS = 5.0  # before a topic that is not is looked for again
 PARKED_SECONDS = 2.0  # how old the list of parked keys may be: an operator may have shortened it
+PARKED_MAX = 1_000  # keys that are left out of what is read; any more are refused anew, which is slow but no harm
 GAUGE_SECONDS = 2.0
 
 REFUSED = (
     CorruptRecordException,
     InvalidTimestampError,
-    InvalidTopicError,
     MessageSizeTooLargeError,
     PolicyViolationError,
     RecordListTooLargeError,
     UnsupportedForMessageFormatError,
 )
 """What a broker says to a record that it will never take."""
+
+TOPIC_AWAY = (InvalidTopicError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError)
+"""What a broker says of a topic: its rows wait, others do not."""
 
 _log = structlog.get_logger(__name__)
 
@@ -84,6 +92,7 @@ class Relay:
         self._parked_keys = runtime.database[OUTBOX_PARKED.name]
         self._parked: list[Raw] = []
         self._parked_until = 0.0
+        self._away: dict[str, float] = {}
         self._gauges_until = 0.0
         self._producer: Any = None
         self._pace = Pace(runtime.clock)
@@ -125,7 +134,7 @@ class Relay:
         fault_point("relay.after_publish")
         await self._forget(_acknowledged(rows, errors))
         self._pace.end(full=len(rows) == ROWS_MAX)
-        stuck = _first_stuck(rows, errors)
+        stuck = self._without_topics_away(_first_stuck(rows, errors))
         refused = [row for row, error in stuck if isinstance(error, REFUSED)]
         if stuck and not refused:
             raise stuck[0][1]
@@ -136,7 +145,10 @@ class Relay:
 
     async def _oldest(self) -> list[OutboxRow]:
         await self._refresh()
+        now = self._clock.monotonic()
         where: Raw = {"$nor": self._parked} if self._parked else {}
+        if away := [topic for topic, until in self._away.items() if until > now]:
+            where["topic"] = {"$nin": away}
         cursor = self._snapshot.find(where, batch_size=ROWS_MAX + 1).sort([("_stamp", 1), ("n", 1)]).limit(ROWS_MAX)
         raws = await cursor.to_list(None)
         age_seconds = (self._clock.micros() - raws[0]["_stamp"]) / 1_000_000 if raws else 0.0
@@ -153,14 +165,16 @@ class Relay:
             self._producer = await open_producer(self._settings.kafka_bootstrap)
         sent: list[asyncio.Future[Any]] = []
         async with asyncio.timeout(SEND_SECONDS):
+            away = {topic: why for topic in {row.topic for row in rows} if (why := await self._why_away(topic))}
             for row in rows:
                 topic, headers = self._settings.scoped(row.topic), list(row.headers.items())
+                if why := away.get(row.topic):
+                    sent.append(_failed(why))
+                    continue
                 try:
                     sent.append(await self._producer.send(topic, row.value, key=row.key.encode(), headers=headers))
                 except REFUSED as error:
-                    refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-                    refused.set_exception(error)
-                    sent.append(refused)
+                    sent.append(_failed(error))
                     break  # a later row of its key must not overtake it
         _, late = await asyncio.wait(sent, timeout=SEND_SECONDS)
         for future in late:
@@ -168,6 +182,40 @@ class Relay:
         said = [TimeoutError("not acknowledged in time") if future in late else future.exception() for future in sent]
         not_sent = [KafkaError("not sent")] * (len(rows) - len(sent))
         return [*(_as_exception(error) for error in said), *not_sent]
+
+    async def _why_away(self, topic: str) -> KafkaError | None:
+        """Why nothing can be sent to `topic`, if so. Without this, a send would wait for it, and with it all others.
+
+        Raises:
+            KafkaConnectionError: no broker answers.
+        """
+        name, client = self._settings.scoped(topic), self._producer.client
+        try:
+            async with asyncio.timeout(TOPIC_SECONDS):
+                await self._producer.partitions_for(name)
+        except TOPIC_AWAY as why:
+            return why
+        except TimeoutError:
+            if not await client.force_metadata_update():
+                raise KafkaConnectionError("no broker answers") from None
+            unauthorized = name in client.cluster.unauthorized_topics
+            return TopicAuthorizationFailedError(name) if unauthorized else UnknownTopicOrPartitionError(name)
+        return None
+
+    def _without_topics_away(self, stuck: Sequence[tuple[OutboxRow, Exception]]) -> list[tuple[OutboxRow, Exception]]:
+        """Let the rows of topics that are away wait, with an alarm that names them; returns what else is stuck."""
+        now = self._clock.monotonic()
+        for row, error in stuck:
+            if isinstance(error, TOPIC_AWAY):
+                if row.topic not in self._away:
+                    _log.error("topic away, its events wait", topic=row.topic, error=reason(error))
+                metrics.OUTBOX_TOPICS_AWAY.labels(row.topic).set(1)
+                self._away[row.topic] = now + TOPIC_AWAY_SECONDS
+        for topic in [topic for topic, until in self._away.items() if until <= now]:
+            _log.info("topic back", topic=topic)
+            metrics.OUTBOX_TOPICS_AWAY.labels(topic).set(0)
+            del self._away[topic]
+        return [(row, error) for row, error in stuck if row.topic not in self._away]
 
     async def _send_alone(self, row: OutboxRow) -> None:
         """Send a row of a refused batch again: it is parked only if it is refused by itself."""
@@ -197,9 +245,9 @@ class Relay:
         now = self._clock.monotonic()
         if now >= self._parked_until:
             self._parked_until = now + PARKED_SECONDS
-            parked = await self._parked_keys.find({}, {"topic": 1, "key": 1, "_id": 0}).to_list(None)
-            self._parked = parked
-            metrics.OUTBOX_PARKED_KEYS.set(len(parked))
+            fields = {"topic": 1, "key": 1, "_id": 0}
+            self._parked = await self._parked_keys.find({}, fields).sort("at", 1).limit(PARKED_MAX).to_list(None)
+            metrics.OUTBOX_PARKED_KEYS.set(await self._parked_keys.estimated_document_count())
         if now >= self._gauges_until:
             self._gauges_until = now + GAUGE_SECONDS
             metrics.OUTBOX_ROWS.set(await self._outbox.estimated_document_count())
@@ -230,6 +278,12 @@ def _first_stuck(rows: Sequence[OutboxRow], errors: Sequence[Exception | None]) 
         if error is not None:
             stuck.setdefault((row.topic, row.key), (row, error))
     return list(stuck.values())
+
+
+def _failed(error: Exception) -> "asyncio.Future[Any]":
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future
 
 
 def _as_exception(error: BaseException | None) -> Exception | None:

@@ -28,6 +28,11 @@ def is_transient(error: BaseException) -> bool:
     return any(map(error.has_error_label, labels)) or isinstance(error, ConnectionFailure)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether the server was not there to answer."""
+    return isinstance(error, ConnectionFailure)
+
+
 def is_duplicate(error: BaseException) -> bool:
     """Whether a document with that id, or that unique value, was there first."""
     if isinstance(error, BulkWriteError):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from chassis import metrics
 from chassis.backoff import back_off
-from chassis.batch import Lane, Work, run_each
+from chassis.batch import REFUSED_ALONE, Lane, Work, run_each
 from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.decision import Timer
@@ -28,7 +28,6 @@ from chassis.parking import parked_among
 from chassis.pending import TIMERS, StoredTimer
 from chassis.runtime import Runtime
 from chassis.service import On, Service
-from chassis.storage import STORAGE_ERRORS
 from chassis.tx import Tx
 
 SLICE_MAX = 200
@@ -96,7 +95,7 @@ class Timers:
         """Run the first of `ids`, as many as go through in one transaction; returns how many."""
         try:
             count = await self._lane.run(ids, self._attempt)
-        except STORAGE_ERRORS as error:  # even alone: the server will not have what this timer's handler writes
+        except REFUSED_ALONE as error:  # the server will not have what this timer's handler writes
             count = await self._lane.run(ids[:1], partial(self._refused, failure=error))
         for (name, outcome), times in self._outcomes.items():
             metrics.TIMERS.labels(name, outcome).inc(times)

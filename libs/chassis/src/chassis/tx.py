@@ -30,6 +30,14 @@ C = TypeVar("C", bound=BaseSettings)
 FIND_LIMIT = 10_000  # more than any slice or page; a query that could return more must page
 
 
+class TooManyFound(Exception):
+    """A query that nobody has bounded finds too much; what were left out might be what matters."""
+
+    def __init__(self, collection: str) -> None:
+        """Name the collection."""
+        super().__init__(f"more than {FIND_LIMIT} documents of {collection}")
+
+
 class _Version:
     """One version of a document. Compared by identity: writing an unchanged document is a write too."""
 
@@ -144,12 +152,19 @@ class Tx:
         where: Mapping[str, Any],
         *,
         sort: Mapping[str, int] | None = None,
-        limit: int = FIND_LIMIT,
+        limit: int | None = None,
     ) -> list[D]:
-        """The documents that match, this transaction's own changes included. Needs an index."""
+        """The documents that match, this transaction's own changes included; at most `limit`. Needs an index.
+
+        Raises:
+            TooManyFound: there are over 10 000, and no `limit` says that fewer will do.
+        """
         await self._flush_for_query(collection)
         found = []
-        for raw in await self._query(collection, where, sort, limit):
+        raws = await self._query(collection, where, sort, limit=limit or FIND_LIMIT + 1)
+        if limit is None and len(raws) > FIND_LIMIT:
+            raise TooManyFound(collection.name)
+        for raw in raws:
             document = self._remember(collection, raw)
             if document is not None:
                 found.append(document)
@@ -316,7 +331,7 @@ class Tx:
     async def _load_all(self, collection: Collection[Any], ids_: AbstractSet[str]) -> None:
         """Load documents that are not known yet, with one query."""
         where: Raw = {"_id": next(iter(ids_))} if len(ids_) == 1 else {"_id": {"$in": list(ids_)}}
-        found = {raw["_id"]: raw for raw in await self._query(collection, where)}
+        found = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(ids_))}
         for id_ in ids_:
             if id_ in found:
                 self._remember(collection, found[id_])
@@ -341,7 +356,8 @@ class Tx:
         collection: Collection[Any],
         where: Mapping[str, Any],
         sort: Mapping[str, int] | None = None,
-        limit: int = FIND_LIMIT,
+        *,
+        limit: int,
     ) -> list[Raw]:
         cursor = self._database[collection.name].find(where, session=await self._transaction(), batch_size=limit + 1)
         if sort:
@@ -357,7 +373,8 @@ class Tx:
         """Flush, but first load what would be overwritten unseen: a later rollback must be able to put it back."""
         unseen = {id_: entry for id_, entry in self._entries[collection].items() if entry.server is _UNKNOWN}
         if unseen:
-            raws = {raw["_id"]: raw for raw in await self._query(collection, {"_id": {"$in": list(unseen)}})}
+            where = {"_id": {"$in": list(unseen)}}
+            raws = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(unseen))}
             for id_, entry in unseen.items():
                 entry.server = self._load(collection, raws[id_]) if id_ in raws else _ABSENT
                 self._journal = [(e, entry.server if e is entry and v is _UNKNOWN else v) for e, v in self._journal]

@@ -30,6 +30,8 @@ HEADERS: Final = frozenset(
     }
 )
 ERRORS_SHOWN_MAX: Final = 3  # enough to mend a message; a reason is stored and logged
+RFC3339: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+"""Date, hours and minutes, seconds (60 in a leap second), fraction, offset: the `date-time` of RFC 3339, all of it."""
 VERSIONED: Final = re.compile(r"(?P<name>[a-z_.]+)\.v[1-9][0-9]{0,4}")
 
 
@@ -122,7 +124,7 @@ def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
         if attributes["ce_specversion"] != "1.0":
             raise Undecodable("ce_specversion is not 1.0")
         content_type = attributes["content-type"]
-        if content_type != CONTENT_TYPE and content_type.partition(";")[0].rstrip() != CONTENT_TYPE:
+        if content_type != CONTENT_TYPE and content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Undecodable(f"content-type is not {CONTENT_TYPE}")
         versions = attributes.get("ce_versions")
         return Meta(
@@ -184,14 +186,17 @@ def _attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
 
 
 def _instant(text: str) -> datetime:
+    """The instant, in UTC, to the millisecond. Python's parser alone would take weeks, commas and half a time too."""
+    written = RFC3339.fullmatch(text)
+    if written is None:
+        raise Undecodable("ce_time is not RFC 3339")
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
+        date, hour_minute, second, fraction, offset = written.groups(default="")
+        leap = timedelta(seconds=1) if second == "60" else timedelta()
+        parsed = f"{date}T{hour_minute}:{'59' if leap else second}.{fraction[1:4]:0<3}{offset.upper()}"
+        return (datetime.fromisoformat(parsed) + leap).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Undecodable("ce_time is not RFC 3339") from None
-    if instant.tzinfo is not UTC:  # what the parser gives for Z and +00:00
-        raise Undecodable("ce_time is not in UTC")
-    finer = instant.microsecond % 1000
-    return instant.replace(microsecond=instant.microsecond - finer) if finer else instant
 
 
 def _unknown(type_: str) -> UnknownType | UnknownVersion:
