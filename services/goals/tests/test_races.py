@@ -31,6 +31,65 @@ async def test_agree_against_time_out(night: Night) -> None:
     assert set(await night.race(one_round, brink=30, at_least=ROUNDS_OF_THE_STORY)) == {"agreed", "timed_out"}
 
 
+async def test_agree_against_withdrawing(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        goal_id = await one.invitation(viewer := ids.new_id())
+
+        answers = yield [one.answer(goal_id, agree=True), one.viewer(viewer).delete(f"/goals/{goal_id}")]
+
+        assert sorted(answer.status_code for answer in answers) == [204, 409]
+        goal = await one.goal(goal_id)
+        assert goal.outcome == ("agreed" if answers[0].status_code == 204 else "cancelled")
+        assert ((await one.stage()).holder_id == goal_id) == (goal.outcome == "agreed")
+        assert (await one.told_of(goal_id)).count("goal.ended") == 1
+        yield goal.outcome
+
+    assert set(await night.race(one_round)) == {"agreed", "cancelled"}
+
+
+async def test_agree_against_a_block(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        goal_id = await one.invitation(viewer := ids.new_id())
+
+        answered, _ = yield [one.answer(goal_id, agree=True), one.solo.hear(one.blocked(viewer))]
+
+        goal = await one.goal(goal_id)
+        assert (answered.status_code, goal.outcome) in {(204, "agreed"), (409, "cancelled")}
+        assert (await one.told_of(goal_id)).count("goal.ended") == 1
+        yield goal.outcome
+
+    assert set(await night.race(one_round)) == {"agreed", "cancelled"}
+
+
+async def test_giving_up_against_the_show(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        funding_id = await one.ended_funding(tickets=10)
+
+        given_up, performed = yield [one.host().delete(f"/goals/{funding_id}"), one.perform(funding_id)]
+
+        lapsed = (await one.told_of(funding_id)).count("goal.lapsed")
+        assert (given_up.status_code, performed.status_code, lapsed) in {(204, 409, 1), (409, 201, 0)}
+        yield lapsed
+
+    assert set(await night.race(one_round)) == {0, 1}
+
+
+async def test_agree_against_the_gift_that_reaches_a_private_goal(night: Night) -> None:
+    async def one_round(one: Night) -> Played:
+        goal_id, private_id = await one.invitation(ids.new_id()), await one.private_goal(10)
+
+        answered, _ = yield [one.answer(goal_id, agree=True), one.solo.hear(one.gift(private_id, ids.new_id(), 10))]
+
+        told = [
+            event.TYPE for event in await one.solo.published() if getattr(event, "goal_id", "") in (goal_id, private_id)
+        ]
+        assert answered.status_code in (204, 409)
+        assert told.count("goal.ended.v1") == (2 if answered.status_code == 204 else 1)
+        yield answered.status_code
+
+    assert set(await night.race(one_round)) == {204, 409}
+
+
 async def test_two_agrees_on_one_invitation(night: Night) -> None:
     async def one_round(one: Night) -> Played:
         goal_id = await one.invitation(ids.new_id())
