@@ -101,6 +101,7 @@ async def test_a_session_reads_as_it_was_started(
     assert answer.json() == {
         "id": session_id,
         "streamer_id": streamer_id,
+        "title": None,
         "active": True,
         "preset": "preview",
         "prices": PRICES,
@@ -317,6 +318,8 @@ async def test_a_payment_asks_escrow_for_the_price_of_watching(
     assert (await viewer.get(f"/payments/{payment_id}")).json() == {
         "payment_id": payment_id,
         "status": "requested",
+        "amount_diamonds": 30,
+        "reversed_diamonds": 0,
         "reason": None,
     }
 

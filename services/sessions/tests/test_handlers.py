@@ -1,32 +1,18 @@
 """What the 1-on-1 does to a session and its viewers, told by events, on the real MongoDB."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chassis import ids
-from chassis.testing import Solo
 from contracts import (
-    Conditions,
-    Context,
-    EscrowFailedV1,
     Event,
-    GoalCreatedV1,
-    GoalEndedV1,
-    GoalExtendedV1,
-    GoalExtensionRejectedV1,
-    GoalLapsedV1,
-    Level,
-    Metadata,
     Outcome,
-    PaymentFailedV1,
-    PaymentReversedV1,
-    PaymentSucceededV1,
     PresenceCountedV1,
     SessionEndedV1,
     SessionGoalAddedV1,
@@ -37,212 +23,14 @@ from contracts import (
     SessionViewerRevokedV1,
 )
 from sessions import store
-from sessions.domain.payments import Payment
-from sessions.domain.session import CLOSED_MAX, Session
-from sessions.domain.viewer import Viewer, holder_id
-from sessions.service import SERVICE
+from sessions.domain.session import CLOSED_MAX
+
+if TYPE_CHECKING:
+    from chassis.testing import Solo
+    from services.sessions.tests.conftest import Night, NightOf
 
 STEP = 60
 PREPAID = 300
-
-SoloOf = Callable[..., Awaitable[Solo]]
-E = TypeVar("E", bound=Event)
-
-
-@dataclass
-class Night:
-    """A session on air, and the events that goals and escrow would tell of it."""
-
-    solo: Solo
-    session_id: str
-    streamer_id: str
-    viewer_id: str = field(default_factory=ids.new_id)
-
-    def at(self, seconds: float) -> datetime:
-        return self.solo.now + timedelta(seconds=seconds)
-
-    def _of(self, goal_id: str) -> dict[str, Any]:
-        return {"session_id": self.session_id, "streamer_id": self.streamer_id, "goal_id": goal_id}
-
-    def _conditions(self, viewer_id: str | None) -> Conditions:
-        return Conditions(session_id=self.session_id, exclusive_to=viewer_id or self.viewer_id)
-
-    def _invitation(self, viewer_id: str | None) -> Context:
-        return Context(type="trigger-exclusive", exclusive_to=viewer_id or self.viewer_id, duration=PREPAID)
-
-    def _exclusive(self, invitation_id: str, viewer_id: str | None) -> Context:
-        return Context(
-            type="exclusive", exclusive_to=viewer_id or self.viewer_id, trigger_exclusive_goal_id=invitation_id
-        )
-
-    def invited(self, goal_id: str, viewer_id: str | None = None) -> GoalCreatedV1:
-        return GoalCreatedV1(
-            **self._of(goal_id),
-            kind="TriggerExclusiveGoal",
-            active=True,
-            conditions=self._conditions(viewer_id),
-            context=self._invitation(viewer_id),
-            levels=(),
-            metadata=Metadata(user_id=self.streamer_id, prepaid_duration=PREPAID),
-            nbf=self.solo.now,
-            exp=self.at(30),
-        )
-
-    def answered(self, goal_id: str, outcome: Outcome, viewer_id: str | None = None) -> GoalEndedV1:
-        return GoalEndedV1(
-            **self._of(goal_id),
-            kind="TriggerExclusiveGoal",
-            active=False,
-            progress=1,
-            levels=(),
-            conditions=self._conditions(viewer_id),
-            context=self._invitation(viewer_id),
-            exp=self.solo.now,
-            ended_at=self.solo.now,
-            triggerer="client",
-            metadata=Metadata(
-                user_id=self.streamer_id,
-                prepaid_duration=PREPAID,
-                agreed=self.solo.now if outcome == "agreed" else None,
-            ),
-            outcome=outcome,
-        )
-
-    def began(self, goal_id: str, invitation_id: str, viewer_id: str | None = None) -> GoalCreatedV1:
-        return GoalCreatedV1(
-            **self._of(goal_id),
-            kind="ExclusiveGoal",
-            active=True,
-            conditions=self._conditions(viewer_id),
-            context=self._exclusive(invitation_id, viewer_id),
-            levels=(Level(title="hello", target=1),),
-            metadata=Metadata(user_id=self.streamer_id, prepaid_duration=PREPAID),
-            nbf=self.solo.now,
-            exp=self.at(STEP + PREPAID),
-        )
-
-    def over(
-        self, goal_id: str, invitation_id: str, outcome: Outcome = "completed", viewer_id: str | None = None
-    ) -> GoalEndedV1:
-        return GoalEndedV1(
-            **self._of(goal_id),
-            kind="ExclusiveGoal",
-            active=False,
-            progress=0,
-            levels=(),
-            conditions=self._conditions(viewer_id),
-            context=self._exclusive(invitation_id, viewer_id),
-            exp=self.solo.now,
-            ended_at=self.solo.now,
-            triggerer=None,
-            metadata=Metadata(user_id=self.streamer_id, prepaid_duration=PREPAID),
-            outcome=outcome,
-        )
-
-    def extended(self, goal_id: str, exp_seconds: float, payment_id: str | None = None) -> GoalExtendedV1:
-        return GoalExtendedV1(
-            **self._of(goal_id),
-            viewers=(self.viewer_id,),
-            nbf=self.solo.now,
-            duration=STEP,
-            exp=self.at(exp_seconds),
-            payment_id=payment_id,
-        )
-
-    def lapsed(self, goal_id: str) -> GoalLapsedV1:
-        return GoalLapsedV1(**self._of(goal_id), kind="TriggerExclusiveGoal", reason="no_exclusive")
-
-    def refunded(self, goal_id: str) -> EscrowFailedV1:
-        return EscrowFailedV1(
-            **self._of(goal_id),
-            escrow_id=f"trigger_exclusive:{goal_id}",
-            earning_id=ids.derived_id("earning", goal_id),
-            buyer_id=self.viewer_id,
-            amount_diamonds=100,
-            reason="cancelled",
-        )
-
-    def paid(self, payment: Payment) -> PaymentSucceededV1:
-        return PaymentSucceededV1(**self._about(payment), duration=payment.duration, preset=payment.preset)
-
-    def not_paid(self, payment: Payment) -> PaymentFailedV1:
-        return PaymentFailedV1(**self._about(payment), reason="insufficient_diamonds")
-
-    def paid_back(self, payment: Payment) -> PaymentReversedV1:
-        return PaymentReversedV1(**self._about(payment))
-
-    def _about(self, payment: Payment) -> dict[str, Any]:
-        return {
-            "session_id": self.session_id,
-            "streamer_id": self.streamer_id,
-            "payment_id": payment.id,
-            "purpose": "minutes",
-            "payer_id": payment.payer_id,
-            "amount_diamonds": payment.amount_diamonds,
-        }
-
-    def rejected(self, goal_id: str, payment: Payment) -> GoalExtensionRejectedV1:
-        return GoalExtensionRejectedV1(**self._of(goal_id), payment_id=payment.id)
-
-    async def asked(self, payer_id: str, exclusive_goal_id: str | None = None) -> Payment:
-        """A payment of one step that waits for escrow."""
-        payment = Payment(
-            id=ids.new_id(),
-            session_id=self.session_id,
-            streamer_id=self.streamer_id,
-            payer_id=payer_id,
-            amount_diamonds=10,
-            duration=STEP,
-            preset="exclusive" if exclusive_goal_id else "sd",
-            exclusive_goal_id=exclusive_goal_id,
-        )
-        async with self.solo.tx() as tx:
-            tx.insert(store.PAYMENTS, payment)
-        return payment
-
-    async def session(self) -> Session:
-        async with self.solo.tx() as tx:
-            return await store.session(tx, self.session_id)
-
-    async def viewer(self, viewer_id: str | None = None) -> Viewer | None:
-        async with self.solo.tx() as tx:
-            return await tx.get(store.VIEWERS, holder_id(self.session_id, viewer_id or self.viewer_id))
-
-    async def payment(self, payment: Payment) -> Payment:
-        async with self.solo.tx() as tx:
-            return await store.payment(tx, payment.id)
-
-    async def told(self, kind: type[E]) -> list[E]:
-        return [event for event in await self.solo.take() if isinstance(event, kind)]
-
-    async def end(self) -> None:
-        answer = await self.solo.client(self.streamer_id, "CREATOR").delete(f"/sessions/{self.session_id}")
-        assert answer.status_code == 204, answer.text
-
-    async def agree(self) -> str:
-        """An invitation that was just agreed to."""
-        goal_id = ids.new_id()
-        await self.solo.hear(self.invited(goal_id), self.answered(goal_id, "agreed"))
-        return goal_id
-
-    async def begin(self) -> tuple[str, str]:
-        """An invitation and the exclusive that has just begun."""
-        invitation_id, goal_id = await self.agree(), ids.new_id()
-        await self.solo.hear(self.began(goal_id, invitation_id))
-        return invitation_id, goal_id
-
-
-async def a_night(solo: Solo) -> Night:
-    streamer_id = ids.new_id()
-    answer = await solo.client(streamer_id, "CREATOR").post("/sessions", json={"prices": {"sd": 10, "exclusive": 20}})
-    assert answer.status_code == 201, answer.text
-    await solo.take()
-    return Night(solo, answer.json()["session_id"], streamer_id)
-
-
-@pytest.fixture
-async def night(solo_of: SoloOf) -> Night:
-    return await a_night(await solo_of(SERVICE))
 
 
 # -- invitations ---------------------------------------------------------------------------------------------------
@@ -388,6 +176,7 @@ async def test_payments_of_others_from_the_agreement_on_go_back_as_if_read_after
     await night.solo.take()
 
     await night.solo.hear(agreement)
+    await night.solo.run_timers()
 
     *_, authorized, revoked, reversed_ = await night.solo.take()
     assert isinstance(authorized, SessionViewerAuthorizedV1)
@@ -755,16 +544,19 @@ async def test_what_escrow_paid_back_is_reversed(night: Night) -> None:
     assert (await night.payment(payment)).status == "reversed"
 
 
-async def test_a_reversal_takes_back_the_time(night: Night) -> None:
+async def test_a_payment_is_reversed_once_all_of_it_is_paid_back(night: Night) -> None:
     payment = await night.asked(night.viewer_id)
+    await night.end()
     await night.solo.hear(night.paid(payment))
-    await night.solo.take()
+    part = night.paid_back(payment).model_copy(update={"amount_diamonds": 4})
 
-    await night.solo.hear(night.paid_back(payment))
+    await night.solo.hear(part)
 
-    (revoked,) = await night.solo.take()
-    assert isinstance(revoked, SessionViewerRevokedV1)
-    assert (revoked.reason, revoked.remaining.exp) == ("reversed", None)
+    back = await night.payment(payment)
+    assert (back.status, back.reversed_diamonds) == ("succeeded", 4)
+    await night.solo.hear(part.model_copy(update={"amount_diamonds": 6}))
+    back = await night.payment(payment)
+    assert (back.status, back.reversed_diamonds) == ("reversed", 10)
 
 
 async def test_a_failed_payment_gives_nothing(night: Night) -> None:
@@ -789,8 +581,8 @@ async def test_a_payment_of_a_gift_is_not_ours(night: Night) -> None:
 # -- timers and counts ---------------------------------------------------------------------------------------------
 
 
-async def test_a_session_ends_by_itself_at_the_moment_set_when_it_began(solo_of: SoloOf) -> None:
-    night = await a_night(await solo_of(SERVICE, SESSION_MAX_SECONDS=100))
+async def test_a_session_ends_by_itself_at_the_moment_set_when_it_began(night_of: NightOf) -> None:
+    night = await night_of(SESSION_MAX_SECONDS=100)
     began = night.solo.now
     night.solo.clock.advance(99)
     assert await night.solo.run_timers() == 0
@@ -847,6 +639,7 @@ async def test_events_of_different_owners_leave_the_same_state_in_any_order_once
         for times in (1, 2):
             await _restore(night.solo, began)
             await night.solo.hear(*(event for event in story for _ in range(times)), apart=times == 2)
+            await night.solo.run_timers()
             ends.append(await night.solo.snapshot())
             reversals.append([event.payment_id for event in await night.told(SessionPaymentReversedV1)])
 
@@ -911,6 +704,7 @@ async def test_an_agreement_and_a_payment_of_another_never_both_stand(night: Nig
         night.solo.hear(night.answered(goal_id, "agreed")),
         night.solo.hear(night.paid(payment)),
     )
+    await night.solo.run_timers()
 
     viewer = await night.viewer(other)
     assert viewer is None or viewer.exp is None

@@ -15,9 +15,10 @@ from contracts import (
     PresenceCountedV1,
 )
 from sessions import api, store
-from sessions.domain.private import PrivateJudgementDue, PrivateRightDue
+from sessions.domain.minutes import MinutesLeft
+from sessions.domain.private import PrivateGoalsLeft, PrivateJudgementDue, PrivateRightDue
 from sessions.domain.session import SessionMaxReached
-from sessions.handlers import exclusive, karaoke, payments, private, session, show
+from sessions.handlers import ended, exclusive, karaoke, payments, private, session, show
 from sessions.settings import SessionsSettings
 
 SERVICE = Service(
@@ -29,10 +30,12 @@ SERVICE = Service(
         on(GoalCreatedV1, show.bind_show_goals_to_session, needs=store.show_of),
         on(GoalCreatedV1, private.bind_trigger_private_goal_to_session, needs=store.private_of),
         on(GoalCreatedV1, karaoke.bind_karaoke_goal_to_session, needs=store.karaoke_of),
-        on(GoalEndedV1, exclusive.set_embedded_goal_ended, needs=store.exclusive_of),
-        on(GoalEndedV1, show.set_embedded_goal_ended, needs=store.show_of),
-        on(GoalEndedV1, private.set_embedded_goal_ended, needs=store.private_of),
-        on(GoalEndedV1, karaoke.set_embedded_goal_ended, needs=store.karaoke_of),
+        on(GoalEndedV1, ended.set_embedded_goal_ended, needs=store.goal_of),
+        on(GoalEndedV1, ended.cleanup_expired_exclusive_goal_pairs),
+        on(GoalEndedV1, ended.sync_trigger_goal_session_viewer),
+        on(GoalEndedV1, ended.pay_back_overtaken_minutes),
+        on(GoalEndedV1, ended.close_session_goal),
+        on(GoalEndedV1, ended.give_private_right),
         on(GoalProgressedV1, show.give_ticket, needs=store.ticket_of),
         on(GoalProgressedV1, private.contribute, needs=store.contribution_of),
         on(GoalExtendedV1, exclusive.extend_viewer, needs=store.extension_of),
@@ -40,7 +43,7 @@ SERVICE = Service(
         on(EscrowFailedV1, exclusive.take_back_refunded_time, needs=store.refunded_of),
         on(EscrowFailedV1, show.void_ticket, needs=store.ticket_of),
         on(EscrowFailedV1, private.void_contribution, needs=store.contribution_of),
-        on(PaymentSucceededV1, payments.give_paid_time, needs=store.payment_of),
+        on(PaymentSucceededV1, payments.give_paid_time, needs=store.paid_of),
         on(PaymentFailedV1, payments.fail_payment, needs=store.payment_of),
         on(PaymentReversedV1, payments.confirm_payment_reversed, needs=store.payment_of),
         on(GoalExtensionRejectedV1, payments.reverse_rejected_extension, needs=store.rejected_payment_of),
@@ -48,8 +51,10 @@ SERVICE = Service(
     ),
     timers=(
         when(SessionMaxReached, session.end_session_at_max),
-        when(PrivateRightDue, private.give_more_right),
+        when(MinutesLeft, payments.pay_back_minutes),
+        when(PrivateRightDue, ended.give_more_right),
         when(PrivateJudgementDue, private.judge_private_goal),
+        when(PrivateGoalsLeft, private.judge_private_goals),
     ),
     collections=store.COLLECTIONS,
     settings=(SessionsSettings,),

@@ -13,6 +13,8 @@ class SessionsSettings(BaseSettings):
 
     step_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
     """Bought time is in whole steps; an agreement gives one more."""
+    proposal_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 30
+    """A payment that was asked for waits so long for its money."""
     session_max_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 43_200
     """A session ends by itself."""
     private_judged_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60

@@ -1,7 +1,7 @@
 """The collections of sessions, what handlers load from them, and how a decision is saved."""
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 from chassis.collection import Collection, Index, Ref
@@ -19,26 +19,37 @@ from contracts import (
     PaymentSucceededV1,
     PresenceCountedV1,
 )
-from sessions.domain.blocks import Block
+from contracts.escrow_ids import parse_escrow_id
+from sessions.domain import minutes
+from sessions.domain.blocks import Block, block_id
 from sessions.domain.changes import Changes
-from sessions.domain.exclusive import INVITATION_ESCROW, Exclusive, Invitation
-from sessions.domain.grants import Grant, Holder
+from sessions.domain.ending import Ending
+from sessions.domain.exclusive import Exclusive, Invitation, extension_id
+from sessions.domain.grants import Grant, Holder, refolded
 from sessions.domain.karaoke import KaraokeGoal
+from sessions.domain.minutes import MinutesLeft
 from sessions.domain.payments import Payment, PaymentNotFound
-from sessions.domain.private import PRIVATE_ESCROW, SLICE_MAX, Contribution, Contributor, PrivateGoal, contributor_id
+from sessions.domain.private import SLICE_MAX, Contribution, Contributor, PrivateGoal, contributor_id
 from sessions.domain.session import HeadCount, Session, SessionNotFound
-from sessions.domain.show import SHOW_ESCROW, ShowGoal, Ticket
-from sessions.domain.viewer import Viewer, holder_id
+from sessions.domain.show import ShowGoal, Ticket
+from sessions.domain.viewer import Permission, Viewer, holder_id
 
 SESSIONS = Collection("sessions", Session, indexes=(Index({"streamer_id": 1}, unique=True, where={"active": True}),))
 HEAD_COUNTS = Collection("head_counts", HeadCount, indexes=(Index({"active": 1, "rank": 1, "_id": 1}),))
 INVITATIONS = Collection("invitations", Invitation)
 EXCLUSIVES = Collection("exclusives", Exclusive)
-VIEWERS = Collection("viewers", Viewer)
+VIEWERS = Collection(
+    "viewers",
+    Viewer,
+    indexes=(Index({"session_id": 1, "_id": 1}), Index({"session_id": 1, "exp": 1})),
+)
 GRANTS = Collection(
     "grants",
     Grant,
-    indexes=(Index({"session_id": 1, "viewer_id": 1}), Index({"session_id": 1, "reason": 1, "nbf": 1})),
+    indexes=(
+        Index({"session_id": 1, "viewer_id": 1, "nbf": 1, "_id": 1}, where={"stands": True}),
+        Index({"trigger_exclusive_goal_id": 1}, where={"stands": True}),
+    ),
 )
 PAYMENTS = Collection("payments", Payment)
 SHOW_GOALS = Collection("show_goals", ShowGoal)
@@ -48,6 +59,8 @@ CONTRIBUTORS = Collection("contributors", Contributor, indexes=(Index({"goal_id"
 CONTRIBUTIONS = Collection("contributions", Contribution)
 KARAOKE_GOALS = Collection("karaoke_goals", KaraokeGoal)
 BLOCKS = Collection("blocks", Block)
+
+GRANTS_PAGE = 50
 
 COLLECTIONS: tuple[Collection[Any], ...] = (
     SESSIONS, HEAD_COUNTS, BLOCKS,
@@ -108,10 +121,83 @@ async def exclusive(tx: Tx, event: GoalCreatedV1 | GoalEndedV1) -> tuple[Exclusi
     return known, await invitation(tx, invitation_id, event.session_id, event.conditions.exclusive_to)
 
 
-async def holder(tx: Tx, session_id: str, viewer_id: str) -> Holder:
-    """A viewer of a session with all grants. Whoever changes one of them saves the viewer, so two never pass unseen."""
-    grants = await tx.find(GRANTS, {"session_id": session_id, "viewer_id": viewer_id})
-    return Holder(await viewer(tx, session_id, viewer_id), tuple(grants))
+async def holder(tx: Tx, session_id: str, viewer_id: str, cause_id: str, nbf: datetime) -> Holder:
+    """A viewer with the grant of a cause, if it gave one, and those from its nbf on; of a new one, from `nbf` on.
+
+    Whoever changes a grant saves the viewer, so two never pass unseen. Nearly always nothing is later.
+    """
+    known = await tx.get(GRANTS, cause_id)
+    return await _holder(tx, await placed_viewer(tx, session_id, viewer_id), known.nbf if known else nbf, known)
+
+
+async def holder_of(tx: Tx, invitation: Invitation) -> tuple[Holder, list[Grant]]:
+    """The viewer of an invitation, and what stands of the grants that go with its money, with all that are later."""
+    given = await tx.find(GRANTS, {"trigger_exclusive_goal_id": invitation.id, "stands": True})
+    viewer = await placed_viewer(tx, invitation.session_id, invitation.viewer_id)
+    if not given:
+        return Holder(viewer), []
+    return await _holder(tx, viewer, min(grant.nbf for grant in given), None), given
+
+
+async def _holder(tx: Tx, viewer: Viewer, nbf: datetime, known: Grant | None) -> Holder:
+    if viewer.latest is None or nbf > viewer.latest[0]:
+        return Holder(viewer, (), known)
+    later = await tx.find(GRANTS, _standing(viewer) | {"nbf": {"$gte": nbf}}, sort={"nbf": 1, "_id": 1})
+    return Holder(viewer, tuple(later), known)
+
+
+async def placed_viewer(tx: Tx, session_id: str, viewer_id: str) -> Viewer:
+    """A viewer whose grants keep their places; one from before they did is folded anew, once."""
+    known = await viewer(tx, session_id, viewer_id)
+    if known.nbf is None or known.latest is not None:
+        return known
+    grants = await tx.find(GRANTS, _standing(known), sort={"nbf": 1, "_id": 1})
+    placed, following = refolded(known, Permission(), grants)
+    for grant in following:
+        tx.put(GRANTS, grant)
+    tx.put(VIEWERS, placed)
+    return placed
+
+
+async def pay_back(tx: Tx, session: Session, left: MinutesLeft, viewers: Iterable[Viewer], step_seconds: int) -> None:
+    """Pay these viewers back what they paid for and cannot watch."""
+    holders = [await _given_to(tx, left, viewer) for viewer in viewers if viewer.viewer_id != left.exclusive_to]
+    plans = [minutes.to_pay_back(left, holder.later, step_seconds) for holder in holders]
+    payments = await tx.get_many(PAYMENTS, (payment_id for plan in plans for payment_id in plan))
+    for holder, plan in zip(holders, plans, strict=True):
+        save(tx, minutes.pay_back(session, left, holder, plan, [payments[payment_id] for payment_id in plan]))
+
+
+async def _given_to(tx: Tx, left: MinutesLeft, viewer: Viewer) -> Holder:
+    """A viewer with the latest of the grants that stand, in order: as many as minutes can have to be taken back of."""
+    placed = await placed_viewer(tx, viewer.session_id, viewer.viewer_id)
+    found: list[Grant] = []
+    while True:
+        earlier: dict[str, Any] = {}
+        if found:
+            nbf, id_ = found[0].place
+            earlier = {"$or": [{"nbf": {"$lt": nbf}}, {"nbf": nbf, "_id": {"$lt": id_}}]}
+        page = await tx.find(GRANTS, _standing(placed) | earlier, sort={"nbf": -1, "_id": -1}, limit=GRANTS_PAGE)
+        found[:0] = reversed(page)
+        if len(page) < GRANTS_PAGE or minutes.suffices(left, found):
+            return Holder(placed, tuple(found))
+
+
+def _standing(viewer: Viewer) -> dict[str, Any]:
+    return {"session_id": viewer.session_id, "viewer_id": viewer.viewer_id, "stands": True}
+
+
+async def has_minutes_left(tx: Tx, session_id: str, until: datetime, exclusive_to: str | None = None) -> bool:
+    """Whether a viewer other than `exclusive_to` has time until then or longer."""
+    some = await tx.find(VIEWERS, {"session_id": session_id, "exp": {"$gte": until}}, limit=2)
+    return any(one.viewer_id != exclusive_to for one in some)
+
+
+async def viewers_with_minutes(tx: Tx, left: MinutesLeft, step_seconds: int) -> list[Viewer]:
+    """The next slice of viewers with a step or more that has not begun."""
+    until = left.at + timedelta(seconds=step_seconds)
+    where = {"session_id": left.session_id, "_id": {"$gt": left.after}, "exp": {"$gte": until}}
+    return await tx.find(VIEWERS, where, sort={"_id": 1}, limit=minutes.SLICE_MAX)
 
 
 async def payment(tx: Tx, payment_id: str) -> Payment:
@@ -124,15 +210,6 @@ async def payment(tx: Tx, payment_id: str) -> Payment:
     if known is None:
         raise PaymentNotFound
     return known
-
-
-async def overtaken_payments(tx: Tx, session_id: str, viewer_id: str, agreed: datetime) -> list[Payment]:
-    """Payments of others than `viewer_id` that gave time from `agreed` on."""
-    grants = await tx.find(
-        GRANTS, {"session_id": session_id, "reason": "paid", "nbf": {"$gte": agreed}, "stands": True}
-    )
-    payments = await tx.get_many(PAYMENTS, [grant.id for grant in grants if grant.viewer_id != viewer_id])
-    return list(payments.values())
 
 
 async def viewer(tx: Tx, session_id: str, viewer_id: str) -> Viewer:
@@ -151,6 +228,11 @@ async def show_goal(tx: Tx, event: GoalCreatedV1 | GoalEndedV1) -> ShowGoal:
     if funding_goal_id is None:
         raise ValueError(f"the show {event.goal_id} names no funding")
     return await tx.get(SHOW_GOALS, event.goal_id) or ShowGoal(event.goal_id, event.session_id, funding_goal_id)
+
+
+async def karaoke_goal(tx: Tx, goal_id: str, session_id: str) -> KaraokeGoal:
+    """What is known of a karaoke goal, so far perhaps nothing."""
+    return await tx.get(KARAOKE_GOALS, goal_id) or KaraokeGoal(goal_id, session_id)
 
 
 async def private_goal(tx: Tx, goal_id: str, session_id: str) -> PrivateGoal:
@@ -172,9 +254,17 @@ async def contributors_after(tx: Tx, goal: PrivateGoal, after: str) -> list[tupl
     return [(one, await viewer(tx, one.session_id, one.viewer_id)) for one in found]
 
 
-async def unjudged_private_goals(tx: Tx, session_id: str) -> list[PrivateGoal]:
-    """Completed private goals of a session of which is not said yet whether they were kept."""
-    return await tx.find(PRIVATE_GOALS, {"session_id": session_id, "state": {"$in": ["giving", "judging"]}})
+async def unjudged_private_goals(tx: Tx, session_id: str) -> tuple[PrivateGoal, ...]:
+    """A slice of the completed private goals of a session of which is not said yet whether they were kept."""
+    where = {"session_id": session_id, "state": {"$in": ["giving", "judging"]}}
+    return tuple(await tx.find(PRIVATE_GOALS, where, limit=SLICE_MAX))
+
+
+async def ending(tx: Tx, session: Session, at: datetime, step_seconds: int) -> Ending:
+    """A session with what its end at that moment concerns."""
+    head_count = await tx.get(HEAD_COUNTS, session.id)
+    has_minutes = await has_minutes_left(tx, session.id, at + timedelta(seconds=step_seconds))
+    return Ending(session, head_count, await unjudged_private_goals(tx, session.id), has_minutes)
 
 
 # -- what handlers need, so that a batch loads it with one query per collection --------------------------------
@@ -189,6 +279,7 @@ def exclusive_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
     if event.kind == "TriggerExclusiveGoal":
         yield INVITATIONS.ref(event.goal_id)
         yield VIEWERS.ref(holder_id(event.session_id, viewer_id))
+        yield GRANTS.ref(event.goal_id)
     else:
         yield EXCLUSIVES.ref(event.goal_id)
         yield INVITATIONS.ref(event.context.trigger_exclusive_goal_id or event.goal_id)
@@ -199,6 +290,7 @@ def extension_of(event: GoalExtendedV1) -> Iterator[Ref]:
     if event.payment_id is None:
         yield SESSIONS.ref(event.session_id)
         yield EXCLUSIVES.ref(event.goal_id)
+        yield GRANTS.ref(extension_id(event))
         yield from (VIEWERS.ref(holder_id(event.session_id, viewer_id)) for viewer_id in event.viewers)
 
 
@@ -210,24 +302,33 @@ def lapsed_session_of(event: GoalLapsedV1) -> Iterator[Ref]:
 
 def refunded_of(event: EscrowFailedV1) -> Iterator[Ref]:
     """The refund of an invitation: that, its session and its viewer."""
-    if event.escrow_id.startswith(INVITATION_ESCROW):
+    if parse_escrow_id(event.escrow_id).kind == "trigger_exclusive":
         yield SESSIONS.ref(event.session_id)
         yield INVITATIONS.ref(event.goal_id)
         yield VIEWERS.ref(holder_id(event.session_id, event.buyer_id))
 
 
-def payment_of(event: PaymentSucceededV1 | PaymentFailedV1 | PaymentReversedV1) -> Iterator[Ref]:
-    """The outcome of a payment: that, its session and its payer. Of a gift: nothing."""
+def paid_of(event: PaymentSucceededV1) -> Iterator[Ref]:
+    """A payment that was charged: that, its grant, session, payer and a block of the payer. Of a gift: nothing."""
     if event.purpose == "minutes":
         yield PAYMENTS.ref(event.payment_id)
+        yield GRANTS.ref(event.payment_id)
         yield SESSIONS.ref(event.session_id)
         yield VIEWERS.ref(holder_id(event.session_id, event.payer_id))
+        yield BLOCKS.ref(block_id(event.streamer_id, event.payer_id))
+
+
+def payment_of(event: PaymentFailedV1 | PaymentReversedV1) -> Iterator[Ref]:
+    """A payment that failed or was reversed. Of a gift: nothing."""
+    if event.purpose == "minutes":
+        yield PAYMENTS.ref(event.payment_id)
 
 
 def rejected_payment_of(event: GoalExtensionRejectedV1) -> Iterator[Ref]:
-    """A rejected extension: its session, and the payment that it would have been for."""
+    """A rejected extension: its session, the payment that it would have been for, and what that gave."""
     yield SESSIONS.ref(event.session_id)
     yield PAYMENTS.ref(event.payment_id)
+    yield GRANTS.ref(event.payment_id)
 
 
 def show_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
@@ -251,9 +352,17 @@ def karaoke_of(event: GoalCreatedV1 | GoalEndedV1) -> Iterator[Ref]:
         yield KARAOKE_GOALS.ref(event.goal_id)
 
 
+def goal_of(event: GoalEndedV1) -> Iterator[Ref]:
+    """A goal's end: its session and the goal, whatever its kind."""
+    yield from exclusive_of(event)
+    yield from show_of(event)
+    yield from private_of(event)
+    yield from karaoke_of(event)
+
+
 def ticket_of(event: GoalProgressedV1 | EscrowFailedV1) -> Iterator[Ref]:
     """Tickets that count or were refunded: themselves, their session and their buyer. Of another purchase: nothing."""
-    if event.escrow_id.startswith(SHOW_ESCROW):
+    if parse_escrow_id(event.escrow_id).kind == "show_funding":
         yield SESSIONS.ref(event.session_id)
         yield VIEWERS.ref(holder_id(event.session_id, _buyer_id(event)))
         yield TICKETS.ref(event.earning_id)
@@ -261,7 +370,7 @@ def ticket_of(event: GoalProgressedV1 | EscrowFailedV1) -> Iterator[Ref]:
 
 def contribution_of(event: GoalProgressedV1 | EscrowFailedV1) -> Iterator[Ref]:
     """A gift to a private goal that counts or was refunded: the same, and its sender's part. Of another: nothing."""
-    if event.escrow_id.startswith(PRIVATE_ESCROW):
+    if parse_escrow_id(event.escrow_id).kind == "trigger_private":
         yield SESSIONS.ref(event.session_id)
         yield VIEWERS.ref(holder_id(event.session_id, _buyer_id(event)))
         yield CONTRIBUTIONS.ref(event.earning_id)

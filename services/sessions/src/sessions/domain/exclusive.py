@@ -20,96 +20,87 @@ from contracts import (
     SessionViewerRevokedV1,
 )
 from sessions.domain.changes import NOTHING, Changes, changed, joined
+from sessions.domain.goal import RememberedGoal
 from sessions.domain.grants import Grant, Holder, give, take_back
-from sessions.domain.session import ExclusivePair, Session, added, confirmed, latest, updated
-
-INVITATION_ESCROW = "trigger_exclusive:"  # what the escrow ids of invitations begin with (SPEC §5)
+from sessions.domain.session import TURNS_MAX, ExclusivePair, Session, added, confirmed, latest, updated
 
 
 @dataclass(frozen=True, slots=True)
-class Invitation:
-    """What sessions remembers of a TriggerExclusiveGoal, whatever becomes of its pair."""
+class Invitation(RememberedGoal):
+    """A TriggerExclusiveGoal."""
 
-    id: str
-    session_id: str
     viewer_id: str
-    bound: bool = False
-    ended_at: datetime | None = None
     refunded: bool = False
     prepaid_duration: int = 0
+    agreed: datetime | None = None
     exclusive_since: datetime | None = None
     """When sessions set `exclusive_to` for it: from then on its viewer could watch alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusive:
-    """What sessions remembers of an ExclusiveGoal."""
+class Exclusive(RememberedGoal):
+    """An ExclusiveGoal."""
 
-    id: str
-    session_id: str
     trigger_exclusive_goal_id: str
     nbf: datetime | None = None
-    ended_at: datetime | None = None
+    closed: bool = False
+    """Whether sessions has said if it was kept."""
 
 
-def bind_trigger_exclusive_goal_to_session(session: Session, invitation: Invitation, event: GoalCreatedV1) -> Changes:
+def bind_trigger_exclusive_goal_to_session(
+    session: Session, invitation: Invitation, event: GoalCreatedV1, now: datetime
+) -> Changes:
     """Make the invitation its viewer's pair, in the place of the one before."""
     if invitation.bound or invitation.ended_at is not None:
         return NOTHING
     bound = _with_pair(session, invitation.viewer_id, ExclusivePair(invitation.id))
-    return changed(bound, replace(invitation, bound=True), events=added(session, event))
+    return changed(bound, replace(invitation, bound=True), events=added(session, event, now))
 
 
 def bind_exclusive_goals_to_session(
-    session: Session, exclusive: Exclusive, invitation: Invitation, event: GoalCreatedV1
+    session: Session, exclusive: Exclusive, invitation: Invitation, event: GoalCreatedV1, now: datetime
 ) -> Changes:
     """Put the exclusive beside the invitation it came from."""
-    pair = session.exclusive_goal_pairs.get(invitation.viewer_id)
-    if pair is None or pair.trigger_exclusive_goal != invitation.id or exclusive.nbf or exclusive.ended_at:
+    pair = _pair_of(session, invitation)
+    if pair is None or exclusive.nbf or exclusive.ended_at:
         return NOTHING
     bound = _with_pair(session, invitation.viewer_id, replace(pair, exclusive_goal=exclusive.id))
-    return changed(bound, replace(exclusive, nbf=event.nbf), events=added(session, event))
+    return changed(bound, replace(exclusive, bound=True, nbf=event.nbf), events=added(session, event, now))
 
 
-def turns_exclusive(session: Session, invitation: Invitation, event: GoalEndedV1) -> bool:
-    """Whether this end of the invitation gives the session to its viewer alone, now."""
-    first = invitation.ended_at is None
-    return first and session.active and event.outcome == "agreed" and _pair_of(session, invitation) is not None
+def end_invitation(session: Session, invitation: Invitation, event: GoalEndedV1, now: datetime) -> Changes:
+    """Close the invitation's pair; agreed to while the session is on, the session is its viewer's alone from now on.
 
-
-def set_embedded_goal_ended(session: Session, invitation: Invitation, event: GoalEndedV1) -> Changes:
-    """Close the invitation's pair. On an ended session that is all that even an agreement does."""
+    Who drops the other pairs and gives the time comes after this, in the same transaction.
+    """
     if invitation.ended_at is not None:
         return NOTHING
-    over = changed(_ended(invitation, event))
+    agreed = (event.metadata.agreed or event.ended_at) if event.outcome == "agreed" else None
+    prepaid_duration = event.metadata.prepaid_duration or 0
+    over = replace(invitation, ended_at=event.ended_at, agreed=agreed, prepaid_duration=prepaid_duration)
     pair = _pair_of(session, invitation)
     if pair is None:
-        return over
-    return joined(changed(_with_pair(session, invitation.viewer_id, _closed(pair, event))), over)
-
-
-def agree(
-    session: Session, invitation: Invitation, holder: Holder, event: GoalEndedV1, now: datetime, step_seconds: int
-) -> Changes:
-    """Close the pair as agreed, have the session to its viewer alone, drop other pairs, give the time; in this order.
-
-    To be called when it `turns_exclusive`. An invitation that was refunded before gives no time.
-    """
-    turned = replace(session, exclusive_to=(invitation.viewer_id,), exclusive_for=invitation.id)
-    pair = session.exclusive_goal_pairs[invitation.viewer_id]
-    turned = _with_pair(turned, invitation.viewer_id, _closed(pair, event))
-    turned = cleanup_expired_exclusive_goal_pairs(turned, invitation.viewer_id)
-    over = replace(_ended(invitation, event), exclusive_since=now)
-    agreed = event.metadata.agreed or event.ended_at
-    return joined(
-        updated(session, turned),
-        changed(over),
-        sync_trigger_goal_session_viewer(turned, over, holder, agreed, step_seconds),
+        return changed(over)
+    closed = replace(pair, trigger_exclusive_goal_agreed=agreed, trigger_exclusive_goal_ended=event.ended_at)
+    if agreed is None or not session.is_on(now):
+        return changed(_with_pair(session, invitation.viewer_id, closed), over)
+    turned = replace(
+        session,
+        exclusive_to=(invitation.viewer_id,),
+        exclusive_for=invitation.id,
+        turned_exclusive=(*session.turned_exclusive, now)[-TURNS_MAX:],
     )
+    turned = _with_pair(turned, invitation.viewer_id, closed)
+    return joined(updated(session, turned), changed(replace(over, exclusive_since=now)))
 
 
-def cleanup_expired_exclusive_goal_pairs(session: Session, agreed_viewer_id: str) -> Session:
-    """`session` without the *other* pairs whose exclusive is over, or of which nothing has come yet."""
+def cleanup_expired_exclusive_goal_pairs(session: Session, invitation_id: str) -> Changes:
+    """Drop the *other* pairs whose exclusive is over, or of which nothing has come, if this agreement has the session.
+
+    What is dropped still runs to its own end, and is refunded then.
+    """
+    if session.exclusive_for != invitation_id:
+        return NOTHING
 
     def expired(pair: ExclusivePair) -> bool:
         if pair.exclusive_goal_ended is not None:
@@ -119,62 +110,75 @@ def cleanup_expired_exclusive_goal_pairs(session: Session, agreed_viewer_id: str
         ) * 3
 
     pairs = session.exclusive_goal_pairs
-    gone = [viewer_id for viewer_id, pair in pairs.items() if viewer_id != agreed_viewer_id and expired(pair)]
-    return replace(session, exclusive_goal_pairs=_without(pairs, gone))
+    gone = [id_ for id_, pair in pairs.items() if pair.trigger_exclusive_goal != invitation_id and expired(pair)]
+    return changed(replace(session, exclusive_goal_pairs=_without(pairs, gone)))
 
 
 def sync_trigger_goal_session_viewer(
-    session: Session, invitation: Invitation, holder: Holder, agreed: datetime, step_seconds: int
+    session: Session, invitation: Invitation, holder: Holder, step_seconds: int
 ) -> Changes:
     """Give the viewer the time bought with the invitation, and a step more; nothing if it was refunded before."""
+    if session.exclusive_for != invitation.id or invitation.agreed is None:
+        return NOTHING
     grant = Grant(
         id=invitation.id,
         session_id=session.id,
         viewer_id=invitation.viewer_id,
         reason="agreed",
-        nbf=agreed,
+        nbf=invitation.agreed,
         duration=step_seconds + invitation.prepaid_duration,
         goal_id=invitation.id,
         trigger_exclusive_goal_id=invitation.id,
         stands=not invitation.refunded,
     )
-    return give(session, holder, grant)
+    return joined(give(session, holder, grant), changed(invitation))  # no refund goes unseen at the same time
 
 
-def extend(
-    session: Session, exclusive: Exclusive, invitation: Invitation, holder: Holder, event: GoalExtendedV1
-) -> Changes:
+def extension_id(event: GoalExtendedV1) -> str:
+    """The id of an extension: the end of its exclusive grows with every one, so it names one."""
+    return derived_id("extended", event.goal_id, event.exp.isoformat())
+
+
+def extend(session: Session, invitation: Invitation, holder: Holder, event: GoalExtendedV1, now: datetime) -> Changes:
     """Give the viewer the step by which the streamer has extended the exclusive; a payment has given its own."""
-    if event.payment_id is not None or not session.active:
+    if event.payment_id is not None or not session.is_on(now):
         return NOTHING
     grant = Grant(
-        id=derived_id(
-            "extended", exclusive.id, event.exp.isoformat()
-        ),  # its end grows with every extension, so this names one
+        id=extension_id(event),
         session_id=session.id,
         viewer_id=holder.viewer.viewer_id,
         reason="extended",
         nbf=event.nbf,
         duration=event.duration,
-        goal_id=exclusive.id,
+        goal_id=event.goal_id,
         trigger_exclusive_goal_id=invitation.id,
         stands=not invitation.refunded,
     )
-    return give(session, holder, grant)
+    return joined(give(session, holder, grant), changed(invitation))  # no refund goes unseen at the same time
 
 
 def end_exclusive(
-    session: Session, exclusive: Exclusive, invitation: Invitation, event: GoalEndedV1, step_seconds: int
+    session: Session, exclusive: Exclusive, invitation: Invitation, event: GoalEndedV1, now: datetime
 ) -> Changes:
-    """Close the pair, give the session back to everyone, and say once whether the promise was kept."""
+    """Close the pair, and give the session back to everyone."""
     if exclusive.ended_at is not None:
         return NOTHING
     over = replace(exclusive, ended_at=event.ended_at)
-    pair = _pair_of(session, invitation)
-    found = pair is not None and pair.exclusive_goal == exclusive.id
     opened = release(session, invitation.id)
-    if pair is not None and found:
-        opened = _with_pair(opened, invitation.viewer_id, replace(pair, exclusive_goal_ended=event.ended_at))
+    pair = _pair_of(session, invitation)
+    if pair is None or pair.exclusive_goal != exclusive.id:
+        return joined(updated(session, opened), changed(over))
+    opened = _with_pair(opened, invitation.viewer_id, replace(pair, exclusive_goal_ended=event.ended_at))
+    authorized = [_exclusive_ended(session, exclusive, invitation)] if session.is_on(now) else []
+    return joined(updated(session, opened), changed(over, events=authorized))
+
+
+def close_exclusive(
+    session: Session, exclusive: Exclusive, invitation: Invitation, event: GoalEndedV1, step_seconds: int
+) -> Changes:
+    """Say once whether the promise was kept."""
+    if exclusive.closed:
+        return NOTHING
     until = session.on_until(event.ended_at)
     closed = SessionGoalClosedV1(
         session_id=session.id,
@@ -185,8 +189,7 @@ def end_exclusive(
         kept=event.outcome == "completed" and _was_performed(exclusive, invitation, until, step_seconds),
         trigger_exclusive_goal_id=invitation.id,
     )
-    authorized = [_exclusive_ended(session, exclusive, invitation)] if found and session.active else []
-    return joined(updated(session, confirmed(opened, until)), changed(over, events=[*authorized, closed]))
+    return changed(confirmed(session, until), replace(exclusive, closed=True), events=[closed])
 
 
 def release(session: Session, trigger_exclusive_goal_id: str) -> Session:
@@ -196,11 +199,12 @@ def release(session: Session, trigger_exclusive_goal_id: str) -> Session:
     return replace(session, exclusive_to=(), exclusive_for=None)
 
 
-def take_back_refunded_time(session: Session, invitation: Invitation, holder: Holder, event: EscrowFailedV1) -> Changes:
-    """Take back the time that the refunded invitation gave, and that of its exclusive's extensions."""
+def take_back_refunded_time(
+    session: Session, invitation: Invitation, holder: Holder, given: Iterable[Grant], event: EscrowFailedV1
+) -> Changes:
+    """Take back the time that the refunded invitation has `given`, that of its exclusive's extensions among it."""
     if invitation.refunded:
         return NOTHING
-    gone = [grant for grant in holder.grants if grant.trigger_exclusive_goal_id == invitation.id]
     revoked = partial(
         SessionViewerRevokedV1,
         session_id=invitation.session_id,
@@ -213,7 +217,12 @@ def take_back_refunded_time(session: Session, invitation: Invitation, holder: Ho
     )
     return joined(
         changed(replace(invitation, refunded=True)),
-        take_back(session, holder, gone, lambda remaining: revoked(remaining=remaining)),
+        take_back(
+            session,
+            holder,
+            {grant.id: grant.duration for grant in given},
+            lambda remaining: revoked(remaining=remaining),
+        ),
     )
 
 
@@ -237,15 +246,6 @@ def _exclusive_ended(session: Session, exclusive: Exclusive, invitation: Invitat
         exp=None,
         reason="exclusive_ended",
     )
-
-
-def _ended(invitation: Invitation, event: GoalEndedV1) -> Invitation:
-    return replace(invitation, ended_at=event.ended_at, prepaid_duration=event.metadata.prepaid_duration or 0)
-
-
-def _closed(pair: ExclusivePair, event: GoalEndedV1) -> ExclusivePair:
-    agreed = event.metadata.agreed if event.outcome == "agreed" else None
-    return replace(pair, trigger_exclusive_goal_agreed=agreed, trigger_exclusive_goal_ended=event.ended_at)
 
 
 def _pair_of(session: Session, invitation: Invitation) -> ExclusivePair | None:

@@ -1,10 +1,12 @@
 """Grants of time, and the paid permission that they add up to (SPEC §4, *Time arithmetic*).
 
-A grant is a document whose id is its cause, so the same cause gives time once. Taking one back leaves the document and
-folds the others anew: nothing is ever subtracted.
+A grant is a document whose id is its cause, so the same cause gives time once. The permission is the fold of the grants
+that stand, in the order of their nbf and then of their ids. The viewer keeps it, and each grant keeps what those before
+it add up to. So one that comes last, as nearly all do, is one step of arithmetic however many came before it; one that
+comes late, shrinks or falls is as many as come after it. Nothing is ever subtracted.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -13,7 +15,7 @@ from typing import Literal
 from contracts import Remaining, SessionViewerAuthorizedV1, SessionViewerRevokedV1
 from sessions.domain.changes import NOTHING, Changes, changed
 from sessions.domain.session import Session
-from sessions.domain.viewer import Viewer
+from sessions.domain.viewer import Permission, Place, Viewer
 
 Reason = Literal["agreed", "extended", "paid"]
 
@@ -36,30 +38,58 @@ class Grant:
     """The exclusive that a payment was made for."""
     stands: bool = True
     """Whether it counts; False once its money went back."""
+    before: Permission | None = None
+    """While it stands: what the grants before it add up to."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among the viewer's grants."""
+        return self.nbf, self.id
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A viewer of a session with all grants, as loaded together."""
+    """A viewer of a session, with those grants that a change of one of them concerns."""
 
     viewer: Viewer
-    grants: tuple[Grant, ...]
+    later: tuple[Grant, ...] = ()
+    """All grants that stand from that one's nbf on, in order."""
+    known: Grant | None = None
+    """That one, if it was given before."""
 
 
-def update_session_viewer_permissions(viewer: Viewer, grant: Grant) -> Viewer:
-    """`viewer` with one grant more: exactly the arithmetic of SPEC §4."""
-    return replace(
-        viewer,
-        nbf=viewer.nbf or grant.nbf,
-        duration=max(viewer.duration, 0) + grant.duration,
-        exp=max(grant.nbf, viewer.exp or grant.nbf) + timedelta(seconds=grant.duration),
+def update_session_viewer_permissions(permission: Permission, grant: Grant) -> Permission:
+    """`permission` with one grant more: exactly the arithmetic of SPEC §4."""
+    return Permission(
+        nbf=permission.nbf or grant.nbf,
+        duration=max(permission.duration, 0) + grant.duration,
+        exp=max(grant.nbf, permission.exp or grant.nbf) + timedelta(seconds=grant.duration),
+        latest=grant.place,
     )
 
 
-def folded(viewer: Viewer, grants: Iterable[Grant]) -> Viewer:
-    """`viewer` by the grants that stand, in order of nbf, then of id: the same in whatever order they came."""
-    standing = sorted((grant for grant in grants if grant.stands), key=lambda grant: (grant.nbf, grant.id))
-    return reduce(update_session_viewer_permissions, standing, replace(viewer, nbf=None, duration=0, exp=None))
+def folded(grants: Iterable[Grant]) -> Permission:
+    """What the grants that stand add up to: the same in whatever order they came."""
+    standing = sorted((grant for grant in grants if grant.stands), key=lambda grant: grant.place)
+    return reduce(update_session_viewer_permissions, standing, Permission())
+
+
+def refolded(viewer: Viewer, start: Permission, grants: Iterable[Grant]) -> tuple[Viewer, tuple[Grant, ...]]:
+    """`viewer`, and `grants` that stand to the end, in order, as they follow on what those before them add up to."""
+    permission, following = start, []
+    for grant in grants:
+        following.append(replace(grant, before=permission))
+        permission = update_session_viewer_permissions(permission, grant)
+    return (
+        replace(
+            viewer,
+            nbf=permission.nbf,
+            duration=permission.duration,
+            exp=permission.exp,
+            latest=permission.latest,
+        ),
+        tuple(following),
+    )
 
 
 def give(session: Session, holder: Holder, grant: Grant) -> Changes:
@@ -67,11 +97,12 @@ def give(session: Session, holder: Holder, grant: Grant) -> Changes:
 
     The session is saved too: it may neither end nor turn exclusive at the same time.
     """
-    if any(known.id == grant.id for known in holder.grants):
+    if holder.known is not None:
         return NOTHING
-    viewer = folded(holder.viewer, (*holder.grants, grant))
     if not grant.stands:
-        return changed(viewer, grant)
+        return changed(holder.viewer, grant)
+    later = [other for other in holder.later if other.place > grant.place]
+    viewer, following = refolded(holder.viewer, _start(holder, later), [grant, *later])
     authorized = SessionViewerAuthorizedV1(
         session_id=session.id,
         streamer_id=session.streamer_id,
@@ -85,15 +116,37 @@ def give(session: Session, holder: Holder, grant: Grant) -> Changes:
         exp=viewer.exp,
         reason=grant.reason,
     )
-    return changed(session, viewer, grant, events=[authorized])
+    return changed(session, viewer, *following, events=[authorized])
 
 
 def take_back(
-    session: Session, holder: Holder, gone: Iterable[Grant], revoked: Callable[[Remaining], SessionViewerRevokedV1]
+    session: Session,
+    holder: Holder,
+    seconds_of: Mapping[str, int],
+    revoked: Callable[[Remaining], SessionViewerRevokedV1],
 ) -> Changes:
-    """Take the grants `gone` back and say what remains, as `revoked` tells it; nothing if none of them stands."""
-    fallen = {grant.id: replace(grant, stands=False) for grant in gone if grant.stands}
-    if not fallen:
+    """Take so many seconds of each grant back and say what remains, as `revoked` tells it.
+
+    A grant of which nothing is left falls. Nothing changes if none of them stands. The session is saved too, since
+    what remains is told by its shows.
+    """
+    first = next((place for place, grant in enumerate(holder.later) if grant.id in seconds_of), None)
+    if first is None:
         return NOTHING
-    viewer = folded(holder.viewer, (fallen.get(grant.id, grant) for grant in holder.grants))
-    return changed(viewer, *fallen.values(), events=[revoked(viewer.remaining(session))])
+    later = holder.later[first:]
+    shrunk = [_shrunk(grant, seconds_of[grant.id]) if grant.id in seconds_of else grant for grant in later]
+    fallen = [grant for grant in shrunk if not grant.stands]
+    viewer, following = refolded(holder.viewer, _start(holder, later), (grant for grant in shrunk if grant.stands))
+    return changed(session, viewer, *following, *fallen, events=[revoked(viewer.remaining(session))])
+
+
+def _shrunk(grant: Grant, seconds: int) -> Grant:
+    if seconds >= grant.duration:
+        return replace(grant, stands=False, before=None)
+    return replace(grant, duration=grant.duration - seconds)
+
+
+def _start(holder: Holder, later: Iterable[Grant]) -> Permission:
+    """What the grants before `later` add up to."""
+    first = next(iter(later), None)
+    return holder.viewer.permission if first is None else first.before or Permission()

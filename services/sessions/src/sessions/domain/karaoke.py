@@ -5,28 +5,24 @@ from datetime import datetime
 
 from contracts import GoalCreatedV1, GoalEndedV1
 from sessions.domain.changes import NOTHING, Changes, changed
+from sessions.domain.goal import RememberedGoal
 from sessions.domain.session import EmbeddedGoal, Session, added, embedded, embedded_ended
 
 
 @dataclass(frozen=True, slots=True)
-class KaraokeGoal:
-    """What sessions remembers of a KaraokeGoal, whatever becomes of its place in the session."""
-
-    id: str
-    session_id: str
-    bound: bool = False
-    ended_at: datetime | None = None
+class KaraokeGoal(RememberedGoal):
+    """A KaraokeGoal."""
 
 
-def bind_karaoke_goal_to_session(session: Session, goal: KaraokeGoal, event: GoalCreatedV1) -> Changes:
+def bind_karaoke_goal_to_session(session: Session, goal: KaraokeGoal, event: GoalCreatedV1, now: datetime) -> Changes:
     """Somebody sings."""
     if goal.bound or goal.ended_at is not None:
         return NOTHING
     bound = replace(session, karaoke_goals=embedded(session.karaoke_goals, EmbeddedGoal(goal.id)))
-    return changed(bound, replace(goal, bound=True), events=added(session, event))
+    return changed(bound, replace(goal, bound=True), events=added(session, event, now))
 
 
-def set_embedded_karaoke_ended(session: Session, goal: KaraokeGoal, event: GoalEndedV1) -> Changes:
+def end_karaoke(session: Session, goal: KaraokeGoal, event: GoalEndedV1) -> Changes:
     """The song is over."""
     if goal.ended_at is not None:
         return NOTHING

@@ -2,13 +2,14 @@
 
     requested ── payment.failed ──▶ failed
         │
-        └── payment.succeeded ──▶ succeeded ── payment.reversed ──▶ reversed
+        └── payment.succeeded ──▶ succeeded ── payment.reversed, all of it ──▶ reversed
 
-`reversal` says why the money shall go back; it is set, and escrow told, once.
+The money can go back in parts, together never more than was paid: `reversed_duration` is what escrow was told of,
+`reversed_diamonds` what it has paid back, and `reversal` says why.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
 
@@ -16,7 +17,6 @@ from chassis.errors import Conflict, Forbidden, Invalid, NotFound
 from contracts import (
     PricePreset,
     ReversalReason,
-    RevocationReason,
     SessionPaymentRequestedV1,
     SessionPaymentReversedV1,
     SessionViewerRevokedV1,
@@ -24,6 +24,7 @@ from contracts import (
 from sessions.domain.changes import NOTHING, Changes, changed, joined
 from sessions.domain.grants import Grant, Holder, give, take_back
 from sessions.domain.session import Session, SessionOver
+from sessions.domain.viewer import Viewer
 
 Status = Literal["requested", "succeeded", "failed", "reversed"]
 
@@ -46,6 +47,19 @@ class Payment:
     reason: str | None = None
     """Why it failed."""
     reversal: ReversalReason | None = None
+    reversed_duration: int = 0
+    """Seconds of it that escrow was told to pay back."""
+    reversed_diamonds: int = 0
+    """What escrow has paid back."""
+
+    @property
+    def gone_duration(self) -> int:
+        """Seconds of it that go back; all of them where a reversal was told before there were parts."""
+        return self.reversed_duration or (self.duration if self.reversal else 0)
+
+    def price_of(self, seconds: int) -> int:
+        """What the first `seconds` of it cost."""
+        return self.amount_diamonds * seconds // self.duration
 
 
 class PaymentNotFound(NotFound, slug="payment-not-found"):
@@ -58,6 +72,10 @@ class NoActiveSession(NotFound, slug="no-active-session"):
 
 class BlockedByStreamer(Forbidden, slug="blocked-by-streamer"):
     """The streamer has blocked the caller."""
+
+
+class OwnSession(Forbidden, slug="own-session"):
+    """Nobody pays themself."""
 
 
 class NotWholeSteps(Invalid, slug="not-whole-steps"):
@@ -76,6 +94,14 @@ class PriceNotSet(Conflict, slug="price-not-set"):
     """The streamer sells no time at the moment."""
 
 
+class PriceChanged(Conflict, slug="price-changed"):
+    """It costs more than `max_amount_diamonds`."""
+
+
+class SessionTooShort(Conflict, slug="session-too-short"):
+    """The time would end after the session does."""
+
+
 def check_steps(duration: int, step_seconds: int) -> None:
     """See that `duration` can be bought.
 
@@ -86,30 +112,47 @@ def check_steps(duration: int, step_seconds: int) -> None:
         raise NotWholeSteps(errors=[{"field": "duration", "message": f"must be 1 to {STEPS_MAX} times {step_seconds}"}])
 
 
-def price_payment(session: Session, payment_id: str, payer_id: str, duration: int, step_seconds: int) -> Payment:
-    """The payment that the payer can make now: of the payer's exclusive while that runs, else of watching.
+def price_payment(
+    session: Session, viewer: Viewer, payment_id: str, duration: int, step_seconds: int, now: datetime
+) -> Payment:
+    """The payment that the viewer can make now: of the viewer's exclusive while that runs, else of watching.
 
     Raises:
-        SessionOver, ExclusiveToAnother, ExclusiveNotYetStarted, PriceNotSet: nothing can be bought now.
+        OwnSession: the viewer is the streamer.
+        SessionOver, ExclusiveToAnother, ExclusiveNotYetStarted, PriceNotSet, SessionTooShort: it cannot be bought now.
     """
-    if not session.active:
+    payer_id = viewer.viewer_id
+    if payer_id == session.streamer_id:
+        raise OwnSession
+    if not session.is_on(now):
         raise SessionOver
     exclusive_goal_id = _exclusive_of(session, payer_id)
     preset: PricePreset = "sd" if exclusive_goal_id is None else "exclusive"
+    amount_diamonds = get_price(session, preset, duration, step_seconds)
+    if session.exp is not None and max(now, viewer.exp or now) + timedelta(seconds=duration) > session.exp:
+        raise SessionTooShort
     return Payment(
         id=payment_id,
         session_id=session.id,
         streamer_id=session.streamer_id,
         payer_id=payer_id,
-        amount_diamonds=get_price(session, preset, duration, step_seconds),
+        amount_diamonds=amount_diamonds,
         duration=duration,
         preset=preset,
         exclusive_goal_id=exclusive_goal_id,
     )
 
 
-def request(payment: Payment) -> Changes:
-    """Ask escrow to charge it. Only inserts: what becomes of the session meanwhile is judged once it is paid."""
+def request(payment: Payment, max_amount_diamonds: int | None, exp: datetime) -> Changes:
+    """Ask escrow to charge it before `exp`.
+
+    Only inserts: what becomes of the session meanwhile, and of who may watch it, is judged once it is paid.
+
+    Raises:
+        PriceChanged: it costs more than the payer agreed to.
+    """
+    if max_amount_diamonds is not None and payment.amount_diamonds > max_amount_diamonds:
+        raise PriceChanged(amount_diamonds=payment.amount_diamonds)
     requested = SessionPaymentRequestedV1(
         session_id=payment.session_id,
         streamer_id=payment.streamer_id,
@@ -119,6 +162,7 @@ def request(payment: Payment) -> Changes:
         duration=payment.duration,
         preset=payment.preset,
         exclusive_goal_id=payment.exclusive_goal_id,
+        exp=exp,
     )
     return changed(payment, events=[requested])
 
@@ -135,24 +179,25 @@ def get_price(session: Session, preset: PricePreset, duration: int, step_seconds
     return price * duration // step_seconds
 
 
-def settle(payment: Payment, session: Session, holder: Holder, now: datetime) -> Changes:
+def settle(payment: Payment, session: Session, holder: Holder, now: datetime, *, blocked: bool) -> Changes:
     """Give the time that was paid for, from `now` on; or have the money go back, if it cannot be given any more."""
     if payment.status != "requested":
         return NOTHING
     succeeded = replace(payment, status="succeeded")
-    reason = payment.reversal or _obstacle(session, payment)
+    reason = "blocked" if blocked else _obstacle(session, payment, now)
+    left = 0 if reason else payment.duration - payment.gone_duration
     grant = Grant(
         id=payment.id,
         session_id=session.id,
         viewer_id=payment.payer_id,
         reason="paid",
         nbf=now,
-        duration=payment.duration,
+        duration=left or payment.duration,
         exclusive_goal_id=payment.exclusive_goal_id,
-        stands=reason is None,
+        stands=left > 0,
     )
-    given = joined(changed(succeeded), give(session, holder, grant))
-    return given if reason is None else joined(given, reverse(succeeded, session, holder, reason))
+    given = joined(changed(session, succeeded), give(session, holder, grant))
+    return given if reason is None else joined(given, reverse(succeeded, reason))
 
 
 def fail(payment: Payment, reason: str | None) -> Changes:
@@ -162,34 +207,17 @@ def fail(payment: Payment, reason: str | None) -> Changes:
     return changed(replace(payment, status="failed", reason=reason))
 
 
-def reverse(payment: Payment, session: Session, holder: Holder, reason: ReversalReason) -> Changes:
-    """Take back what the payment gave, and have escrow pay it back; once, also on an ended session."""
-    if payment.reversal is not None or payment.status == "failed":
-        return changed(payment)
-    reversed_ = SessionPaymentReversedV1(
-        session_id=payment.session_id,
-        streamer_id=payment.streamer_id,
-        payment_id=payment.id,
-        payer_id=payment.payer_id,
-        amount_diamonds=payment.amount_diamonds,
-        reason=reason,
-    )
-    revocation: RevocationReason = "extension_rejected" if reason == "extension_rejected" else "reversed"
-    return joined(
-        changed(replace(payment, reversal=reason)),
-        _take_back(payment, session, holder, revocation),
-        changed(events=[reversed_]),
-    )
+def reject_extension(payment: Payment, session: Session, holder: Holder, seconds: int | None) -> Changes:
+    """Goals could not perform so many seconds of it, or any: take them back and have escrow pay them back.
 
-
-def confirm_reversed(payment: Payment, session: Session, holder: Holder) -> Changes:
-    """Remember that escrow has paid it back."""
-    if payment.status == "reversed":
+    What was paid back of it before counts: the same unbegun time goes back once, whoever says first that it cannot be.
+    """
+    if payment.status == "failed":
         return NOTHING
-    return joined(changed(replace(payment, status="reversed")), _take_back(payment, session, holder, "reversed"))
-
-
-def _take_back(payment: Payment, session: Session, holder: Holder, reason: RevocationReason) -> Changes:
+    rejected = payment.duration if seconds is None else min(seconds, payment.duration)
+    more = rejected - payment.gone_duration
+    if more <= 0:
+        return NOTHING
     revoked = partial(
         SessionViewerRevokedV1,
         session_id=payment.session_id,
@@ -197,10 +225,38 @@ def _take_back(payment: Payment, session: Session, holder: Holder, reason: Revoc
         viewer_id=payment.payer_id,
         payment_id=payment.id,
         exclusive_goal_id=payment.exclusive_goal_id,
+        reason="extension_rejected",
+    )
+    return joined(
+        take_back(session, holder, {payment.id: more}, lambda remaining: revoked(remaining=remaining)),
+        reverse(payment, "extension_rejected", rejected),
+    )
+
+
+def reverse(payment: Payment, reason: ReversalReason, seconds: int | None = None) -> Changes:
+    """Have escrow pay back the first `seconds` of what was paid for, or all; less what it was told before."""
+    until = payment.duration if seconds is None else seconds
+    if until <= payment.gone_duration:
+        return changed(payment)
+    reversed_ = SessionPaymentReversedV1(
+        session_id=payment.session_id,
+        streamer_id=payment.streamer_id,
+        payment_id=payment.id,
+        payer_id=payment.payer_id,
+        amount_diamonds=payment.price_of(until) - payment.price_of(payment.gone_duration),
+        duration=until - payment.gone_duration,
         reason=reason,
     )
-    gone = [grant for grant in holder.grants if grant.id == payment.id]
-    return take_back(session, holder, gone, lambda remaining: revoked(remaining=remaining))
+    return changed(replace(payment, reversal=reason, reversed_duration=until), events=[reversed_])
+
+
+def confirm_reversed(payment: Payment, amount_diamonds: int) -> Changes:
+    """Remember what escrow has paid back."""
+    if payment.status == "reversed":
+        return NOTHING
+    back = min(payment.reversed_diamonds + amount_diamonds, payment.amount_diamonds)
+    status: Status = "reversed" if back == payment.amount_diamonds else payment.status
+    return changed(replace(payment, status=status, reversed_diamonds=back))
 
 
 def _exclusive_of(session: Session, payer_id: str) -> str | None:
@@ -215,9 +271,9 @@ def _exclusive_of(session: Session, payer_id: str) -> str | None:
     return pair.exclusive_goal
 
 
-def _obstacle(session: Session, payment: Payment) -> ReversalReason | None:
+def _obstacle(session: Session, payment: Payment, now: datetime) -> ReversalReason | None:
     """Why the time cannot be given any more."""
-    if not session.active:
+    if not session.is_on(now):
         return "session_ended"
     if session.exclusive_to and payment.payer_id not in session.exclusive_to:
         return "exclusive_to_another"

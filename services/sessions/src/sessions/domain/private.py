@@ -23,24 +23,24 @@ from contracts import (
     SessionViewerRevokedV1,
 )
 from sessions.domain.changes import NOTHING, Changes, changed, joined
+from sessions.domain.goal import RememberedGoal
 from sessions.domain.session import EmbeddedGoal, Session, added, confirmed, embedded, embedded_ended
 from sessions.domain.viewer import Viewer
 
-PRIVATE_ESCROW = "trigger_private:"  # what the escrow ids of private goals begin with (SPEC §5)
-SLICE_MAX = 500  # contributors given their right in one transaction
+SLICE_MAX = 500  # contributors given their right, or goals judged, in one transaction
 
 
 @dataclass(frozen=True, slots=True)
-class PrivateGoal:
-    """What sessions remembers of a TriggerPrivateGoal."""
+class PrivateGoal(RememberedGoal):
+    """A TriggerPrivateGoal."""
 
-    id: str
-    session_id: str
     state: Literal["unknown", "bound", "giving", "judging", "closed"] = "unknown"
+    since: datetime | None = None
+    """When all contributors had their right."""
     due: datetime | None = None
     """Until when the session must be on and exclusive to nobody."""
     broken: bool = False
-    """Whether it has been exclusive since the right was given."""
+    """Whether the session was exclusive already when the right was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,12 @@ class PrivateRightDue(Timer, name="private-right-due"):
     after: str
 
 
+class PrivateGoalsLeft(Timer, name="private-goals-left"):
+    """A session has ended with more private goals to judge than one transaction may."""
+
+    session_id: str
+
+
 class PrivateJudgementDue(Timer, name="private-judgement-due"):
     """A private goal can be judged."""
 
@@ -83,13 +89,15 @@ def contributor_id(goal_id: str, viewer_id: str) -> str:
     return derived_id("contributor", goal_id, viewer_id)
 
 
-def bind_trigger_private_goal_to_session(session: Session, goal: PrivateGoal, event: GoalCreatedV1) -> Changes:
+def bind_trigger_private_goal_to_session(
+    session: Session, goal: PrivateGoal, event: GoalCreatedV1, now: datetime
+) -> Changes:
     """The goal is the session's."""
     if goal.state != "unknown":
         return NOTHING
     goals = embedded(session.trigger_private_goals, EmbeddedGoal(goal.id))
     bound = replace(session, trigger_private_goals=goals)
-    return changed(bound, replace(goal, state="bound"), events=added(session, event))
+    return changed(bound, replace(goal, state="bound", bound=True), events=added(session, event, now))
 
 
 def contribute(contribution: Contribution | None, contributor: Contributor, event: GoalProgressedV1) -> Changes:
@@ -99,17 +107,13 @@ def contribute(contribution: Contribution | None, contributor: Contributor, even
     return changed(Contribution(event.earning_id), replace(contributor, standing=contributor.standing + 1))
 
 
-def set_embedded_private_ended(session: Session, goal: PrivateGoal, event: GoalEndedV1) -> Changes:
-    """The goal is over. Completed on a session that is on, its contributors get their right next; else it is closed."""
+def end_private(session: Session, goal: PrivateGoal, event: GoalEndedV1) -> Changes:
+    """The goal is over. Completed, its contributors get their right next; else it is closed."""
     if goal.state not in ("unknown", "bound"):
         return NOTHING
     goals = embedded_ended(session.trigger_private_goals, goal.id, event.ended_at)
-    ended = replace(session, trigger_private_goals=goals)
-    if event.outcome != "completed":
-        return changed(ended, replace(goal, state="closed"))
-    if not session.active:
-        return joined(changed(ended), judge(ended, goal))
-    return changed(ended, replace(goal, state="giving"))
+    over = replace(goal, state="giving" if event.outcome == "completed" else "closed", ended_at=event.ended_at)
+    return changed(replace(session, trigger_private_goals=goals), over)
 
 
 def give_right(
@@ -119,31 +123,29 @@ def give_right(
     now: datetime,
     judged_seconds: int,
 ) -> Changes:
-    """Give the next contributors their right. A slice that is not full is the last: now the promise can be judged."""
+    """Give the next contributors their right. A slice that is not full is the last: now the promise can be judged.
+
+    A session that is over authorizes nobody: then the promise is broken.
+    """
+    if not session.is_on(now):
+        return judge(session, goal)
     entitled = [_entitle(session, goal, *one) for one in slice_ if one[0].standing and not one[0].entitled]
     given = joined(changed(session), *entitled)  # the session is saved: it may not end at the same time
     if len(slice_) == SLICE_MAX:
         more = PrivateRightDue(goal_id=goal.id, session_id=session.id, after=slice_[-1][0].id)
         return given.then(timers=[At(more, _timer_id(PrivateRightDue, goal.id), now, key=session.id)])
     due = now + timedelta(seconds=judged_seconds)
-    judging = replace(goal, state="judging", due=due, broken=bool(session.exclusive_to))
+    judging = replace(goal, state="judging", since=now, due=due, broken=bool(session.exclusive_to))
     timer = PrivateJudgementDue(goal_id=goal.id, session_id=session.id)
     at = At(timer, _timer_id(PrivateJudgementDue, goal.id), due, key=session.id)
     return joined(given, changed(judging, timers=[at]))
 
 
-def break_promise(goal: PrivateGoal, now: datetime) -> Changes:
-    """The session turns exclusive: too early, if the goal is not due yet."""
-    if goal.state != "judging" or goal.due is None or now >= goal.due:
-        return NOTHING
-    return changed(replace(goal, broken=True))
-
-
 def judge(session: Session, goal: PrivateGoal) -> Changes:
     """Say once whether the goal was kept: whether the session was on, and exclusive to nobody, until it was due."""
-    if goal.state == "closed":
+    if goal.state not in ("giving", "judging"):
         return NOTHING
-    kept = goal.due is not None and not goal.broken and session.on_until(goal.due) == goal.due
+    kept = _was_kept(session, goal)
     closed = SessionGoalClosedV1(
         session_id=session.id,
         streamer_id=session.streamer_id,
@@ -157,6 +159,15 @@ def judge(session: Session, goal: PrivateGoal) -> Changes:
     return changed(answered, replace(goal, state="closed"), events=[closed], timers=timers)
 
 
+def judge_all(session: Session, goals: Sequence[PrivateGoal], now: datetime) -> Changes:
+    """Judge those that waited when the session ended; if they are a full slice, the next ones come with a timer."""
+    judged = joined(*(judge(session, goal) for goal in goals))
+    if len(goals) < SLICE_MAX:
+        return judged
+    left = PrivateGoalsLeft(session_id=session.id)
+    return judged.then(timers=[At(left, _timer_id(PrivateGoalsLeft, session.id), now, key=session.id)])
+
+
 def void_contribution(
     session: Session,
     contribution: Contribution | None,
@@ -164,7 +175,10 @@ def void_contribution(
     viewer: Viewer,
     event: EscrowFailedV1,
 ) -> Changes:
-    """The money went back, so the gift counts no more; the right goes with the last gift that gave it."""
+    """The money went back, so the gift counts no more; the right goes with the last gift that gave it.
+
+    The session is saved too, since what remains is told by its shows.
+    """
     void = changed(Contribution(event.earning_id, void=True))
     if contribution is None:
         return void
@@ -186,7 +200,13 @@ def void_contribution(
         reason="refunded",
         remaining=holder.remaining(session),
     )
-    return joined(void, changed(left, holder, events=[revoked]))
+    return joined(void, changed(session, left, holder, events=[revoked]))
+
+
+def _was_kept(session: Session, goal: PrivateGoal) -> bool:
+    if goal.due is None or goal.broken or session.on_until(goal.due) != goal.due:
+        return False
+    return not session.was_exclusive(goal.since or goal.due, goal.due)
 
 
 def _entitle(session: Session, goal: PrivateGoal, contributor: Contributor, viewer: Viewer) -> Changes:

@@ -26,6 +26,8 @@ SOURCES_MAX = 50  # cameras of one room; more is a mistake, and every event of t
 OPEN_MAX = 200  # of each list of goals in a session: as many invitations as goals lets be open at once
 CLOSED_MAX = 50  # for clients that look back; goals has all of them
 
+TURNS_MAX = 10  # looked back at to judge a private goal a minute later; no session turns exclusive that often in one
+
 T = TypeVar("T")
 E = TypeVar("E", SessionStartedV1, SessionUpdatedV1, SessionEndedV1)
 
@@ -76,6 +78,8 @@ class Session:
     """Who alone may watch; anyone, when empty."""
     exclusive_for: str | None = None
     """The invitation by which it is exclusive."""
+    turned_exclusive: tuple[datetime, ...] = ()
+    """When it last turned exclusive, TURNS_MAX times at most."""
     exclusive_goal_pairs: Mapping[str, ExclusivePair] = field(default_factory=dict)
     """By viewer, in the order of their last change."""
     show_goal_pairs: tuple[ShowPair, ...] = ()
@@ -83,6 +87,8 @@ class Session:
     karaoke_goals: tuple[EmbeddedGoal, ...] = ()
     confirmed_until: datetime | None = None
     """Until when sessions has said that it was on air: it never ends before."""
+    exp: datetime | None = None
+    """When it is over, whether or not its timer has run; None if it began before this was kept."""
 
     def tells(self, event: type[E]) -> E:
         """This session as an event of its own."""
@@ -108,9 +114,20 @@ class Session:
         last = self.show_goal_pairs[-1] if self.show_goal_pairs else None
         return last is not None and last.funding_goal == funding_goal_id and last.show_ended is None
 
+    def is_on(self, now: datetime) -> bool:
+        """Whether it is on air: neither ended, nor past its maximum with a timer that is late."""
+        return self.active and (self.exp is None or now < self.exp)
+
+    def was_exclusive(self, since: datetime, until: datetime) -> bool:
+        """Whether it turned exclusive in that time, or that is forgotten."""
+        turns = self.turned_exclusive
+        forgotten = len(turns) == TURNS_MAX and turns[0] >= until
+        return forgotten or any(since <= moment < until for moment in turns)
+
     def on_until(self, moment: datetime) -> datetime:
         """`moment`, or the session's end if that came first."""
-        return moment if self.ended is None else min(moment, self.ended)
+        ended = self.ended or self.exp
+        return moment if ended is None else min(moment, ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +176,17 @@ def start(session: Session, running: Session | None, max_seconds: int) -> Change
     if running is not None:
         raise SessionAlreadyActive(session_id=running.id)
     due = session.created + timedelta(seconds=max_seconds)
+    begun = replace(session, exp=due)
     return changed(
-        session,
+        begun,
         HeadCount(session.id),
-        events=[session.tells(SessionStartedV1)],
+        events=[begun.tells(SessionStartedV1)],
         timers=[At(SessionMaxReached(session_id=session.id), max_timer_id(session.id), due, key=session.id)],
     )
 
 
-def commanded(session: Session | None, user_id: str) -> Session:
-    """The session that its streamer may command now.
+def owned(session: Session | None, user_id: str) -> Session:
+    """The session, if it is this streamer's and was not ended.
 
     Raises:
         SessionNotFound: there is none.
@@ -184,12 +202,29 @@ def commanded(session: Session | None, user_id: str) -> Session:
     return session
 
 
-def change(session: Session, prices: Mapping[str, int | None], preset: Preset | None) -> Changes:
-    """Set those `prices` that are named (None: not for sale) and the preset, if given."""
-    return updated(
+def commanded(session: Session | None, user_id: str, now: datetime) -> Session:
+    """The session that its streamer may command now.
+
+    Raises:
+        SessionNotFound, NotYourSession, SessionOver: as for `owned`, and it is over once it was on for its maximum.
+    """
+    found = owned(session, user_id)
+    if not found.is_on(now):
+        raise SessionOver
+    return found
+
+
+def change(
+    session: Session, prices: Mapping[str, int | None], preset: Preset | None, title: str | None = None
+) -> Changes:
+    """Set those `prices` that are named (None: not for sale), and the preset and the title, if given."""
+    after = replace(
         session,
-        replace(session, prices=session.prices.model_copy(update=prices), preset=preset or session.preset),
+        prices=session.prices.model_copy(update=prices),
+        preset=preset or session.preset,
+        title=title or session.title,
     )
+    return updated(session, after)
 
 
 def put_source(session: Session, source: Source) -> Changes:
@@ -217,9 +252,9 @@ def confirmed(session: Session, until: datetime) -> Session:
     return replace(session, confirmed_until=max(until, session.confirmed_until or until))
 
 
-def added(session: Session, event: GoalCreatedV1) -> Iterable[SessionGoalAddedV1]:
-    """That watching clients may be told of a goal; nobody watches an ended session."""
-    if session.active:
+def added(session: Session, event: GoalCreatedV1, now: datetime) -> Iterable[SessionGoalAddedV1]:
+    """That watching clients may be told of a goal; nobody watches a session that is over."""
+    if session.is_on(now):
         yield SessionGoalAddedV1(
             session_id=session.id,
             streamer_id=session.streamer_id,
@@ -227,6 +262,9 @@ def added(session: Session, event: GoalCreatedV1) -> Iterable[SessionGoalAddedV1
             kind=event.kind,
             conditions=event.conditions,
             context=event.context,
+            levels=event.levels,
+            nbf=event.nbf,
+            exp=event.exp,
         )
 
 

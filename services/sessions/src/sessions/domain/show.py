@@ -16,24 +16,22 @@ from contracts import (
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
 )
+from contracts.escrow_ids import parse_escrow_id
 from sessions.domain.changes import NOTHING, Changes, changed
+from sessions.domain.goal import RememberedGoal
 from sessions.domain.session import Session, ShowPair, added, confirmed, latest
 from sessions.domain.viewer import Viewer
 
-SHOW_ESCROW = "show_funding:"  # what the escrow ids of shows begin with (SPEC §5)
-
 
 @dataclass(frozen=True, slots=True)
-class ShowGoal:
-    """What sessions remembers of a ShowFundingGoal or a ShowGoal, whatever becomes of its pair."""
+class ShowGoal(RememberedGoal):
+    """A ShowFundingGoal or a ShowGoal."""
 
-    id: str
-    session_id: str
     funding_goal_id: str
-    bound: bool = False
     on_air_since: datetime | None = None
     """When sessions bound it to a session that was on."""
-    ended_at: datetime | None = None
+    closed: bool = False
+    """Whether sessions has said if it was kept; a funding is never judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +54,11 @@ def bind_show_goals_to_session(session: Session, goal: ShowGoal, event: GoalCrea
         bound = replace(session, show_goal_pairs=pairs)
     else:
         bound = _with_pair(session, goal.funding_goal_id, lambda pair: replace(pair, show_goal=goal.id))
-    remembered = replace(goal, bound=True, on_air_since=now if session.active else None)
-    return changed(bound, remembered, events=added(session, event))
+    remembered = replace(goal, bound=True, on_air_since=now if session.is_on(now) else None)
+    return changed(bound, remembered, events=added(session, event, now))
 
 
-def set_embedded_funding_ended(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
+def end_funding(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
     """The funding's part of the pair is over."""
     if goal.ended_at is not None:
         return NOTHING
@@ -68,11 +66,18 @@ def set_embedded_funding_ended(session: Session, goal: ShowGoal, event: GoalEnde
     return changed(closed, replace(goal, ended_at=event.ended_at))
 
 
-def set_embedded_show_ended(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
-    """The show is over: say once whether it was performed while the session was on, from its beginning to its end."""
+def end_show(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
+    """The show is over."""
     if goal.ended_at is not None:
         return NOTHING
     closed = _with_pair(session, goal.funding_goal_id, lambda pair: replace(pair, show_ended=event.ended_at))
+    return changed(closed, replace(goal, ended_at=event.ended_at))
+
+
+def close_show(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
+    """Say once whether the show was performed while the session was on, from its beginning to its end."""
+    if goal.closed:
+        return NOTHING
     until = session.on_until(event.ended_at)
     on_air = goal.on_air_since is not None and goal.on_air_since < event.ended_at and until == event.ended_at
     judged = SessionGoalClosedV1(
@@ -84,17 +89,24 @@ def set_embedded_show_ended(session: Session, goal: ShowGoal, event: GoalEndedV1
         kept=event.outcome == "completed" and on_air,
         funding_goal_id=goal.funding_goal_id,
     )
-    return changed(confirmed(closed, until), replace(goal, ended_at=event.ended_at), events=[judged])
+    return changed(confirmed(session, until), replace(goal, closed=True), events=[judged])
 
 
-def give_ticket(session: Session, ticket: Ticket | None, viewer: Viewer, event: GoalProgressedV1) -> Changes:
-    """A purchase counts, so its buyer holds tickets; recorded on an ended session too, which authorizes nobody."""
+def give_ticket(
+    session: Session, ticket: Ticket | None, viewer: Viewer, event: GoalProgressedV1, now: datetime
+) -> Changes:
+    """A purchase counts, so its buyer holds tickets; recorded on an ended session too, which authorizes nobody.
+
+    Who is authorized saves the session too: it may not end at the same time.
+    """
     if ticket is not None:
         return NOTHING
-    funding_goal_id = event.escrow_id.removeprefix(SHOW_ESCROW)
+    funding_goal_id = parse_escrow_id(event.escrow_id).goal_id
     bought = Ticket(event.earning_id, session.id, viewer.viewer_id, funding_goal_id)
     others = viewer.tickets if viewer.ticket_goal == funding_goal_id else 0
     holder = replace(viewer, ticket_goal=funding_goal_id, tickets=others + 1)
+    if not session.is_on(now):
+        return changed(bought, holder)
     authorized = SessionViewerAuthorizedV1(
         session_id=session.id,
         streamer_id=session.streamer_id,
@@ -109,13 +121,16 @@ def give_ticket(session: Session, ticket: Ticket | None, viewer: Viewer, event: 
         exp=None,
         reason="ticket",
     )
-    return changed(bought, holder, events=[authorized] if session.active else [])
+    return changed(session, bought, holder, events=[authorized])
 
 
 def void_ticket(session: Session, ticket: Ticket | None, viewer: Viewer, event: EscrowFailedV1) -> Changes:
-    """The money went back, so the tickets are void; if read first, they are void from the beginning."""
+    """The money went back, so the tickets are void; if read first, they are void from the beginning.
+
+    The session is saved too, since what remains is told by its shows.
+    """
     if ticket is None:
-        funding_goal_id = event.escrow_id.removeprefix(SHOW_ESCROW)
+        funding_goal_id = parse_escrow_id(event.escrow_id).goal_id
         return changed(Ticket(event.earning_id, session.id, event.buyer_id, funding_goal_id, void=True))
     if ticket.void:
         return NOTHING
@@ -131,7 +146,7 @@ def void_ticket(session: Session, ticket: Ticket | None, viewer: Viewer, event: 
         reason="refunded",
         remaining=holder.remaining(session),
     )
-    return changed(replace(ticket, void=True), holder, events=[revoked])
+    return changed(session, replace(ticket, void=True), holder, events=[revoked])
 
 
 def _with_pair(session: Session, funding_goal_id: str, change: Callable[[ShowPair], ShowPair]) -> Session:

@@ -1,7 +1,7 @@
 """Karaoke goals in their session."""
 
 from chassis.tx import Tx
-from contracts import GoalCreatedV1, GoalEndedV1
+from contracts import GoalCreatedV1
 from sessions import store
 from sessions.domain import karaoke as domain
 
@@ -10,13 +10,5 @@ async def bind_karaoke_goal_to_session(event: GoalCreatedV1, tx: Tx) -> None:
     """Somebody sings."""
     if event.kind == "KaraokeGoal":
         session = await store.session(tx, event.session_id)
-        goal = await tx.get(store.KARAOKE_GOALS, event.goal_id) or domain.KaraokeGoal(event.goal_id, session.id)
-        store.save(tx, domain.bind_karaoke_goal_to_session(session, goal, event))
-
-
-async def set_embedded_goal_ended(event: GoalEndedV1, tx: Tx) -> None:
-    """The song is over."""
-    if event.kind == "KaraokeGoal":
-        session = await store.session(tx, event.session_id)
-        goal = await tx.get(store.KARAOKE_GOALS, event.goal_id) or domain.KaraokeGoal(event.goal_id, session.id)
-        store.save(tx, domain.set_embedded_karaoke_ended(session, goal, event))
+        goal = await store.karaoke_goal(tx, event.goal_id, session.id)
+        store.save(tx, domain.bind_karaoke_goal_to_session(session, goal, event, tx.now))

@@ -1,9 +1,12 @@
-"""What escrow says of payments by the minute, and what goals says of those made to go on with an exclusive."""
+"""What escrow says of payments by the minute, what goals says of those for an exclusive, and minutes paid back."""
 
 from chassis.tx import Tx
 from contracts import GoalExtensionRejectedV1, PaymentFailedV1, PaymentReversedV1, PaymentSucceededV1
 from sessions import store
+from sessions.domain import minutes
 from sessions.domain import payments as domain
+from sessions.domain.blocks import block_id
+from sessions.settings import SessionsSettings
 
 
 async def give_paid_time(event: PaymentSucceededV1, tx: Tx) -> None:
@@ -12,8 +15,9 @@ async def give_paid_time(event: PaymentSucceededV1, tx: Tx) -> None:
         return
     payment = await store.payment(tx, event.payment_id)
     session = await store.session(tx, payment.session_id)
-    holder = await store.holder(tx, session.id, payment.payer_id)
-    store.save(tx, domain.settle(payment, session, holder, tx.now))
+    blocked = await tx.get(store.BLOCKS, block_id(session.streamer_id, payment.payer_id)) is not None
+    holder = await store.holder(tx, session.id, payment.payer_id, payment.id, tx.now)
+    store.save(tx, domain.settle(payment, session, holder, tx.now, blocked=blocked))
 
 
 async def fail_payment(event: PaymentFailedV1, tx: Tx) -> None:
@@ -24,17 +28,24 @@ async def fail_payment(event: PaymentFailedV1, tx: Tx) -> None:
 
 
 async def confirm_payment_reversed(event: PaymentReversedV1, tx: Tx) -> None:
-    """The money is back."""
+    """The money is back, or a part of it."""
     if event.purpose == "minutes":
         payment = await store.payment(tx, event.payment_id)
-        session = await store.session(tx, payment.session_id)
-        holder = await store.holder(tx, session.id, payment.payer_id)
-        store.save(tx, domain.confirm_reversed(payment, session, holder))
+        store.save(tx, domain.confirm_reversed(payment, event.amount_diamonds))
 
 
 async def reverse_rejected_extension(event: GoalExtensionRejectedV1, tx: Tx) -> None:
     """A payment for more of an exclusive came too late: its time is taken back, its money returned."""
     payment = await store.payment(tx, event.payment_id)
     session = await store.session(tx, payment.session_id)
-    holder = await store.holder(tx, session.id, payment.payer_id)
-    store.save(tx, domain.reverse(payment, session, holder, "extension_rejected"))
+    holder = await store.holder(tx, session.id, payment.payer_id, payment.id, tx.now)
+    store.save(tx, domain.reject_extension(payment, session, holder, event.duration))
+
+
+async def pay_back_minutes(left: minutes.MinutesLeft, tx: Tx) -> None:
+    """The next slice of viewers gets back what it paid for and cannot watch."""
+    session = await store.session(tx, left.session_id)
+    step_seconds = tx.settings(SessionsSettings).step_seconds
+    slice_ = await store.viewers_with_minutes(tx, left, step_seconds)
+    await store.pay_back(tx, session, left, slice_, step_seconds)
+    store.save(tx, minutes.go_on(left, slice_, tx.now))

@@ -5,14 +5,14 @@ from contracts import PresenceCountedV1
 from sessions import store
 from sessions.domain.ending import end_session
 from sessions.domain.session import SessionMaxReached, count_heads
+from sessions.settings import SessionsSettings
 
 
 async def end_session_at_max(timer: SessionMaxReached, tx: Tx) -> None:
     """A session ends by itself, at the moment that was set when it began."""
     session = await store.session(tx, timer.session_id)
-    head_count = await tx.get(store.HEAD_COUNTS, session.id)
-    unjudged = await store.unjudged_private_goals(tx, session.id)
-    store.save(tx, end_session(session, head_count, unjudged, tx.cause.at))
+    step_seconds = tx.settings(SessionsSettings).step_seconds
+    store.save(tx, end_session(await store.ending(tx, session, tx.cause.at, step_seconds), tx.cause.at))
 
 
 async def follow_head_count(event: PresenceCountedV1, tx: Tx) -> None:

@@ -1,0 +1,303 @@
+"""Minutes that cannot be watched are paid back: what was not begun, once, slice by slice (SPEC §4)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis import ids
+from contracts import Prices, SessionPaymentReversedV1, SessionViewerRevokedV1
+from sessions import store
+from sessions.domain import minutes
+from sessions.domain.grants import Grant, Holder, Reason, refolded
+from sessions.domain.minutes import MinutesLeft, pay_back, to_pay_back
+from sessions.domain.payments import Payment
+from sessions.domain.session import Session
+from sessions.domain.viewer import Permission, Viewer, holder_id
+
+if TYPE_CHECKING:
+    from services.sessions.tests.conftest import Night
+
+STEP = 60
+PREPAID = 300
+NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=NIGHT, preset="sd", prices=Prices())
+
+
+def at(seconds: float) -> datetime:
+    return NIGHT + timedelta(seconds=seconds)
+
+
+def grant(number: int, seconds: float, steps: int, reason: Reason = "paid") -> Grant:
+    return Grant(f"{number:024x}", SESSION.id, "7" * 24, reason, at(seconds), steps * STEP)
+
+
+def ended(seconds: float) -> MinutesLeft:
+    return MinutesLeft(session_id=SESSION.id, reason="session_ended", at=at(seconds))
+
+
+def agreed(seconds: float, read: float) -> MinutesLeft:
+    return MinutesLeft(
+        session_id=SESSION.id,
+        reason="exclusive_to_another",
+        at=at(seconds),
+        given_until=at(read),
+        exclusive_to="8" * 24,
+    )
+
+
+def placed(*grants: Grant) -> Holder:
+    nobody = Viewer("1" * 24, SESSION.id, "7" * 24)
+    return Holder(*refolded(nobody, Permission(), sorted(grants, key=lambda one: one.place)))
+
+
+# -- how much, of what ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grants", "left", "back"),
+    [
+        ([grant(1, 0, 10)], ended(601), {}),
+        ([grant(1, 0, 10)], ended(541), {}),
+        ([grant(1, 0, 10)], ended(540), {1: 1}),
+        ([grant(1, 0, 10)], ended(61), {1: 8}),
+        ([grant(1, 0, 10)], ended(0), {1: 10}),
+        ([grant(1, 0, 2), grant(2, 30, 3)], ended(70), {2: 3}),
+        ([grant(1, 0, 2), grant(2, 30, 3)], ended(50), {2: 3, 1: 1}),
+        ([grant(1, 0, 3), grant(2, 10, 3, "extended")], ended(190), {}),
+        ([grant(1, 0, 3), grant(2, 10, 3, "extended")], ended(50), {1: 2}),
+        ([grant(1, 0, 2), grant(2, 450, 4, "extended")], ended(460), {}),
+        ([grant(1, 0, 6, "agreed")], ended(10), {}),
+        ([grant(1, 0, 10), grant(2, 100, 5)], agreed(100, 101), {2: 5, 1: 8}),
+        ([grant(1, 0, 10), grant(2, 500, 5)], agreed(100, 400), {1: 8}),
+        ([grant(1, 99, 5)], agreed(100, 101), {1: 4}),
+    ],
+    ids=[
+        "all was watched", "a step that has begun", "the last step", "what has not begun", "all", "the latest first",
+        "then the one before", "only free time is left", "free time gives nothing", "free time after a gap", "nothing was paid for", "overtaken: whole, then the rest",
+        "given after it was everyone's again", "clocks apart cost a step at most",
+    ],
+)  # fmt: skip
+def test_what_has_not_begun_is_taken_from_the_latest_payments(
+    grants: list[Grant], left: MinutesLeft, back: dict[int, int]
+) -> None:
+    plan = to_pay_back(left, placed(*grants).later, STEP)
+
+    assert plan == {f"{number:024x}": steps * STEP for number, steps in back.items()}
+
+
+some_grants = st.lists(
+    st.tuples(st.integers(0, 2_000), st.integers(1, 10), st.sampled_from(["paid", "paid", "extended"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(some_grants, st.integers(0, 4_000))
+def test_nobody_pays_for_more_than_was_watched_and_one_step(
+    bought: list[tuple[int, int, Reason]], seconds: int
+) -> None:
+    holder = placed(*(grant(number, *one) for number, one in enumerate(bought) if one[0] <= seconds))
+    payments = [
+        Payment(one.id, SESSION.id, SESSION.streamer_id, one.viewer_id, one.duration, one.duration, "sd")
+        for one in holder.later
+        if one.reason == "paid"
+    ]
+    plan = to_pay_back(ended(seconds), holder.later, STEP)
+
+    done = pay_back(SESSION, ended(seconds), holder, plan, [one for one in payments if one.id in plan])
+
+    back = sum(event.amount_diamonds for event in done.events if isinstance(event, SessionPaymentReversedV1))
+    paid = sum(one.amount_diamonds for one in payments)
+    watched = _watched(holder.later, seconds)
+    assert watched <= paid - back < watched + STEP  # the streamer keeps what was watched, and a step that had begun
+    changed = {one.id: one for one in done.state or () if isinstance(one, Grant)}
+    left = [changed.get(one.id, one) for one in holder.later]
+    assert to_pay_back(ended(seconds), placed(*(one for one in left if one.stands)).later, STEP) == {}  # once
+
+
+def _watched(grants: tuple[Grant, ...], seconds: int) -> float:
+    """How much of the time that was paid for was over by then."""
+    total, until = 0.0, NIGHT
+    for one in grants:
+        begin = max(one.nbf, until)
+        until = begin + timedelta(seconds=one.duration)
+        if one.reason == "paid":
+            total += max(0.0, (min(until, at(seconds)) - begin).total_seconds())
+    return total
+
+
+# -- when ----------------------------------------------------------------------------------------------------------
+
+
+async def pays(night: Night, viewer_id: str, steps: int, exclusive_goal_id: str | None = None) -> Payment:
+    payment = await night.asked(viewer_id, exclusive_goal_id, steps)
+    await night.solo.hear(night.paid(payment))
+    return payment
+
+
+async def test_the_sessions_end_pays_back_what_has_not_begun(night: Night) -> None:
+    payment = await pays(night, night.viewer_id, 10)
+    night.solo.clock.advance(3 * STEP + 1)
+    await night.end()
+    await night.solo.take()
+
+    await night.solo.run_timers()
+
+    revoked, reversed_ = await night.solo.take()
+    assert isinstance(revoked, SessionViewerRevokedV1)
+    assert isinstance(reversed_, SessionPaymentReversedV1)
+    assert revoked.remaining.exp == night.at(STEP - 1)
+    assert (reversed_.payment_id, reversed_.reason) == (payment.id, "session_ended")
+    assert (reversed_.amount_diamonds, reversed_.duration) == (60, 6 * STEP)
+    assert (await night.payment(payment)).status == "succeeded"
+
+
+async def test_anothers_agreement_pays_back_what_has_not_begun_but_not_what_was_bought_after_it_is_over(
+    night: Night,
+) -> None:
+    other = ids.new_id()
+    await pays(night, other, 10)
+    night.solo.clock.advance(STEP + 1)
+    invitation_id, goal_id = await night.begin()
+    night.solo.clock.advance(1)
+    await night.solo.hear(night.over(goal_id, invitation_id))
+    after = await pays(night, other, 5)
+    await night.solo.take()
+
+    await night.solo.run_timers()
+
+    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    assert (reversed_.duration, reversed_.reason) == (8 * STEP, "exclusive_to_another")
+    viewer = await night.viewer(other)
+    assert viewer is not None
+    assert viewer.duration == 7 * STEP
+    assert (await night.payment(after)).reversal is None
+
+
+async def test_a_block_pays_back_what_has_not_begun_and_gives_nothing_more(night: Night) -> None:
+    await pays(night, night.viewer_id, 10)
+    waiting = await night.asked(night.viewer_id)
+    night.solo.clock.advance(1)
+    await night.solo.take()
+
+    blocked = await night.solo.client(night.streamer_id, "CREATOR").put(f"/blocks/{night.viewer_id}")
+
+    assert blocked.status_code == 204
+    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    assert (reversed_.duration, reversed_.reason) == (9 * STEP, "blocked")
+    await night.solo.hear(night.paid(waiting))
+    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    assert (reversed_.payment_id, reversed_.reason) == (waiting.id, "blocked")
+
+
+@pytest.mark.parametrize("rejected_first", [True, False])
+async def test_what_goals_and_the_sessions_end_both_give_back_goes_back_once(
+    night: Night, *, rejected_first: bool
+) -> None:
+    _, goal_id = await night.begin()
+    payment = await pays(night, night.viewer_id, 5, goal_id)
+    rejected = night.rejected(goal_id, payment).model_copy(update={"duration": 3 * STEP})
+    night.solo.clock.advance(PREPAID + STEP + 2 * STEP)
+    await night.end()
+
+    if rejected_first:
+        await night.solo.hear(rejected)
+    await night.solo.run_timers()
+    await night.solo.hear(rejected, rejected)
+
+    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    assert (reversed_.amount_diamonds, reversed_.duration) == (30, 3 * STEP)
+
+
+async def test_a_part_that_was_rejected_leaves_the_rest(night: Night) -> None:
+    _, goal_id = await night.begin()
+    payment = await pays(night, night.viewer_id, 5, goal_id)
+
+    await night.solo.hear(night.rejected(goal_id, payment).model_copy(update={"duration": 2 * STEP}))
+
+    viewer = await night.viewer()
+    assert viewer is not None
+    assert viewer.duration == PREPAID + STEP + 3 * STEP
+
+
+async def test_a_payment_of_before_there_were_parts_is_reversed_once(night: Night) -> None:
+    _, goal_id = await night.begin()
+    payment = await pays(night, night.viewer_id, 5, goal_id)
+    async with night.solo.tx() as tx:
+        tx.put(store.PAYMENTS, replace(await store.payment(tx, payment.id), reversal="extension_rejected"))
+
+    await night.solo.hear(night.rejected(goal_id, payment))
+
+    assert await night.told(SessionPaymentReversedV1) == []
+
+
+@pytest.mark.parametrize("_round", range(20))
+async def test_a_block_and_a_payment_at_once_leave_no_minutes(night: Night, _round: int) -> None:
+    payment = await night.asked(night.viewer_id, steps=5)
+    streamer = night.solo.client(night.streamer_id, "CREATOR")
+
+    await asyncio.gather(streamer.put(f"/blocks/{night.viewer_id}"), night.solo.hear(night.paid(payment)))
+
+    viewer = await night.viewer()
+    assert viewer is None or viewer.exp is None
+    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    assert reversed_.duration == 5 * STEP
+
+
+# -- slices --------------------------------------------------------------------------------------------------------
+
+
+async def test_many_are_paid_back_in_slices_each_in_a_transaction_of_its_own(night: Night) -> None:
+    count = 2 * minutes.SLICE_MAX + 3
+    await _many(night, count)
+    await night.solo.hear(night.invited(ids.new_id()))
+    night.solo.clock.advance(1)
+
+    goal_id = await night.agree()
+
+    assert await night.told(SessionPaymentReversedV1) == []  # nothing of it in the agreement's own transaction
+    assert await night.solo.run_timers() == 3
+    reversed_ = await night.told(SessionPaymentReversedV1)
+    assert len({event.payment_id for event in reversed_}) == len(reversed_) == count
+    assert goal_id
+
+
+async def test_a_run_that_stops_anywhere_goes_on(night: Night) -> None:
+    await _many(night, minutes.SLICE_MAX + 3)
+    await night.end()
+    (left,) = await night.solo.timers()
+    assert isinstance(left, MinutesLeft)
+    async with night.solo.tx() as tx:
+        session = await store.session(tx, night.session_id)
+        slice_ = await store.viewers_with_minutes(tx, left, STEP)
+        await store.pay_back(tx, session, left, slice_, STEP)  # and its timer is not set anew
+
+    await night.solo.run_timers()
+
+    reversed_ = await night.told(SessionPaymentReversedV1)
+    assert len({event.payment_id for event in reversed_}) == len(reversed_) == minutes.SLICE_MAX + 3
+
+
+async def _many(night: Night, count: int) -> None:
+    """So many viewers who have just paid a step."""
+    async with night.solo.tx() as tx:
+        for _ in range(count):
+            viewer_id, payment_id = ids.new_id(), ids.new_id()
+            one = Grant(payment_id, night.session_id, viewer_id, "paid", night.solo.now, 2 * STEP)
+            nobody = Viewer(holder_id(night.session_id, viewer_id), night.session_id, viewer_id)
+            viewer, (following,) = refolded(nobody, Permission(), [one])
+            tx.insert(store.VIEWERS, viewer)
+            tx.insert(store.GRANTS, following)
+            tx.insert(
+                store.PAYMENTS,
+                Payment(
+                    payment_id, night.session_id, night.streamer_id, viewer_id, 20, 2 * STEP, "sd", None, "succeeded"
+                ),
+            )
