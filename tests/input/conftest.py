@@ -470,8 +470,8 @@ def _own_session(evening: Evening, **more: Any) -> Deed:
 
 
 async def change_session(solo: Solo) -> Deed:
-    body = {"prices": {"sd": 11, "exclusive": 21}, "preset": "sd"}
-    return _own_session(await Evening(solo).start(), body=body)
+    body = {"prices": {"sd": 11, "exclusive": 21}, "preset": "sd", "title": "Tonight"}
+    return _own_session(await Evening(solo).start(), body=body, free=frozenset({"title"}))
 
 
 async def put_source(solo: Solo) -> Deed:
@@ -488,9 +488,9 @@ async def pay(solo: Solo) -> Deed:
     return Deed(
         user=evening.viewer,
         path={"session_id": evening.session},
-        body={"duration": 60},
+        body={"duration": 60, "max_amount_diamonds": 10},
         foreign=None,
-        but=(unknown("session_id", "session-not-found"),),
+        but=(unknown("session_id", "session-not-found"), No("max_amount_diamonds", 9, 409, "price-changed")),
     )
 
 
@@ -499,9 +499,9 @@ async def pay_streamer(solo: Solo) -> Deed:
     return Deed(
         user=evening.viewer,
         path={"streamer_id": evening.streamer},
-        body={"duration": 60},
+        body={"duration": 60, "max_amount_diamonds": 10},
         foreign=None,
-        but=(unknown("streamer_id", "no-active-session"),),
+        but=(unknown("streamer_id", "no-active-session"), No("max_amount_diamonds", 9, 409, "price-changed")),
     )
 
 
