@@ -80,7 +80,8 @@ def placed(*grants: Grant) -> Holder:
     ],
     ids=[
         "all was watched", "a step that has begun", "the last step", "what has not begun", "all", "the latest first",
-        "then the one before", "only free time is left", "free time gives nothing", "free time after a gap", "nothing was paid for",
+        "then the one before", "only free time is left", "free time gives nothing", "free time after a gap",
+        "nothing was paid for",
         "overtaken: whole, then the rest",
         "given after it was everyone's again", "clocks apart cost a step at most",
     ],
