@@ -464,7 +464,7 @@ async def get_session(solo: Solo) -> Deed:
 
 def _own_session(evening: Evening, **more: Any) -> Deed:
     path = {"session_id": evening.session} | more.pop("path", {})
-    but = (unknown("session_id", "session-not-found"),)
+    but = (unknown("session_id", "session-not-found"), *more.pop("but", ()))
     foreign = (403, "not-your-session")
     return Deed(user=evening.streamer, scopes=CREATOR, path=path, foreign=foreign, but=but, **more)
 
@@ -475,8 +475,15 @@ async def change_session(solo: Solo) -> Deed:
 
 
 async def put_source(solo: Solo) -> Deed:
-    free = frozenset({"kind", "room_id"})
-    return _own_session(await Evening(solo).start(), path={"room_id": "room-1"}, body={"kind": "camera"}, free=free)
+    free = frozenset({"room_id"})
+    return _own_session(await Evening(solo).start(), path={"room_id": "room-1"}, body={"kind": "phone"}, free=free)
+
+
+async def remove_source(solo: Solo) -> Deed:
+    evening = await Evening(solo).start()
+    path = f"/sessions/{evening.session}/sources/room-1"
+    assert (await solo.client(evening.streamer, "CREATOR").put(path)).status_code == 204
+    return _own_session(evening, path={"room_id": "room-1"}, but=(No("room_id", "room-2", 404, "source-not-found"),))
 
 
 async def end_session(solo: Solo) -> Deed:
@@ -607,6 +614,7 @@ WAYS = tuple(
                 "PATCH /sessions/{session_id}": change_session,
                 "DELETE /sessions/{session_id}": end_session,
                 "PUT /sessions/{session_id}/sources/{room_id}": put_source,
+                "DELETE /sessions/{session_id}/sources/{room_id}": remove_source,
                 "POST /sessions/{session_id}/pay": pay,
                 "POST /streams/{streamer_id}/pay": pay_streamer,
                 "GET /payments/{payment_id}": get_payment,

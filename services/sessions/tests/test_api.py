@@ -106,6 +106,7 @@ async def test_a_session_reads_as_it_was_started(
         "preset": "preview",
         "prices": PRICES,
         "statuses": {"created": solo.now.timestamp(), "ended": None},
+        "exclusive": False,
         "status": {"exclusive_to": []},
         "show_goal_pairs": [],
         "exclusive_goal_pairs": {},
@@ -196,29 +197,88 @@ async def test_a_source_is_put_once_and_replaced_in_its_room(
 ) -> None:
     path = f"/sessions/{session_id}/sources/room-1"
 
-    for kind in ("camera", "camera", "screen"):
+    for kind in ("phone", "phone", "obs"):
         assert (await streamer.put(path, json={"kind": kind})).status_code == 204
 
     assert len(await solo.take()) == 2
     assert (await streamer.get(f"/sessions/{session_id}")).json()["sources"] == [
-        {"room_id": "room-1", "session_id": session_id, "task_id": f"snapshot_{session_id}_room-1", "kind": "screen"}
+        {"room_id": "room-1", "session_id": session_id, "task_id": f"snapshot_{session_id}_room-1", "kind": "obs"}
     ]
 
 
-async def test_a_source_that_says_nothing_of_itself_is_a_camera(streamer: httpx.AsyncClient, session_id: str) -> None:
+async def test_a_source_that_says_nothing_of_itself_is_something_else(
+    streamer: httpx.AsyncClient, session_id: str
+) -> None:
     assert (await streamer.put(f"/sessions/{session_id}/sources/room-1")).status_code == 204
 
     (source,) = (await streamer.get(f"/sessions/{session_id}")).json()["sources"]
-    assert source["kind"] == "camera"
+    assert source["kind"] == "other"
 
 
 async def test_sources_are_bounded(streamer: httpx.AsyncClient, session_id: str) -> None:
-    for number in range(50):
+    for number in range(10):
         assert (await streamer.put(f"/sessions/{session_id}/sources/room-{number}", json={})).status_code == 204
 
-    one_more = await streamer.put(f"/sessions/{session_id}/sources/room-50", json={})
+    one_more = await streamer.put(f"/sessions/{session_id}/sources/room-10", json={})
 
     assert slug(one_more) == (409, "too-many-sources")
+
+
+async def test_a_source_that_is_removed_is_gone(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
+    path = f"/sessions/{session_id}/sources/room-1"
+    await streamer.put(path)
+    await solo.take()
+
+    assert (await streamer.delete(path)).status_code == 204
+
+    assert (await streamer.get(f"/sessions/{session_id}")).json()["sources"] == []
+    (updated,) = await solo.take()
+    assert isinstance(updated, SessionUpdatedV1)
+    assert updated.sources == ()
+    assert slug(await streamer.delete(path)) == (404, "source-not-found")
+
+
+@pytest.mark.parametrize("room", [".", "..", ".room", "room.", "r" * 95, "a%20b", "a%2Fb", "ä", "a:b", "<img>"])
+async def test_what_the_vendor_would_not_take_is_no_room(
+    streamer: httpx.AsyncClient, session_id: str, room: str
+) -> None:
+    answer = await streamer.put(f"/sessions/{session_id}/sources/{room}")
+
+    assert answer.status_code in (404, 405, 422)  # `.` and `..` and slashes are another path before they are a room
+    assert (await streamer.get(f"/sessions/{session_id}")).json()["sources"] == []
+
+
+@pytest.mark.parametrize("room", ["r", "r" * 94, "room@1.a-b_c", "a..b"])
+async def test_a_room_is_what_the_vendor_takes(streamer: httpx.AsyncClient, session_id: str, room: str) -> None:
+    assert (await streamer.put(f"/sessions/{session_id}/sources/{room}")).status_code == 204
+
+
+async def test_a_room_belongs_to_one_session_on_air(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
+    other = solo.client(ids.new_id(), "CREATOR")
+    others = (await other.post("/sessions", json={"prices": {}})).json()["session_id"]
+    await streamer.put(f"/sessions/{session_id}/sources/room-1")
+
+    assert slug(await other.put(f"/sessions/{others}/sources/room-1")) == (409, "room-taken")
+
+    await streamer.put(f"/sessions/{session_id}/sources/room-2")
+    await streamer.delete(f"/sessions/{session_id}/sources/room-1")
+    assert (await other.put(f"/sessions/{others}/sources/room-1")).status_code == 204
+    await streamer.delete(f"/sessions/{session_id}")
+    assert (await other.put(f"/sessions/{others}/sources/room-2")).status_code == 204
+
+
+@pytest.mark.parametrize("_round", range(20))
+async def test_of_two_who_take_a_room_at_once_one_has_it(solo: Solo, _round: int) -> None:
+    streamers = [solo.client(ids.new_id(), "CREATOR") for _ in range(3)]
+    started = [(await one.post("/sessions", json={"prices": {}})).json()["session_id"] for one in streamers]
+
+    answers = await asyncio.gather(
+        *(one.put(f"/sessions/{session}/sources/room-1") for one, session in zip(streamers, started, strict=True))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [204, 409, 409]
+    for one, session in zip(streamers, started, strict=True):
+        assert (await one.delete(f"/sessions/{session}")).status_code == 204
 
 
 async def test_another_streamer_commands_nothing(solo: Solo, session_id: str) -> None:
@@ -434,3 +494,48 @@ async def test_the_step_is_a_setting(solo_of: SoloOf) -> None:
     answer = await solo.client(ids.new_id()).post(f"/sessions/{started.json()['session_id']}/pay", json={"duration": 6})
 
     assert answer.json()["amount_diamonds"] == 21
+
+
+# -- two people's business -----------------------------------------------------------------------------------------
+
+
+async def test_whose_alone_a_session_is_is_told_to_these_two_only(
+    solo: Solo, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+) -> None:
+    await exclusive(solo, session_id, viewer_id, ids.new_id())
+    path = f"/sessions/{session_id}"
+    stranger, operator = solo.client(ids.new_id()), solo.client(ids.new_id(), "OPS")
+
+    for their in (streamer, viewer):
+        session = (await their.get(path)).json()
+        assert session["status"] == {"exclusive_to": [viewer_id]}
+        assert set(session["exclusive_goal_pairs"]) == {viewer_id}
+    for other in (stranger, operator):
+        answer = await other.get(path)
+        assert viewer_id not in answer.text
+        session = answer.json()
+        assert (session["exclusive"], session["status"]) == (True, {"exclusive_to": []})
+        assert session["exclusive_goal_pairs"] == {}
+
+
+async def test_sources_are_shown_to_the_streamer_and_operators_alone(
+    solo: Solo, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, session_id: str
+) -> None:
+    await streamer.put(f"/sessions/{session_id}/sources/room-1")
+    operator = solo.client(ids.new_id(), "OPS")
+
+    for client, count in ((streamer, 1), (operator, 1), (viewer, 0), (solo.client(ids.new_id(), "CREATOR"), 0)):
+        assert len((await client.get(f"/sessions/{session_id}")).json()["sources"]) == count
+
+
+async def test_a_list_shows_lines_without_goals_and_sources(
+    solo: Solo, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+) -> None:
+    await exclusive(solo, session_id, viewer_id, ids.new_id())
+
+    (line,) = (await viewer.get("/sessions")).json()["items"]
+
+    assert set(line) == {"id", "streamer_id", "title", "active", "preset", "prices", "statuses", "exclusive"}
+    assert (line["id"], line["exclusive"]) == (session_id, True)
+    whole = (await streamer.get(f"/sessions/{session_id}")).json()
+    assert {name: whole[name] for name in line} == line

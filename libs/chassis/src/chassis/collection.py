@@ -24,7 +24,7 @@ D = TypeVar("D", bound=Document)
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One index. `where` makes it partial (equality only); `expire_after_seconds` makes it delete."""
+    """One index. `where` makes it partial (equality or existence); `expire_after_seconds` makes it delete."""
 
     keys: Mapping[str, int]
     unique: bool = False

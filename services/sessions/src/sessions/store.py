@@ -1,8 +1,11 @@
 """The collections of sessions, what handlers load from them, and how a decision is saved."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from chassis.collection import Collection, Index, Ref
 from chassis.tx import Tx
@@ -18,6 +21,8 @@ from contracts import (
     PaymentReversedV1,
     PaymentSucceededV1,
     PresenceCountedV1,
+    Preset,
+    Prices,
 )
 from contracts.escrow_ids import parse_escrow_id
 from sessions.domain import minutes
@@ -34,7 +39,16 @@ from sessions.domain.session import HeadCount, Session, SessionNotFound
 from sessions.domain.show import ShowGoal, Ticket
 from sessions.domain.viewer import Permission, Viewer, holder_id
 
-SESSIONS = Collection("sessions", Session, indexes=(Index({"streamer_id": 1}, unique=True, where={"active": True}),))
+SESSIONS = Collection(
+    "sessions",
+    Session,
+    indexes=(
+        Index({"streamer_id": 1}, unique=True, where={"active": True}),
+        Index(
+            {"sources.room_id": 1}, unique=True, where={"active": True, "sources.room_id": {"$exists": True}}
+        ),  # a room belongs to one active session
+    ),
+)
 HEAD_COUNTS = Collection("head_counts", HeadCount, indexes=(Index({"active": 1, "rank": 1, "_id": 1}),))
 INVITATIONS = Collection("invitations", Invitation)
 EXCLUSIVES = Collection("exclusives", Exclusive)
@@ -61,6 +75,27 @@ KARAOKE_GOALS = Collection("karaoke_goals", KaraokeGoal)
 BLOCKS = Collection("blocks", Block)
 
 GRANTS_PAGE = 50
+
+_LISTED = ("streamer_id", "title", "active", "preset", "prices", "created", "ended", "exp")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a list shows of a session."""
+
+    id: str
+    streamer_id: str
+    active: bool
+    preset: Preset
+    prices: Prices
+    created: datetime
+    exclusive: bool
+    title: str | None = None
+    ended: datetime | None = None
+    exp: datetime | None = None
+
+
+_LISTED_ADAPTER = TypeAdapter(Listed)
 
 COLLECTIONS: tuple[Collection[Any], ...] = (
     SESSIONS, HEAD_COUNTS, BLOCKS,
@@ -90,6 +125,21 @@ async def session(tx: Tx, session_id: str) -> Session:
     if known is None:
         raise SessionNotFound
     return known
+
+
+async def session_in_room(tx: Tx, room_id: str) -> Session | None:
+    """The one active session whose room this is."""
+    return await tx.find_one(SESSIONS, {"active": True, "sources.room_id": room_id})
+
+
+async def listed(tx: Tx, session_ids: Sequence[str]) -> dict[str, Listed]:
+    """What a list shows of these sessions, by id: their goals and pairs are not even read."""
+    fields: list[Any] = [
+        {"$match": {"_id": {"$in": list(session_ids)}}},
+        {"$project": dict.fromkeys(_LISTED, 1) | {"exclusive": {"$gt": [{"$size": "$exclusive_to"}, 0]}}},
+    ]
+    rows = await tx.aggregate(SESSIONS, fields) if session_ids else []
+    return {row["_id"]: _LISTED_ADAPTER.validate_python({"id": row.pop("_id"), **row}) for row in rows}
 
 
 async def running_session(tx: Tx, streamer_id: str) -> Session | None:

@@ -21,7 +21,7 @@ from contracts import (
 from contracts.values import Open
 from sessions.domain.changes import NOTHING, Changes, changed
 
-SOURCES_MAX = 50  # cameras of one room; more is a mistake, and every event of the session carries them all
+SOURCES_MAX = 10  # more is a mistake, and every event of the session carries them all
 
 OPEN_MAX = 200  # of each list of goals in a session: as many invitations as goals lets be open at once
 CLOSED_MAX = 50  # for clients that look back; goals has all of them
@@ -163,6 +163,14 @@ class SessionAlreadyActive(Conflict, slug="session-already-active"):
     """This streamer has an active session."""
 
 
+class RoomTaken(Conflict, slug="room-taken"):
+    """The room belongs to another session that is on air."""
+
+
+class SourceNotFound(NotFound, slug="source-not-found"):
+    """The session has no source in this room."""
+
+
 class TooManySources(Conflict, slug="too-many-sources"):
     """The session has as many sources as it can have."""
 
@@ -227,18 +235,33 @@ def change(
     return updated(session, after)
 
 
-def put_source(session: Session, source: Source) -> Changes:
-    """Have `source` in the session, in the place of one in the same room.
+def put_source(session: Session, source: Source, in_room: Session | None) -> Changes:
+    """Have `source` in the session, in the place of one in the same room; `in_room` is whose that room is now.
 
     Raises:
+        RoomTaken: it is another active session's.
         TooManySources: there are SOURCES_MAX already.
     """
+    if in_room is not None and in_room.id != session.id:
+        raise RoomTaken
     if source in session.sources:
         return NOTHING
     others = tuple(other for other in session.sources if other.room_id != source.room_id)
     if len(others) >= SOURCES_MAX:
         raise TooManySources
     return updated(session, replace(session, sources=(*others, source)))
+
+
+def remove_source(session: Session, room_id: str) -> Changes:
+    """Have no source in this room any more.
+
+    Raises:
+        SourceNotFound: there is none.
+    """
+    others = tuple(source for source in session.sources if source.room_id != room_id)
+    if len(others) == len(session.sources):
+        raise SourceNotFound
+    return updated(session, replace(session, sources=others))
 
 
 def updated(before: Session, after: Session) -> Changes:

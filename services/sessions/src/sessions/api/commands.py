@@ -1,31 +1,32 @@
-"""Sessions, blocks and payments by the minute over HTTP."""
+"""What a streamer or a viewer asks for."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Final
 
-from fastapi import Path, Query
-from pydantic import Field
+from fastapi import Path
 
 from chassis import ids
-from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, UnixTime, paged
+from chassis.http import CallerDep, TxDep, TxRouter
 from chassis.tx import Tx
-from contracts import Preset, Prices, Source, ViewerBlockedV1, ViewerUnblockedV1
-from contracts.values import Diamonds, LegibleTitle, ObjectIdStr, Price, Token
+from contracts import Prices, Source, ViewerBlockedV1, ViewerUnblockedV1
+from contracts.values import ObjectIdStr
 from sessions import store
+from sessions.api.bodies import ChangeSession, Pay, PutSource, StartSession
+from sessions.api.views import PaymentAsked, SessionId
 from sessions.domain import payments
 from sessions.domain import session as domain
 from sessions.domain.blocks import Block, BlockOfOneself, block_id
 from sessions.domain.ending import end_session
 from sessions.domain.minutes import MinutesLeft
-from sessions.domain.payments import Payment
-from sessions.domain.session import HeadCount, Session
+from sessions.domain.session import Session
 from sessions.settings import SessionsSettings
 
 router = TxRouter(tags=["sessions"])
 
-RoomId = Annotated[str, Path(pattern=r"^[A-Za-z0-9@._-]{1,128}$", description="A room of the vendor's")]
+ROOM_ID_LENGTH_MAX: Final = 94  # so that `snapshot_{session_id}_{room_id}` has the 128 characters the vendor takes
+ROOM_ID: Final = rf"^[A-Za-z0-9_@-]([A-Za-z0-9_@.-]{{0,{ROOM_ID_LENGTH_MAX - 2}}}[A-Za-z0-9_@-])?$"
+RoomId = Annotated[str, Path(pattern=ROOM_ID, description="A room of the vendor's")]
 
 COMMAND_REFUSALS = (domain.SessionNotFound, domain.NotYourSession, domain.SessionOver)
 PAY_REFUSALS = (
@@ -41,122 +42,7 @@ PAY_REFUSALS = (
 )
 
 
-class PricesBody(Body):
-    """Diamonds per step. A price that is null, or was never given, is not for sale."""
-
-    sd: Price | None = None
-    exclusive: Price | None = None
-
-
-class StartSession(Body):
-    """A broadcast begins."""
-
-    prices: PricesBody
-    preset: Preset = "preview"
-    title: LegibleTitle | None = None
-
-
-class ChangeSession(Body):
-    """What is given is set; of the prices, too, only those that are given."""
-
-    prices: PricesBody = PricesBody()
-    preset: Preset | None = None
-    title: LegibleTitle | None = None
-
-
-class PutSource(Body):
-    """A camera in a room."""
-
-    kind: Token = "camera"
-
-
-A_CAMERA = PutSource()
-
-
-class Pay(Body):
-    """Seconds to buy: whole steps, 1 to 60 of them; `max_amount_diamonds` is what they may cost, whatever the price."""
-
-    duration: Annotated[int, Field(ge=1, le=payments.STEPS_MAX * 3_600)]
-    max_amount_diamonds: Diamonds | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionId:
-    """The session that began."""
-
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class StatusesView:
-    """When it began and ended."""
-
-    created: UnixTime
-    ended: UnixTime | None
-
-
-@dataclass(frozen=True, slots=True)
-class StatusView:
-    """To whom alone it belongs now; to everyone, when empty."""
-
-    exclusive_to: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ExclusivePairView:
-    """A viewer's invitation and the exclusive that followed."""
-
-    trigger_exclusive_goal: str
-    trigger_exclusive_goal_agreed: UnixTime | None
-    trigger_exclusive_goal_ended: UnixTime | None
-    exclusive_goal: str | None
-    exclusive_goal_ended: UnixTime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ShowPairView:
-    """A funding and the show that followed."""
-
-    funding_goal: str
-    show_goal: str | None
-    funding_ended: UnixTime | None
-    show_ended: UnixTime | None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """A session as anyone may see it."""
-
-    id: str
-    streamer_id: str
-    title: str | None
-    active: bool
-    preset: Preset
-    prices: Prices
-    statuses: StatusesView
-    status: StatusView
-    show_goal_pairs: list[ShowPairView]
-    exclusive_goal_pairs: Mapping[str, ExclusivePairView]
-    sources: list[Source]
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentAsked:
-    """The payment to follow, and what it costs."""
-
-    payment_id: str
-    amount_diamonds: int
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentView:
-    """What became of a payment: `reason` says why it failed, or why some of it, or all, goes back."""
-
-    payment_id: str
-    status: payments.Status
-    amount_diamonds: int
-    reversed_diamonds: int
-    reason: str | None
+A_SOURCE = PutSource()
 
 
 @router.post("/sessions", status_code=201, scope="CREATOR", refuses=(domain.SessionAlreadyActive,))
@@ -179,25 +65,6 @@ async def start_session(body: StartSession, caller: CallerDep, tx: TxDep) -> Ses
     return SessionId(session.id)
 
 
-@router.get("/sessions")
-async def list_sessions(
-    caller: CallerDep,  # noqa: ARG001 - any signed-in user
-    wanted: PageDep,
-    tx: TxDep,
-    active: Annotated[bool, Query(description="Those on air, or those that are over")] = True,  # noqa: FBT002 - a query parameter has a name
-) -> Page[SessionView]:
-    """The most watched first, those alike by their start."""
-    page = await paged(tx, store.HEAD_COUNTS, {"active": active}, wanted, _session_id, by="rank")
-    sessions = await tx.get_many(store.SESSIONS, page.items)
-    return Page([_view(sessions[session_id], tx.now) for session_id in page.items], page.next)
-
-
-@router.get("/sessions/{session_id}", refuses=(domain.SessionNotFound,))
-async def get_session(session_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> SessionView:  # noqa: ARG001 - any signed-in user
-    """One session, also after its end."""
-    return _view(await store.session(tx, session_id), tx.now)
-
-
 @router.patch("/sessions/{session_id}", scope="CREATOR", refuses=COMMAND_REFUSALS)
 async def change_session(session_id: ObjectIdStr, body: ChangeSession, caller: CallerDep, tx: TxDep) -> None:
     """Change prices, preset or title. What was bought before stays bought."""
@@ -207,15 +74,26 @@ async def change_session(session_id: ObjectIdStr, body: ChangeSession, caller: C
 
 
 @router.put(
-    "/sessions/{session_id}/sources/{room_id}", scope="CREATOR", refuses=(*COMMAND_REFUSALS, domain.TooManySources)
+    "/sessions/{session_id}/sources/{room_id}",
+    scope="CREATOR",
+    refuses=(*COMMAND_REFUSALS, domain.RoomTaken, domain.TooManySources),
 )
 async def put_source(
-    session_id: ObjectIdStr, room_id: RoomId, caller: CallerDep, tx: TxDep, body: PutSource = A_CAMERA
+    session_id: ObjectIdStr, room_id: RoomId, caller: CallerDep, tx: TxDep, body: PutSource = A_SOURCE
 ) -> None:
-    """Have a camera in the session, one per room."""
+    """Have a camera or encoder in the session, one per room. A room belongs to one active session at a time."""
     session = domain.commanded(await tx.get(store.SESSIONS, session_id), caller.user_id, tx.now)
     source = Source(room_id=room_id, session_id=session.id, task_id=f"snapshot_{session.id}_{room_id}", kind=body.kind)
-    store.save(tx, domain.put_source(session, source))
+    store.save(tx, domain.put_source(session, source, await store.session_in_room(tx, room_id)))
+
+
+@router.delete(
+    "/sessions/{session_id}/sources/{room_id}", scope="CREATOR", refuses=(*COMMAND_REFUSALS, domain.SourceNotFound)
+)
+async def remove_source(session_id: ObjectIdStr, room_id: RoomId, caller: CallerDep, tx: TxDep) -> None:
+    """Take a source out of the session. Its room is free again."""
+    session = domain.commanded(await tx.get(store.SESSIONS, session_id), caller.user_id, tx.now)
+    store.save(tx, domain.remove_source(session, room_id))
 
 
 @router.delete("/sessions/{session_id}", scope="CREATOR", refuses=COMMAND_REFUSALS)
@@ -247,15 +125,6 @@ async def pay_streamer(streamer_id: ObjectIdStr, body: Pay, caller: CallerDep, t
     if session is None:
         raise payments.NoActiveSession
     return await _pay(session, body, caller.user_id, tx)
-
-
-@router.get("/payments/{payment_id}", refuses=(payments.PaymentNotFound,))
-async def get_payment(payment_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> PaymentView:
-    """What became of one of the caller's payments."""
-    payment = await store.payment(tx, payment_id)
-    if payment.payer_id != caller.user_id:
-        raise payments.PaymentNotFound
-    return _payment_view(payment)
 
 
 @router.put("/blocks/{viewer_id}", scope="CREATOR", refuses=(BlockOfOneself,))
@@ -307,35 +176,3 @@ async def _pay(session: Session, body: Pay, payer_id: str, tx: Tx) -> PaymentAsk
     exp = tx.now + timedelta(milliseconds=round(settings.proposal_seconds * 1_000))
     store.save(tx, payments.request(payment, body.max_amount_diamonds, exp))
     return PaymentAsked(payment.id, payment.amount_diamonds)
-
-
-def _session_id(head_count: HeadCount) -> str:
-    return head_count.id
-
-
-def _view(session: Session, now: datetime) -> SessionView:
-    return SessionView(
-        id=session.id,
-        streamer_id=session.streamer_id,
-        title=session.title,
-        active=session.is_on(now),
-        preset=session.preset,
-        prices=session.prices,
-        statuses=StatusesView(session.created, session.ended),
-        status=StatusView(list(session.exclusive_to)),
-        show_goal_pairs=[ShowPairView(**asdict(pair)) for pair in session.show_goal_pairs],
-        exclusive_goal_pairs={
-            viewer_id: ExclusivePairView(**asdict(pair)) for viewer_id, pair in session.exclusive_goal_pairs.items()
-        },
-        sources=list(session.sources),
-    )
-
-
-def _payment_view(payment: Payment) -> PaymentView:
-    return PaymentView(
-        payment.id,
-        payment.status,
-        payment.amount_diamonds,
-        payment.reversed_diamonds,
-        payment.reason or payment.reversal,
-    )
