@@ -4,12 +4,17 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from chassis.clock import SystemClock
+from chassis.mongo import Mongo
+from chassis.runtime import Outside, Runtime
 from demo.settings import SETTINGS
 from demo.world import World, open_world
 from devstack.settings import VARIABLES
 from devstack.stack import Stack
+from escrow.handlers.recount import recount_all
 
 # A stopped worker's partitions are free after this long; the default is for networks.
 QUICK_GROUPS = {"KAFKA_SESSION_TIMEOUT_SECONDS": "2"}
@@ -33,6 +38,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def world(stack: Stack) -> AsyncIterator[World]:
     async with open_world(stack.status(), SETTINGS) as running:
         yield running
+
+
+@pytest.fixture
+async def proven(stack: Stack, world: World) -> AsyncIterator[None]:
+    """After a test of the whole system its books are proven, while it runs: from balances, and from the transfers.
+
+    With money in two wallets at least, so that nobody can have another's.
+    """
+    yield
+    for name in ("Ann", "Bob"):
+        await world.credit(world.person(name), 1)
+    assert (await world.proof()).holds
+    mongo = Mongo(stack.mongo_url)
+    async with httpx.AsyncClient() as unused:
+        runtime = Runtime("escrow", mongo, mongo.database("escrow"), SystemClock(), Outside({}, unused, SystemClock()))
+        assert [difference async for difference in recount_all(runtime)] == []
+    await mongo.close()
 
 
 @pytest.hookimpl(trylast=True)

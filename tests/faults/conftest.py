@@ -56,6 +56,11 @@ def verdict(world: World, mongo: Mongo) -> Verdict:
     return lines
 
 
+@pytest.fixture(autouse=True)
+def books(proven: None) -> None:
+    """The books are proven after every fault; no test can forget it."""
+
+
 async def _doubled_money(mongo: Mongo) -> list[str]:
     """A cause moves money once: one hold, one refund of an earning, whoever died meanwhile."""
     once: list[dict[str, Any]] = [

@@ -1,6 +1,6 @@
 """A house for one evening: all services on the real MongoDB with one clock, a streamer on air, and whoever comes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,10 @@ import pytest
 
 from chassis import ids
 from chassis.clock import ManualClock, unix
+from chassis.service import Service
 from chassis.testing import NIGHT, Solo
 from chassis.troupe import Troupe
+from escrow.handlers.recount import recount_all
 from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from sessions.service import SERVICE as SESSIONS
@@ -155,6 +157,41 @@ class House:
 
     async def earned(self) -> int:
         return (await self.accounts()).get(f"earnings:{self.streamer}", 0)
+
+
+@pytest.fixture
+async def solo_of(solo_of: SoloOf) -> AsyncIterator[SoloOf]:
+    """After every test of the house the books are proven, of each escrow that there was."""
+    escrows: list[Solo] = []
+
+    async def start(service: Service, **how: Any) -> Solo:
+        solo = await solo_of(service, **how)
+        if service is ESCROW:
+            escrows.append(solo)
+        return solo
+
+    yield start
+    for escrow in escrows:
+        await prove(escrow)
+
+
+async def prove(escrow: Solo) -> None:
+    """The ledger's proof holds, from balances and from transfers, and all that is stored follows from the transfers.
+
+    With money in two wallets at least, so that nobody can have another's.
+    """
+    ops = escrow.client(ids.new_id(), "OPS")
+    for _ in range(2):
+        credited = await ops.post(f"/wallets/{ids.new_id()}/credit", json={"amount_diamonds": 1})
+        assert credited.status_code == 201, credited.text
+    for source in ("balances", "transfers"):
+        after: str | None = ""
+        while after is not None:
+            query = {"limit": 100, "from": source} | ({"after": after} if after else {})
+            page = (await ops.get("/ledger/proof", params=query)).json()
+            assert page["holds"], page
+            after = page["next"]
+    assert [difference async for difference in recount_all(escrow.runtime)] == []
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ from chassis.topics import create_topics
 PAST = datetime(2026, 1, 31, tzinfo=UTC)
 
 MAIN = """
-import asyncio, structlog, time
+import asyncio, json, structlog, time
 from chassis.decision import Effect
 from chassis.http import TxRouter
 from chassis.life import run
-from chassis.service import Service, call
+from chassis.service import Command, Service, call
 
 router = TxRouter(tags=["test"])
 
@@ -52,7 +52,12 @@ class Crash(Effect, name="crash"):
 async def perform(calls, outside):
     return []
 
-run(Service(name="goals", router=router, effects=(call(Crash, perform),)))
+async def count(runtime, options):
+    print(json.dumps({"event": "counted", "service": runtime.service, "options": list(options)}))
+    return 2
+
+commands = (Command("recount", "count anew", count, options=("--write",)),)
+run(Service(name="goals", router=router, effects=(call(Crash, perform),), commands=commands))
 """
 
 
@@ -197,6 +202,16 @@ async def test_an_unknown_command_is_answered_with_the_usage(start: Start) -> No
 
     assert await life.end() == 1
     assert "usage: python -m goals COMMAND" in life.errors
+
+
+async def test_a_service_may_have_commands_of_its_own(start: Start) -> None:
+    done, mistaken = await start("recount", "--write"), await start("recount", "--all")
+
+    assert await done.end() == 2
+    [said] = [line for line in done.lines if line["event"] == "counted"]
+    assert said == {"event": "counted", "service": "goals", "options": ["--write"]}
+    assert await mistaken.end() == 1
+    assert "recount [--write]  count anew" in mistaken.errors
 
 
 @pytest.mark.parametrize("driver", get_args(Driver))

@@ -5,7 +5,7 @@ import gc
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -44,7 +44,7 @@ usage: python -m {package} COMMAND
   replay [KEY]   try it again: everything, or what concerns one key
   seek P OFFSET  go on at another record of a partition, such as `goals:3`, and tell how it was
   deny JTI       accept an access token no more
-
+{own}
 Every variable it reads is in .env.example."""
 
 _log = structlog.get_logger(__name__)
@@ -53,8 +53,8 @@ _log = structlog.get_logger(__name__)
 def run(service: Service) -> None:
     """Do what the command line says: the `__main__` of every service."""
     command, *arguments = sys.argv[1:] or [""]
-    if command not in _COMMANDS or len(arguments) not in _ARGUMENTS.get(command, (0,)):
-        sys.exit(USAGE.format(package=service.package))
+    if not _understands(service, command, arguments):
+        sys.exit(_usage(service))
     settings = load(ChassisSettings)
     own = {cls: load(cls) for cls in service.settings}
     if command in ("worker", "all", "migrate") and not settings.kafka_bootstrap:
@@ -67,6 +67,20 @@ def run(service: Service) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(service, settings, own, command, *arguments))
     sys.exit(code)
+
+
+def _understands(service: Service, command: str, arguments: Sequence[str]) -> bool:
+    for one in service.commands:
+        if one.name == command:
+            return set(arguments) <= set(one.options)
+    return command in _COMMANDS and len(arguments) in _ARGUMENTS.get(command, (0,))
+
+
+def _usage(service: Service) -> str:
+    lines = (
+        f"  {' '.join((one.name, *(f'[{o}]' for o in one.options))):<13}  {one.does}\n" for one in service.commands
+    )
+    return USAGE.format(package=service.package, own="".join(lines))
 
 
 def settle_memory() -> None:
@@ -87,7 +101,11 @@ async def _run(
     code = 0
     try:
         async with running(service, settings, own) as runtime:
-            await _COMMANDS[command](service, settings, runtime, command, *arguments)
+            its_own = next((one for one in service.commands if one.name == command), None)
+            if its_own is not None:
+                code = await its_own.run(runtime, arguments)
+            else:
+                await _COMMANDS[command](service, settings, runtime, command, *arguments)
     except* NotMigrated as refused:
         problems = [problem for one in refused.exceptions if isinstance(one, NotMigrated) for problem in one.problems]
         mend = "see each problem" if command == "migrate" else f"python -m {service.package} migrate"

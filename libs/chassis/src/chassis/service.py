@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 from chassis.collection import Collection, Ref
 from chassis.decision import Effect, Timer
 from chassis.mongo import Database
-from chassis.runtime import Outside
+from chassis.runtime import Outside, Runtime
 from chassis.tx import Tx
 from contracts import Event
 
@@ -115,6 +115,18 @@ class Migration:
     run: Callable[[Database], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of a service's own: `python -m <service> <name>`, with any of its `options`."""
+
+    name: str
+    does: str
+    """In a few words, for the usage."""
+    run: Callable[[Runtime, Sequence[str]], Awaitable[int]]
+    """Gets the options that were given; returns the exit code."""
+    options: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Service:
     """A service on one page. Two rows may name the same event; a timer or an effect has one."""
@@ -127,6 +139,7 @@ class Service:
     collections: tuple[Collection[Any], ...] = ()
     settings: tuple[type[BaseSettings], ...] = ()
     migrations: tuple[Migration, ...] = ()
+    commands: tuple[Command, ...] = ()
 
     @property
     def package(self) -> str:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import Field
 
 from chassis import ids
@@ -17,6 +17,7 @@ from escrow import store
 from escrow.domain import escrows, ledger
 from escrow.domain.escrows import Escrow
 from escrow.domain.ledger import Balance, Transfer
+from escrow.domain.recount import counters_of
 
 router = TxRouter(tags=["money"])
 
@@ -30,6 +31,16 @@ class EscrowNotFound(NotFound, slug="escrow-not-found"):
 
 class NotYourEscrow(Forbidden, slug="not-your-escrow"):
     """Only the streamer of this escrow, its buyers and OPS may look at it."""
+
+
+class TransfersAreForOps(Forbidden, slug="transfers-are-for-ops"):
+    """Only OPS may have a proof counted from the transfers: its cost grows with them."""
+
+
+FromDep = Annotated[
+    Literal["balances", "transfers"],
+    Query(alias="from", description="`balances` and counters as they are kept, or counted anew from the `transfers`"),
+]
 
 
 class Credit(Body):
@@ -81,7 +92,7 @@ class EscrowView:
 
 @dataclass(frozen=True, slots=True)
 class EscrowProof(EscrowView):
-    """The same, counted from the earnings and the ledger; `holds`: paid = held + released + refunded."""
+    """The same, proven; `holds`: paid = held + released + refunded, and the ledger's account has just what is held."""
 
     holds: bool
 
@@ -168,30 +179,50 @@ async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> Escr
     return EscrowView(escrow.id, escrow.streamer_id, escrow.verdict, sum(part.values()), held, released, refunded)
 
 
-@router.get("/escrows/{escrow_id}/proof", refuses=(EscrowNotFound, NotYourEscrow))
-async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowProof:
-    """The same counted another way: earning by earning, and against the ledger's account."""
+@router.get("/escrows/{escrow_id}/proof", refuses=(EscrowNotFound, NotYourEscrow, TransfersAreForOps))
+async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep, of: FromDep = "balances") -> EscrowProof:
+    """The same proven: the escrow's account in the ledger holds what is left, and with `from=transfers` (OPS) all of it
+    is counted transfer by transfer and earning by earning.
+    """
     await tx.stand_still()
     escrow = await _escrow(escrow_id, tx)
     if not _may_see_all(caller, escrow):
         raise _not_theirs(escrow_id)
-    by_status = await store.earnings_by_status(tx, escrow_id)
-    held = await store.balance_diamonds(tx, ledger.escrow(escrow_id))
-    released, refunded = by_status.get("released", 0), by_status.get("refunded", 0)
-    holds = escrow.paid_diamonds == held + released + refunded and held == by_status.get("held", 0)
-    return EscrowProof(
-        escrow.id, escrow.streamer_id, escrow.verdict, escrow.paid_diamonds, held, released, refunded, holds
-    )
+    said = counted = counters_of(escrow)
+    account = await store.balance_diamonds(tx, ledger.escrow(escrow_id))
+    holds = account == said.held_diamonds
+    if of == "transfers":
+        if "OPS" not in caller.scopes:
+            raise TransfersAreForOps
+        counted = (await store.count_escrows(tx, [escrow_id]))[escrow_id]
+        earnings = await store.earnings_by_status(tx, escrow_id)
+        holds &= counted == said and [earnings.get(status, 0) for status in ("held", "released", "refunded")] == [
+            counted.held_diamonds,
+            counted.released_diamonds,
+            counted.refunded_diamonds,
+        ]
+    paid, held = counted.paid_diamonds, counted.held_diamonds
+    released, refunded = counted.released_diamonds, counted.refunded_diamonds
+    return EscrowProof(escrow.id, escrow.streamer_id, escrow.verdict, paid, held, released, refunded, holds)
 
 
 @router.get("/ledger/proof", scope="OPS")
-async def ledger_proof(wanted: PageDep, tx: TxDep, caller: CallerDep) -> LedgerProof:  # noqa: ARG001 - who may is in `scope`
-    """Every account, page by page, and the sum over all of them."""
+async def ledger_proof(wanted: PageDep, tx: TxDep, caller: CallerDep, of: FromDep = "balances") -> LedgerProof:  # noqa: ARG001 - who may is in `scope`
+    """Every account, page by page, and the sum over all of them.
+
+    With `from=transfers` each account of the page is added up from its transfers, and `holds` says too that its balance
+    is just that.
+    """
     await tx.stand_still()
     page = await paged(tx, store.BALANCES, {}, wanted, _account_name)
     balances = await store.balances_diamonds(tx, page.items)
     total = await store.sum_diamonds(tx)
-    return LedgerProof([Account(name, balances[name]) for name in page.items], page.next, total, holds=total == 0)
+    holds = total == 0
+    if of == "transfers":
+        counted = await store.transferred(tx, page.items, {})
+        holds &= counted == balances
+        balances = counted
+    return LedgerProof([Account(name, balances[name]) for name in page.items], page.next, total, holds=holds)
 
 
 async def _escrow(escrow_id: str, tx: TxDep) -> Escrow:

@@ -1,6 +1,6 @@
 """Escrow on one page: what it listens to, and what it does then."""
 
-from chassis.service import Migration, Service, on, when
+from chassis.service import Command, Migration, Service, on, when
 from contracts import (
     GiftRequestedV1,
     GoalContributionRejectedV1,
@@ -22,7 +22,7 @@ from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
-from escrow.handlers import books, holds, payments, settlement, verdicts
+from escrow.handlers import books, holds, payments, recount, settlement, verdicts
 from escrow.settings import Settings
 
 SERVICE = Service(
@@ -61,5 +61,13 @@ SERVICE = Service(
         Migration(2, "count what is held for ever", store.begin_counting),
         Migration(3, "a reversed payment says how much of it", store.tell_reversed),
         Migration(4, "drop an index that another replaces", store.drop_replaced_index),
+    ),
+    commands=(
+        Command(
+            "recount",
+            "count balances, counters and statuses anew from the transfers; say, or mend, what differs",
+            recount.recount_command,
+            options=(recount.WRITE,),
+        ),
     ),
 )

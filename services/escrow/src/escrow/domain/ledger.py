@@ -92,6 +92,11 @@ def escrow(escrow_id: str) -> str:
     return f"escrow:{escrow_id}"
 
 
+def escrow_of(account: str) -> str | None:
+    """The escrow whose account this is."""
+    return account.removeprefix("escrow:") if account.startswith("escrow:") else None
+
+
 def earnings(streamer_id: str) -> str:
     """The account of what a streamer earned."""
     return f"earnings:{streamer_id}"
