@@ -147,7 +147,7 @@ class House:
             await consumer.stop()
 
     async def _left(self, consumer: AIOKafkaConsumer, services: tuple[str, ...]) -> str | None:
-        soon = {"due": {"$lte": datetime.now(UTC) + timedelta(seconds=1)}, "name": {"$ne": "fold-due"}}
+        soon = {"due": {"$lte": datetime.now(UTC) + timedelta(seconds=1)}, "name": {"$nin": ["fold-due", "count-due"]}}
         waiting: Mapping[str, Raw] = {"outbox": {}, "timers": soon, "effects": {}}
         for service in services:
             for name, where in waiting.items():

@@ -62,7 +62,9 @@ class System:
         for service in SERVICES:
             names = [collection.name for collection in service.collections]
             for name in (*names, "timers"):
-                async for document in self._mongo[service.package][name].find({"name": {"$ne": "fold-due"}}):
+                async for document in self._mongo[service.package][name].find(
+                    {"name": {"$nin": ["fold-due", "count-due"]}}
+                ):
                     del document["_stamp"]
                     found[f"{service.name}.{name} {document['_id']}"] = document
         return found
