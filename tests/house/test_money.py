@@ -100,8 +100,6 @@ ONCE: dict[type[Event], str] = {
     GoalLapsedV1: "goal_id",
     SessionGoalClosedV1: "goal_id",
     PaymentSucceededV1: "payment_id",
-    PaymentReversedV1: "payment_id",
-    SessionPaymentReversedV1: "payment_id",
 }
 
 
@@ -145,22 +143,30 @@ class Books:
         """What each viewer must have spent, once everything is over."""
         spent = dict.fromkeys(self.credited, 0)
         for cause, (viewer, diamonds) in self.asked.items():
-            spent[viewer] += diamonds if self._is_due(cause, told) else 0
+            spent[viewer] += self._due_diamonds(cause, diamonds, told)
         return spent
 
-    def _is_due(self, cause: str, told: Sequence[Event]) -> bool:
-        """Whether what was paid for was given: counted and kept, or paid and never reversed."""
+    def _due_diamonds(self, cause: str, diamonds: int, told: Sequence[Event]) -> int:
+        """What was paid for and given: counted and kept, or paid, less the parts that were reversed."""
         held = next((one for one in told if isinstance(one, EscrowHeldV1) and one.cause_id == cause), None)
         if held is not None:
             counted = any(isinstance(one, GoalProgressedV1) and one.earning_id == held.earning_id for one in told)
-            return counted and held.escrow_id in kept_promises(told)
+            return diamonds if counted and held.escrow_id in kept_promises(told) else 0
         paid = {
             one.payment_id
             for one in told
             if isinstance(one, PaymentSucceededV1) and cause in (one.payment_id, one.gift_id)
         }
-        back = {one.payment_id for one in told if isinstance(one, SessionPaymentReversedV1)}
-        return bool(paid - back)
+        return sum(diamonds - back_of(told, SessionPaymentReversedV1)[payment_id] for payment_id in paid)
+
+
+def back_of(told: Sequence[Event], kind: type[SessionPaymentReversedV1 | PaymentReversedV1]) -> Counter[str]:
+    """How many diamonds of each payment went back, in all its parts: as sessions asked for it, or escrow did it."""
+    back: Counter[str] = Counter()
+    for one in told:
+        if isinstance(one, kind):
+            back[one.payment_id] += one.amount_diamonds
+    return back
 
 
 def kept_promises(told: Sequence[Event]) -> set[str]:
@@ -326,10 +332,11 @@ class Evening:
         refunded = {one.earning_id for one in told if isinstance(one, EscrowFailedV1)}
         for ticket in await everything(self.house.sessions, of_sessions.TICKETS):
             assert ticket.void == (ticket.id in refunded)
-        reversed_ = {one.payment_id for one in told if isinstance(one, PaymentReversedV1)}
+        back = back_of(told, PaymentReversedV1)
         for payment in await everything(self.house.sessions, of_sessions.PAYMENTS):
             assert payment.status != "requested"
-            assert (payment.status == "reversed") == (payment.id in reversed_)
+            assert payment.reversed_diamonds == back[payment.id] <= payment.amount_diamonds
+            assert (payment.status == "reversed") == (back[payment.id] == payment.amount_diamonds)
         sent = {one.gift_id for one in told if isinstance(one, GiftSentV1)}
         for gift in await everything(self.house.shop, of_shop.GIFTS):
             assert gift.status == ("sent" if gift.id in sent else "failed")
@@ -344,6 +351,7 @@ def require_told_once(told: Sequence[Event]) -> None:
     """Every hold is asked for, answered and settled once; so is everything else that is told once."""
     for kind, name in ONCE.items():
         require_single(getattr(one, name) for one in told if isinstance(one, kind))
+    assert back_of(told, PaymentReversedV1) == back_of(told, SessionPaymentReversedV1)
     held = {one.earning_id for one in told if isinstance(one, EscrowHeldV1)}
     answered = [one.earning_id for one in told if isinstance(one, GoalProgressedV1 | GoalContributionRejectedV1)]
     settled = [one.earning_id for one in told if isinstance(one, EscrowCompletedV1 | EscrowFailedV1)]

@@ -260,6 +260,86 @@ def off_air_without_show() -> Expected:
     )
 
 
+async def given_up(scene: Scene) -> None:
+    """The show is funded, but the streamer gives it up and stays on air. Refunded at once."""
+    funding = await sells_tickets(scene, target=1)
+    await buys_ticket(scene, scene.viewer, funding)
+    await scene.sees(scene.streamer, "goal.progress.updated funding 1 of 1")
+    await ends_goal(scene, funding)
+    await scene.sees(scene.streamer, "goal.ended funding funded")
+    await ends_goal(scene, funding)  # an ended funding without a show: this gives it up
+
+    await scene.comes_out(
+        Expected(
+            goals=(*_sold("1 of 1"), "goal.ended funding funded", "goal.lapsed funding given_up"),
+            sessions=(*SESSION_OF_FUNDING, "session.viewer_revoked refunded"),
+            escrow=("escrow.held", "escrow.failed given_up", "escrow.settled released 0 refunded 1"),
+            shop=(TICKET_REQUESTED, TICKET_SENT),
+            stream=(*_sold_on_stream("1 of 1"), "goal.ended funding funded"),
+            gifts=(TICKET_SENT,),
+            alone=("stream.revoked refunded",),
+            viewer=(TICKET_SENT, "escrow.failed given_up"),
+            wallet=PURSE,
+            escrows=("refund",),
+        )
+    )
+
+
+async def buyer_blocked(scene: Scene) -> None:
+    """A buyer is blocked and has the money back at once; the show is performed for the other buyer. Released."""
+    funding = await sells_tickets(scene, target=2)
+    for sold, buyer in enumerate((scene.viewer, scene.guest), start=1):
+        await buys_ticket(scene, buyer, funding)
+        await scene.sees(scene.streamer, f"goal.progress.updated funding {sold} of 2")
+    await ends_goal(scene, funding)
+    await scene.sees(scene.guest, "goal.ended funding funded")
+    await scene.does(scene.streamer, "PUT", f"/blocks/{scene.guest.id}", None, 204)
+    await scene.sees(scene.guest, "escrow.failed blocked")
+    await starts_show(scene, funding)
+    await scene.sees(scene.viewer, "escrow.completed kept", seconds=WAIT_SECONDS + SHOW_SECONDS)
+
+    await scene.comes_out(
+        Expected(
+            goals=(
+                *_sold("1 of 2", "2 of 2"),
+                "goal.ended funding funded",
+                "goal.created show",
+                "goal.ended show completed",
+            ),
+            sessions=(
+                *SESSION_OF_FUNDING,
+                "session.viewer_authorized ticket",
+                "session.viewer_revoked refunded",
+                "session.goal_added show",
+                "session.goal_closed show completed kept",
+            ),
+            escrow=(
+                *2 * ("escrow.held",),
+                "escrow.failed blocked",
+                "escrow.completed kept",
+                "escrow.settled released 1 refunded 1",
+            ),
+            shop=(*2 * (TICKET_REQUESTED,), *2 * (TICKET_SENT,)),
+            stream=(
+                *_sold_on_stream("1 of 2", "2 of 2"),
+                "goal.ended funding funded",
+                "goal.added show",
+                "goal.ended show completed",
+            ),
+            gifts=2 * (TICKET_SENT,),
+            alone=("stream.authorized show",),
+            viewer=(TICKET_SENT, "escrow.completed kept"),
+            wallet=PURSE - TICKET_PRICE,
+            guest=Theirs(
+                alone=("stream.revoked refunded",),
+                own=(TICKET_SENT, "escrow.failed blocked"),
+                wallet=PURSE,
+            ),
+            earned=TICKET_PRICE,
+        )
+    )
+
+
 async def broken_off(scene: Scene) -> None:
     """The streamer stops in the middle of the show. Everybody has the money back, the tickets are void."""
     funding = await sells_tickets(scene, target=2)
@@ -502,6 +582,8 @@ SHOWS: Final = (
     Story("A show not funded", unfunded, "Joy", "Vic", PURSE),
     Story("A show not funded, but performed", performed_anyway, "Kim", "Wim", PURSE),
     Story("A show funded, but never performed", never_performed, "Lea", "Xan", PURSE),
+    Story("A show funded, and given up", given_up, "Thea", "Hal", PURSE),
+    Story("A show whose buyer is blocked", buyer_blocked, "Vera", "Lou", PURSE, "Sue"),
     Story("A show broken off", broken_off, "Mia", "Yan", PURSE, "Yve"),
     Story("A ticket too dear", too_poor, "Nora", "Zed", TICKET_PRICE - 1),
     Story("A private goal kept", private_kept, "Oda", "Abe", PURSE, "Amy"),
