@@ -4,17 +4,20 @@
 set -euo pipefail
 venv=$1
 python=${PYTHON:-python3}
+megabytes=500 # of free disk, for the requirements
 
 fail() {
     echo "setup: $*" >&2
     exit 1
 }
 
+left() { df -m --output=avail "$1" | tail -n 1 | tr -d ' '; }
+
 # What a package client said, in a line. Usage: explain CLIENT OUTPUT DIRECTORY
 explain() {
     local client=$1 said=$2 directory=$3
     if grep -qi 'No space left on device\|enough free space' <<<"$said"; then
-        fail "$client failed, the disk is full: $directory has $(df -m --output=avail "$directory" | tail -n 1 | tr -d ' ') MB left. Make room, then do the same again"
+        fail "$client failed, the disk is full: $directory has $(left "$directory") MB left. Make room, then do the same again"
     elif grep -q 'DO NOT MATCH THE HASHES\|THESE PACKAGES DO NOT MATCH' <<<"$said"; then
         fail "$client was given something else than requirements.txt names, and refused it: $(grep -m 1 'from http\|(from ' <<<"$said" | tr -s ' ')"
     elif grep -qi 'NewConnectionError\|NameResolutionError\|name resolution\|Max retries exceeded\|ProxyError\|Temporary failure resolving\|Could not connect\|Connection refused\|timed out' <<<"$said"; then
@@ -45,6 +48,7 @@ fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
 # A .venv of a moved checkout or of a removed interpreter cannot be mended; one that was killed while pip wrote is not trusted.
 if [ -e "$venv/unfinished" ] || [ "$("$venv/bin/python" -c 'import sys; print(sys.prefix)' 2>/dev/null || true)" != "$PWD/$venv" ]; then
+    [ "$(left .)" -ge "$megabytes" ] || fail "$venv takes $megabytes MB of disk, $PWD has $(left .) MB left. Make room, then do the same again"
     said=$("$python" -m venv --clear "$venv" 2>&1) || explain venv "$said" .
 fi
 touch "$venv/unfinished" 2>/dev/null || explain venv 'No space left on device' .

@@ -48,7 +48,7 @@ def copy_jars(into: Path) -> None:
     """
     with tempfile.TemporaryDirectory(dir=into.parent) as repository:
         options = ("--quiet", "--batch-mode", "--strict-checksums", f"-Dmaven.repo.local={repository}")
-        goal = ("dependency:copy-dependencies", f"-DoutputDirectory={into}")
+        goal = ("org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies", f"-DoutputDirectory={into}")
         run(["mvn", *options, "--file", str(POM), *goal], into)
 
 
@@ -122,9 +122,10 @@ _NO_SPACE = re.compile(r"ENOSPC|No space left on device|enough free space", re.I
 _NOT_AS_LOCKED = re.compile(r"EINTEGRITY|checksum validation failed|Hash Sum mismatch", re.IGNORECASE)
 _NO_NETWORK = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH"
-    r"|No plugin found for prefix|Could not transfer artifact|Unknown ?host|Connection (?:refused|reset|timed out)"
+    r"|Could not transfer artifact|Unknown ?host|Connection (?:refused|reset|timed out)"
     r"|Network is unreachable|Temporary failure resolving|Could not (?:connect|resolve)"
 )
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Maven sets them back even in batch mode
 SETTINGS = {
     "npm": "`npm config list` shows its registry and proxy",
     "mvn": "~/.m2/settings.xml names its mirrors and proxies",
@@ -148,7 +149,7 @@ def why_failed(client: str, said: str, folder: Path) -> str:
 
 def _line(pattern: re.Pattern[str], said: str) -> str:
     line = next(line for line in said.splitlines() if pattern.search(line))
-    return re.sub(r"^(?:npm (?:error|ERR!)|\[ERROR\]|[EW]:)\s*", "", line.strip())[:200]
+    return re.sub(r"^(?:npm (?:error|ERR!)|\[ERROR\]|[EW]:)\s*", "", _COLOURS.sub("", line).strip())[:300]
 
 
 def space_left(folder: Path) -> str:
