@@ -157,7 +157,7 @@ def test_npm_that_could_not_write_a_file_has_failed_whatever_it_says(tmp_path: P
         ),
         (
             "mvn",
-            "\x1b[0m\x1b[0m[ERROR] Plugin a:b:3.9.0 could not be resolved: Could not transfer artifact a\n[ERROR] \n[ERROR] Re",
+            "\x1b[0m\x1b[0m[ERROR] Plugin a:b:3.9.0 could not be resolved: Could not transfer artifact a\n[ERROR]",
             "mvn cannot download (Plugin a:b:3.9.0 could not be resolved: Could not transfer artifact a). See",
         ),
         (
