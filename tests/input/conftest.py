@@ -4,7 +4,7 @@ The tests here compare this table with the services' routes and parameters: a ne
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import httpx
@@ -251,11 +251,17 @@ async def escrow(solo: Solo) -> Deed:
     return Deed(user=evening.streamer, path={"escrow_id": escrow_id}, foreign=(403, "not-your-escrow"), but=(no,))
 
 
+async def escrow_proof(solo: Solo) -> Deed:
+    but = (No("from", "transfers", 403, "transfers-are-for-ops"),)
+    deed = await escrow(solo)
+    return replace(deed, query={"from": "balances"}, but=(*deed.but, *but))
+
+
 async def ledger_proof(solo: Solo) -> Deed:
     await _rich(solo)
     user = ids.new_id()
     after = await cursor(solo.client(user, *OPS), "/ledger/proof")
-    return Deed(user=user, scopes=OPS, query={"limit": "1", "after": after}, foreign=None)
+    return Deed(user=user, scopes=OPS, query={"limit": "1", "after": after, "from": "transfers"}, foreign=None)
 
 
 # -- goals -------------------------------------------------------------------------------------------------------------
@@ -476,14 +482,15 @@ async def change_session(solo: Solo) -> Deed:
 
 async def put_source(solo: Solo) -> Deed:
     free = frozenset({"room_id"})
-    return _own_session(await Evening(solo).start(), path={"room_id": "room-1"}, body={"kind": "phone"}, free=free)
+    path = {"room_id": f"room-{ids.new_id()}"}  # no other session's
+    return _own_session(await Evening(solo).start(), path=path, body={"kind": "phone"}, free=free)
 
 
 async def remove_source(solo: Solo) -> Deed:
-    evening = await Evening(solo).start()
-    path = f"/sessions/{evening.session}/sources/room-1"
-    assert (await solo.client(evening.streamer, "CREATOR").put(path)).status_code == 204
-    return _own_session(evening, path={"room_id": "room-1"}, but=(No("room_id", "room-2", 404, "source-not-found"),))
+    evening, room = await Evening(solo).start(), f"room-{ids.new_id()}"
+    put = await solo.client(evening.streamer, "CREATOR").put(f"/sessions/{evening.session}/sources/{room}")
+    assert put.status_code == 204
+    return _own_session(evening, path={"room_id": room}, but=(No("room_id", "room-2", 404, "source-not-found"),))
 
 
 async def end_session(solo: Solo) -> Deed:
@@ -584,7 +591,7 @@ WAYS = tuple(
                 "GET /wallets/me": my_wallet,
                 "GET /wallets/me/entries": my_entries,
                 "GET /escrows/{escrow_id}": escrow,
-                "GET /escrows/{escrow_id}/proof": escrow,
+                "GET /escrows/{escrow_id}/proof": escrow_proof,
                 "GET /ledger/proof": ledger_proof,
             },
         ),
