@@ -69,6 +69,8 @@ ENDED = """
 | session.goal_closed, 60 s later (sessions)             | · | · | · | · | · | · | · | · | · | A | · | · | · |
 | cleanup_expired_exclusive_goal_pairs (sessions)        | · | · | · | · | A | · | · | · | · | · | · | · | · |
 | sync_trigger_goal_session_viewer (sessions)            | · | · | · | · | A | · | · | · | · | · | · | · | · |
+| pay_back_overtaken_minutes (sessions)                  | · | · | · | · | A | · | · | · | · | · | · | · | · |
+| give_private_right (sessions)                          | · | · | · | · | · | · | · | · | · | A | · | · | · |
 | notify_goal_ended (notifier)                           | A | A | A | A | A | A | A | A | A | A | A | A | A |
 | notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized (sessions)  | · | · | · | · | A | · | · | · | · | · | · | · | · |
 | notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized (sessions) | · | · | · | · | · | · | · | A | A | · | · | · | · |
@@ -93,6 +95,8 @@ OVER = """
 | session.goal_closed, 60 s later (sessions)             | · | · | · | · | · | · |
 | cleanup_expired_exclusive_goal_pairs (sessions)        | · | · | · | · | · | · |
 | sync_trigger_goal_session_viewer (sessions)            | · | · | · | · | · | · |
+| pay_back_overtaken_minutes (sessions)                  | · | · | · | · | · | · |
+| give_private_right (sessions)                          | · | · | · | · | · | · |
 | notify_goal_ended (notifier)                           | A | A | A | A | A | A |
 | notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized (sessions)  | · | · | · | · | · | · |
 | notify_stream_authorized_for_ended_exclusive_goal, through viewer_authorized (sessions) | · | · | · | · | · | · |
@@ -187,6 +191,8 @@ TRACES: dict[str, tuple[str, ...]] = {
     "session.goal_closed, 60 s later": ("sets private-judgement-due",),
     "cleanup_expired_exclusive_goal_pairs": ("sessions.exclusive_goal_pairs loses some",),
     "sync_trigger_goal_session_viewer": ("writes grants", "tells session.viewer_authorized agreed"),
+    "pay_back_overtaken_minutes": ("sets minutes-left",),
+    "give_private_right": ("tells session.viewer_authorized private",),
     "notify_goal_ended": ("pushes goal.ended",),
     "notify_stream_authorized_for_agreed_trigger_goal, through viewer_authorized": (
         "tells session.viewer_authorized agreed",
@@ -383,6 +389,7 @@ async def play_invitations(watch: Watch) -> None:
     await watch.pass_time(40)
     rich = await house.viewer(10_000)
     await watch.command(house.invite(await house.viewer(10_000)))  # which the agreement rules out
+    await watch.command(house.pay(await house.viewer(10_000), 10))  # which it overtakes
     await watch.command(house.delete(await watch.command(house.invite(rich)), agree=True))
     await watch.pass_time(70)
     for kept in (True, False):

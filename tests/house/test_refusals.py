@@ -32,6 +32,11 @@ class Evening:
     async def give(self, goal_id: str | None = None, **what: Any) -> httpx.Response:
         return await self.house.give(self.viewer, goal_id or self.selling, **what)
 
+    async def pay(self, who: str | None = None, **body: Any) -> httpx.Response:
+        house = self.house
+        path = f"/sessions/{house.session_id}/pay"
+        return await house.ask(house.sessions, who or self.viewer, "POST", path, {"duration": 60, **body})
+
     async def price(self, **prices: int) -> httpx.Response:
         house = self.house
         return await house.ask(
@@ -68,6 +73,8 @@ REFUSED: tuple[tuple[str, Do, str], ...] = (
     ("no tickets", lambda on: on.give(count=0), "422 invalid-request count"),
     ("101 tickets", lambda on: on.give(count=101), "422 invalid-request count"),
     ("101 roses", lambda on: on.house.give(on.viewer, None, ROSE, 101), "422 invalid-request count"),
+    ("minutes of oneself", lambda on: on.pay(who=on.house.streamer), "403 own-session"),
+    ("minutes that cost more than agreed to", lambda on: on.pay(max_amount_diamonds=1), "409 price-changed"),
     ("minutes for nothing", lambda on: on.price(sd=0), "422 invalid-request prices.sd"),
     ("a 1-on-1 for nothing", lambda on: on.price(exclusive=0), "422 invalid-request prices.exclusive"),
     ("a discount of all", lambda on: on.fund(discount=100), "422 invalid-request context.discount_percentage"),

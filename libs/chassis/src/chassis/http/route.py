@@ -47,6 +47,7 @@ class Rules:
     public: bool = False
     gathered: bool = False
     same_as: SameAs | None = None
+    overtakes: bool = False
 
 
 @dataclass(slots=True)
@@ -188,7 +189,7 @@ class TxRoute(APIRoute):
             tx.rollback(start)
             answer = self._refuse(refusal, request)
         published = tx.published_keys(start)
-        if published and await request.edge.parked.among(published):
+        if published and not self.rules.overtakes and await request.edge.parked.among(published):
             raise KeyParked
         for key in keys:
             keep(tx, key, answer, refused=refused)

@@ -96,9 +96,12 @@ async def remove_source(session_id: ObjectIdStr, room_id: RoomId, caller: Caller
     store.save(tx, domain.remove_source(session, room_id))
 
 
-@router.delete("/sessions/{session_id}", scope="CREATOR", refuses=COMMAND_REFUSALS)
+@router.delete("/sessions/{session_id}", scope="CREATOR", refuses=COMMAND_REFUSALS, overtakes=True)
 async def go_off_air(session_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> None:
-    """Go off air, for good."""
+    """Go off air, for good; also while events of the session wait for an operator.
+
+    What they tell of comes to an ended session then, and gives its money back.
+    """
     await _end(domain.owned(await tx.get(store.SESSIONS, session_id), caller.user_id), tx)
 
 

@@ -125,6 +125,7 @@ class PaymentView:
 def view_of(session: Session, caller: Caller, now: datetime) -> SessionView:
     """The session as `caller` may see it."""
     own = caller.user_id == session.streamer_id
+    exclusive_to = session.exclusive_to if session.is_on(now) else ()
 
     def is_shown(viewer_id: str) -> bool:
         return own or viewer_id == caller.user_id
@@ -136,9 +137,9 @@ def view_of(session: Session, caller: Caller, now: datetime) -> SessionView:
         active=session.is_on(now),
         preset=session.preset,
         prices=session.prices,
-        statuses=StatusesView(session.created, session.ended),
-        exclusive=bool(session.exclusive_to),
-        status=StatusView([viewer_id for viewer_id in session.exclusive_to if is_shown(viewer_id)]),
+        statuses=StatusesView(session.created, session.over_at(now)),
+        exclusive=bool(exclusive_to),
+        status=StatusView([viewer_id for viewer_id in exclusive_to if is_shown(viewer_id)]),
         show_goal_pairs=[ShowPairView(**asdict(pair)) for pair in session.show_goal_pairs],
         exclusive_goal_pairs={
             viewer_id: ExclusivePairView(**asdict(pair))

@@ -118,6 +118,10 @@ class Session:
         """Whether it is on air: neither ended, nor past its maximum with a timer that is late."""
         return self.active and (self.exp is None or now < self.exp)
 
+    def over_at(self, now: datetime) -> datetime | None:
+        """When it ended, or reached its maximum; None while it is on air."""
+        return self.ended if not self.active or self.is_on(now) else self.exp
+
     def was_exclusive(self, since: datetime, until: datetime) -> bool:
         """Whether it turned exclusive in that time, or that is forgotten."""
         turns = self.turned_exclusive
