@@ -45,7 +45,7 @@ generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas
 	$(BIN)/python docs/generate.py
 
-demo: setup ## the invitation night and the show night, told by the running stack, with short times
+demo: setup ## every story (invitations, shows, private goals), played and told by the running stack, with short times
 	$(BIN)/python -m demo
 
 up: setup ## start the local stack in the background

@@ -19,12 +19,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 from chassis import ids
 from chassis.clock import Clock
-from chassis.life import settle_memory
-from chassis.mongo import Driver, Mongo
+from chassis.runtime.cli import tune_gc
 from chassis.service import Service
-from chassis.testing import Solo
+from chassis.storage.mongo import Driver, Mongo
+from chassis_testing.service import ServiceHarness
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
 # With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path.
@@ -33,7 +33,7 @@ CHAINS = {
     "tests/e2e/": "system",
     "tests/faults/": "system",
     "deploy/": "devstack",
-    "libs/chassis/tests/test_consumer_outages.py": "outages",
+    "libs/chassis/tests/kafka/test_consumer_outages.py": "outages",
     "services/notifier/tests/test_gateway.py": "soketi",
     "tests/test_guards.py": "guards",
     "tests/docs/test_run.py": "documents",
@@ -72,7 +72,7 @@ class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over thousands of tests, as it passes over what a service has imported."""
-    settle_memory()
+    tune_gc()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chains:
@@ -124,9 +124,11 @@ def mongo_driver(request: pytest.FixtureRequest) -> Driver:
 
 @pytest.fixture(scope="session")
 async def mongo(servers: Servers, mongo_driver: Driver) -> AsyncIterator[Mongo]:
-    """One connection for the whole run."""
-    connection = Mongo(servers.mongo_url, mongo_driver)
+    """One connection for the whole run, to a server that deletes nothing by its time: documents may be of any day."""
+    connection = Mongo(servers.mongo_url, mongo_driver, patient=True)  # a busy machine is no outage
+    await connection.client.admin.command("setParameter", 1, ttlMonitorEnabled=False)
     yield connection
+    await connection.client.admin.command("setParameter", 1, ttlMonitorEnabled=True)
     await connection.close()
 
 
@@ -147,20 +149,20 @@ async def _databases(mongo: Mongo) -> AsyncIterator[dict[str, list[str]]]:
 
 
 @pytest.fixture
-async def solo_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterator[SoloOf]:
+async def harness_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterator[HarnessOf]:
     """Start one service alone, on a database of its own: call it with the service and settings."""
-    used: list[tuple[Solo, str, str]] = []
+    used: list[tuple[ServiceHarness, str, str]] = []
 
-    async def start(service: Service, *, clock: Clock | None = None, **env: Any) -> Solo:
+    async def start(service: Service, *, clock: Clock | None = None, **env: Any) -> ServiceHarness:
         key = f"{service.name}-{id(service)}"
         free = _databases.setdefault(key, [])
         name = free.pop() if free else f"t-{service.package}-{ids.new_id()}"
-        solo = await Solo.start(service, mongo, mongo.database(name), clock=clock, env=env)
-        used.append((solo, key, name))
-        return solo
+        harness = await ServiceHarness.start(service, mongo, mongo.database(name), clock=clock, env=env)
+        used.append((harness, key, name))
+        return harness
 
     yield start
-    for solo, key, name in used:
-        await solo.clear()
-        await solo.runtime.outside.http.aclose()
+    for harness, key, name in used:
+        await harness.clear()
+        await harness.runtime.outside.http.close()
         _databases.setdefault(key, []).append(name)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from contracts import Event, Meta, WalletCreatedV1, WalletCreditedV1, to_message
+from contracts import Event, EventAttributes, WalletCreatedV1, WalletCreditedV1, to_message
 
 KEY = os.environ["BENCH_JWT_KEY"]
 client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(os.environ["MONGO_URL"], w="majority", journal=True)
@@ -36,8 +36,10 @@ def derived(*cause: str) -> str:
 
 def row(event: Event, n: int, now: datetime) -> dict[str, Any]:
     id_ = str(ObjectId())
-    meta = Meta(id_, event.TYPE, "/footlights/escrow", event.subject, now, event.key, str(ObjectId()), None, None)
-    sent = to_message(event, meta)
+    attributes = EventAttributes(
+        id_, event.TYPE, "/footlights/escrow", event.subject, now, event.key, str(ObjectId()), None, None
+    )
+    sent = to_message(event, attributes)
     message = {"topic": sent.topic, "value": sent.value, "headers": dict(sent.headers)}
     return {"_id": id_, "n": n, "key": event.key, **message}
 
@@ -61,9 +63,9 @@ async def credit(request: Request) -> Response:
             "debit": mint, "credit": account, "earning_id": None, "wallets": [account], **stamp,
         }  # fmt: skip
         moved = {"_id": derived("movement", id_, mint), "account": mint, "amount_diamonds": -amount, **stamp}
-        told: list[Event] = [WalletCreditedV1(user_id=user, amount_diamonds=amount, cause_id=id_)]
-        told += [] if wallet else [WalletCreatedV1(user_id=user, amount_diamonds=0, cause_id=cause)]
-        rows = [{**row(event, n, now), **stamp} for n, event in enumerate(told)]
+        events: list[Event] = [WalletCreditedV1(user_id=user, amount_diamonds=amount, cause_id=id_)]
+        events += [] if wallet else [WalletCreatedV1(user_id=user, amount_diamonds=0, cause_id=cause)]
+        rows = [{**row(event, n, now), **stamp} for n, event in enumerate(events)]
         await db.balances.replace_one({"_id": account}, balance, upsert=True, session=session)
         await db.transfers.insert_one(transfer, session=session)
         await db.movements.insert_one(moved, session=session)

@@ -21,10 +21,10 @@ from goal_ended import Invitation, final_state, invitations, prepare
 from servers import bench_servers
 
 from chassis import ids
-from chassis.life import settle_memory
-from chassis.mongo import Driver, Mongo
-from chassis.received import Partition
-from chassis.wired import Wired, wired
+from chassis.kafka.decoding import Partition
+from chassis.runtime.cli import tune_gc
+from chassis.storage.mongo import Driver, Mongo
+from chassis_testing.kafka import KafkaHarness, kafka_harness
 from escrow.service import SERVICE
 
 EXPECTED = {"one by one": 30.0, "in batches": 0.5}
@@ -32,34 +32,34 @@ ROUNDS, EVENTS, FEW = 5, 4_000, 100  # the slow one is given fewer
 ALIKE = 50  # so many are done by each, and compared
 
 
-async def ours(rig: Wired, events: int) -> float:
+async def ours(harness: KafkaHarness, events: int) -> float:
     """Seconds from the first poll to the last commit."""
-    consumer = rig.consumer()
-    delivery, done = consumer._delivery, asyncio.Event()  # noqa: SLF001 - where the clock is put
-    deliver, began = delivery.deliver, 0.0
+    consumer = harness.consumer()
+    processor, done = consumer._processor, asyncio.Event()  # noqa: SLF001 - where the clock is put
+    deliver, began = processor.process, 0.0
 
-    async def timed(brought: Mapping[Partition, Sequence[Any]]) -> None:
+    async def timed(polled: Mapping[Partition, Sequence[Any]]) -> None:
         nonlocal began
         began = began or time.perf_counter()
-        await deliver(brought)
-        if sum(held.next for held in delivery.held.values()) == events:
+        await deliver(polled)
+        if sum(owned.next for owned in processor.ownership.owned.values()) == events:
             done.set()
 
-    delivery.deliver = timed  # type: ignore[method-assign]  # as above
+    processor.process = timed  # type: ignore[method-assign]  # as above
     running, waiting = asyncio.create_task(consumer.run()), asyncio.create_task(done.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     seconds = time.perf_counter() - began
     consumer.stop()
     await running
-    assert await rig.documents("parked") == []
+    assert await harness.documents("parked") == []
     return seconds
 
 
-async def by_hand(rig: Wired, events: int, handle: Callable[..., Awaitable[None]]) -> float:
+async def by_hand(harness: KafkaHarness, events: int, handle: Callable[..., Awaitable[None]]) -> float:
     """Seconds from the first poll to the last commit."""
     consumer = AIOKafkaConsumer(
-        rig.settings.scoped("goals"),
-        bootstrap_servers=rig.settings.kafka_bootstrap,
+        harness.settings.scoped("goals"),
+        bootstrap_servers=harness.settings.kafka_bootstrap,
         group_id=ids.new_id(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -67,10 +67,10 @@ async def by_hand(rig: Wired, events: int, handle: Callable[..., Awaitable[None]
     await consumer.start()
     handled, began = 0, 0.0
     while handled < events:
-        brought = await consumer.getmany(timeout_ms=200, max_records=500)
-        began = began or (time.perf_counter() if brought else 0.0)
-        records = [record for of_one in brought.values() for record in of_one]
-        await handle(rig.runtime.mongo, rig.database, records)
+        polled = await consumer.getmany(timeout_ms=200, max_records=500)
+        began = began or (time.perf_counter() if polled else 0.0)
+        records = [record for of_one in polled.values() for record in of_one]
+        await handle(harness.runtime.mongo, harness.database, records)
         await consumer.commit()
         handled += len(records)
     seconds = time.perf_counter() - began
@@ -78,20 +78,20 @@ async def by_hand(rig: Wired, events: int, handle: Callable[..., Awaitable[None]
     return seconds
 
 
-CONTENDERS: dict[str, tuple[int, Callable[[Wired, int], Awaitable[float]]]] = {
+CONTENDERS: dict[str, tuple[int, Callable[[KafkaHarness, int], Awaitable[float]]]] = {
     "ours": (EVENTS, ours),
-    "one by one": (FEW, lambda rig, events: by_hand(rig, events, one_by_one)),
-    "in batches": (EVENTS, lambda rig, events: by_hand(rig, events, in_batches)),
+    "one by one": (FEW, lambda harness, events: by_hand(harness, events, one_by_one)),
+    "in batches": (EVENTS, lambda harness, events: by_hand(harness, events, in_batches)),
 }
 
 
 async def run(name: str, mongo: Mongo, kafka: str, several: Sequence[Invitation]) -> tuple[float, dict[str, Any]]:
     """Events per second of one contender, and the state it left."""
-    async with wired(SERVICE, mongo, kafka, f"bench-{ids.new_id()[-8:]}") as rig:
-        await prepare(rig.database, several)
-        await rig.publish(*(invitation.refused() for invitation in several))
-        seconds = await CONTENDERS[name][1](rig, len(several))
-        return len(several) / seconds, await final_state(rig.database)
+    async with kafka_harness(SERVICE, mongo, kafka, f"bench-{ids.new_id()[-8:]}") as harness:
+        await prepare(harness.database, several)
+        await harness.publish(*(invitation.refused() for invitation in several))
+        seconds = await CONTENDERS[name][1](harness, len(several))
+        return len(several) / seconds, await final_state(harness.database)
 
 
 async def main(driver: Driver) -> bool:
@@ -99,7 +99,7 @@ async def main(driver: Driver) -> bool:
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     with bench_servers() as servers:
         mongo = Mongo(servers.mongo_url, driver)
-        settle_memory()
+        tune_gc()
         alike = invitations(ALIKE)
         states = [(await run(name, mongo, servers.kafka_bootstrap, alike))[1] for name in CONTENDERS]
         if any(state != states[0] for state in states):

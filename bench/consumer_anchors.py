@@ -8,13 +8,13 @@ from pymongo import InsertOne, UpdateOne
 
 from chassis.decision import derived_id
 from chassis.ids import new_id
-from chassis.mongo import Database, Mongo, Raw
-from contracts import EscrowFailedV1, EscrowSettledV1, GoalEndedV1, Meta, meta_of, to_message
+from chassis.storage.mongo import Database, Mongo, Raw
+from contracts import EscrowFailedV1, EscrowSettledV1, EventAttributes, GoalEndedV1, attributes_of, to_message
 
-PRICE = 500  # the second anchor loads nothing, so it is told
+PRICE = 500  # the second anchor loads nothing, so it is given
 
 
-def outbox_rows(event: GoalEndedV1, cause: Meta, earning_id: str, now: datetime) -> list[Raw]:
+def outbox_rows(event: GoalEndedV1, cause: EventAttributes, earning_id: str, now: datetime) -> list[Raw]:
     """What follows from a refund."""
     of = {"session_id": event.session_id, "streamer_id": event.streamer_id, "goal_id": event.goal_id}
     escrow_id, buyer = f"trigger_exclusive:{event.goal_id}", event.conditions.exclusive_to or ""
@@ -23,13 +23,20 @@ def outbox_rows(event: GoalEndedV1, cause: Meta, earning_id: str, now: datetime)
     )
     settled = EscrowSettledV1(**of, escrow_id=escrow_id, verdict="refund", released=0, refunded=1)
     rows = []
-    for n, told in enumerate((refunded, settled), 1):
-        meta = Meta(
-            new_id(), told.TYPE, "/footlights/escrow", told.subject, now, told.key, cause.correlation_id, cause.id
+    for n, outcome in enumerate((refunded, settled), 1):
+        attributes = EventAttributes(
+            new_id(),
+            outcome.TYPE,
+            "/footlights/escrow",
+            outcome.subject,
+            now,
+            outcome.key,
+            cause.correlation_id,
+            cause.id,
         )
-        message = to_message(told, meta)
+        message = to_message(outcome, attributes)
         rows.append(
-            {"_id": meta.id, "n": n, "topic": message.topic, "key": told.key, "value": message.value,
+            {"_id": attributes.id, "n": n, "topic": message.topic, "key": outcome.key, "value": message.value,
              "headers": dict(message.headers)}
         )  # fmt: skip
     return rows
@@ -61,10 +68,10 @@ async def one_by_one(mongo: Mongo, database: Database, records: Sequence[Any]) -
     """Anchor 1: one transaction per event, which looks before it writes."""
     now = datetime.now(UTC)
     for record in records:
-        meta, event = meta_of(record.headers), GoalEndedV1.model_validate_json(record.value)
+        attributes, event = attributes_of(record.headers), GoalEndedV1.model_validate_json(record.value)
         earning_id, changes = writes(event, now)
         session = await mongo.begin()
-        if await database["seen"].find_one({"_id": meta.id}, session=session) is None:
+        if await database["seen"].find_one({"_id": attributes.id}, session=session) is None:
             escrow = await database["escrows"].find_one({"_id": f"trigger_exclusive:{event.goal_id}"}, session=session)
             earning = await database["earnings"].find_one({"_id": earning_id}, session=session)
             assert escrow is not None
@@ -72,8 +79,8 @@ async def one_by_one(mongo: Mongo, database: Database, records: Sequence[Any]) -
             if escrow["verdict"] is None and earning["status"] == "held":
                 for name, several in changes.items():
                     await database[name].bulk_write(several, session=session)
-                await database["outbox"].insert_many(outbox_rows(event, meta, earning_id, now), session=session)
-            await database["seen"].insert_one({"_id": meta.id, "at": now}, session=session)
+                await database["outbox"].insert_many(outbox_rows(event, attributes, earning_id, now), session=session)
+            await database["seen"].insert_one({"_id": attributes.id, "at": now}, session=session)
         await session.commit_transaction()
         await session.end_session()
 
@@ -83,10 +90,10 @@ async def in_batches(mongo: Mongo, database: Database, records: Sequence[Any]) -
     now = datetime.now(UTC)
     todo: dict[str, list[Any]] = {"seen": [], "outbox": []}
     for record in records:
-        meta, event = meta_of(record.headers), GoalEndedV1.model_validate_json(record.value)
+        attributes, event = attributes_of(record.headers), GoalEndedV1.model_validate_json(record.value)
         earning_id, changes = writes(event, now)
-        todo["seen"].append(InsertOne({"_id": meta.id, "at": now}))
-        todo["outbox"] += map(InsertOne, outbox_rows(event, meta, earning_id, now))
+        todo["seen"].append(InsertOne({"_id": attributes.id, "at": now}))
+        todo["outbox"] += map(InsertOne, outbox_rows(event, attributes, earning_id, now))
         for name, several in changes.items():
             todo.setdefault(name, []).extend(several)
     session = await mongo.begin()

@@ -20,17 +20,19 @@ from fastapi import APIRouter
 from servers import bench_servers
 
 from chassis import ids
-from chassis.batch import run_each
-from chassis.consumer import Consumer
-from chassis.custody import Held
-from chassis.delivery import Delivery
-from chassis.life import settle_memory
-from chassis.mongo import Driver, Mongo
-from chassis.positions import Position
-from chassis.received import NOBODY, Partition, Received
+from chassis.context import Runtime
+from chassis.kafka.batch_writer import BatchWriter
+from chassis.kafka.consumer import Consumer
+from chassis.kafka.decoding import SYSTEM_CAUSE, InboundMessage, Partition
+from chassis.kafka.ownership import OwnedPartition, PartitionOwnership
+from chassis.kafka.positions import Position
+from chassis.kafka.processor import BatchProcessor
+from chassis.runtime.cli import tune_gc
 from chassis.service import Service, on
-from chassis.tx import Tx
-from chassis.wired import Wired, wired
+from chassis.storage.batch import run_in_savepoints
+from chassis.storage.mongo import Driver, Mongo
+from chassis.storage.tx import Tx
+from chassis_testing.kafka import KafkaHarness, kafka_harness
 from contracts import ViewerBlockedV1
 
 EXPECTED = {"without the transaction": 0.6, "with inbox and position": 0.25}
@@ -57,11 +59,11 @@ class Meter:
             self.done.set()
 
 
-async def bare(rig: Wired, meter: Meter) -> None:
+async def bare(harness: KafkaHarness, meter: Meter) -> None:
     """The anchor: poll, validate, count."""
     consumer = AIOKafkaConsumer(
-        rig.settings.scoped("sessions"),
-        bootstrap_servers=rig.settings.kafka_bootstrap,
+        harness.settings.scoped("sessions"),
+        bootstrap_servers=harness.settings.kafka_bootstrap,
         group_id=ids.new_id(),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -76,71 +78,82 @@ async def bare(rig: Wired, meter: Meter) -> None:
         await consumer.stop()
 
 
-class WithoutTransaction(Delivery):
+class NothingOwned(PartitionOwnership):
+    """Claims without a word to the database."""
+
+    async def claim(self, partitions: Sequence[Partition]) -> list[OwnedPartition]:
+        return [OwnedPartition(partition, Position(partition.id), 0, 0) for partition in partitions]
+
+    async def checkpoint(self) -> None:
+        return
+
+    async def release(self, owned: Any) -> None:  # noqa: ARG002 - nothing was claimed
+        return
+
+
+class NothingStored(BatchWriter):
+    """Handles like ours, and stores nothing."""
+
+    async def run(self, todo: list[InboundMessage], attempt: Any, until: float = 0.0, *, arrived: bool) -> None:  # noqa: ARG002 - all is done at once
+        tx = self._runtime.begin(SYSTEM_CAUSE)
+        await run_in_savepoints(tx, [inbound.work for inbound in todo if inbound.work])
+        for inbound in todo:
+            self._ownership.owned[inbound.partition.id].next = inbound.offset + 1
+
+
+class WithoutTransaction(BatchProcessor):
     """Reads and handles like ours, and stores nothing."""
 
-    async def claim(self, partitions: Sequence[Partition]) -> list[Held]:
-        return [Held(partition, Position(partition.id), 0, 0) for partition in partitions]
-
-    async def _run(self, todo: list[Received], attempt: Any, until: float = 0.0) -> None:  # noqa: ARG002 - all is done at once
-        tx = self._runtime.begin(NOBODY)
-        await run_each(tx, [received.work for received in todo if received.work])
-        for received in todo:
-            self.held[received.partition.id].next = received.offset + 1
-
-    async def tidy(self) -> None:
-        return
-
-    async def release(self, held: Any) -> None:  # noqa: ARG002 - nothing was claimed
-        return
+    def __init__(self, service: Service, runtime: Runtime, owner: str) -> None:
+        super().__init__(service, runtime, owner)
+        self.ownership = NothingOwned(runtime, owner)
+        self._writer = NothingStored(service, runtime, self.ownership)
 
 
-def ours(rig: Wired, meter: Meter, delivery: type[Delivery]) -> Consumer:
+def ours(harness: KafkaHarness, meter: Meter, processor: type[BatchProcessor]) -> Consumer:
     async def handle(event: ViewerBlockedV1, _tx: Tx) -> None:
         meter.take(event.viewer_id)
 
     service = Service("tests", APIRouter(), handlers=(on(ViewerBlockedV1, handle),))
-    consumer = Consumer(service, rig.runtime, rig.settings)
-    consumer._delivery = delivery(service, rig.runtime, ids.new_id())  # noqa: SLF001 - the part under the knife
-    return consumer
+    return Consumer(service, harness.runtime, harness.settings, processor(service, harness.runtime, ids.new_id()))
 
 
-async def consume(rig: Wired, meter: Meter, delivery: type[Delivery]) -> None:
+async def consume(harness: KafkaHarness, meter: Meter, processor: type[BatchProcessor]) -> None:
     for name in ("positions", "inbox"):
-        await rig.database[name].delete_many({})
-    consumer = ours(rig, meter, delivery)
+        await harness.database[name].delete_many({})
+    consumer = ours(harness, meter, processor)
     running, done = asyncio.create_task(consumer.run()), asyncio.create_task(meter.done.wait())
     await asyncio.wait({running, done}, return_when=asyncio.FIRST_COMPLETED)
     consumer.stop()
     await running
     assert done.done(), "it ended before the events did"
-    if delivery is Delivery:
-        positions = await rig.documents("positions")
+    if processor is BatchProcessor:
+        positions = await harness.documents("positions")
         assert sum(row["offset"] for row in positions) == EVENTS
-        assert sum(len(row["ids"]) for row in await rig.documents("inbox")) == EVENTS
+        assert sum(len(row["ids"]) for row in await harness.documents("inbox")) == EVENTS
 
 
 async def main(driver: Driver) -> bool:
     async def handle(_event: ViewerBlockedV1, _tx: Tx) -> None: ...
 
     service = Service("tests", APIRouter(), handlers=(on(ViewerBlockedV1, handle),))
-    contenders: dict[str, Callable[[Wired, Meter], Awaitable[None]]] = {
+    contenders: dict[str, Callable[[KafkaHarness, Meter], Awaitable[None]]] = {
         "bare getmany": bare,
-        "without the transaction": lambda rig, meter: consume(rig, meter, WithoutTransaction),
-        "with inbox and position": lambda rig, meter: consume(rig, meter, Delivery),
+        "without the transaction": lambda harness, meter: consume(harness, meter, WithoutTransaction),
+        "with inbox and position": lambda harness, meter: consume(harness, meter, BatchProcessor),
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     with bench_servers() as servers:
         mongo = Mongo(servers.mongo_url, driver)
-        async with wired(service, mongo, servers.kafka_bootstrap, f"bench-{ids.new_id()[-6:]}") as rig:
+        async with kafka_harness(service, mongo, servers.kafka_bootstrap, f"bench-{ids.new_id()[-6:]}") as harness:
             events = [ViewerBlockedV1(streamer_id=ids.new_id(), viewer_id=ids.new_id()) for _ in range(EVENTS)]
-            await rig.publish(*events)
-            settle_memory()
+            await harness.publish(*events)
+            tune_gc()
             expected = {event.viewer_id for event in events}
             for _ in range(ROUNDS):
                 for name, contender in contenders.items():
                     meter = Meter()
-                    await contender(rig, meter)
+                    await contender(harness, meter)
                     assert (meter.viewers, meter.count) == (expected, EVENTS), f"{name} did not have each event once"
                     rates[name].append((EVENTS - FIRST) / meter.seconds)
         await mongo.close()

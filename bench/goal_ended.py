@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chassis import ids
-from chassis.collection import Collection
-from chassis.mongo import Database, Raw
+from chassis.storage.collection import Collection
+from chassis.storage.mongo import Database, Raw
 from contracts import GoalEndedV1
 from contracts.goals import Conditions, Context, Metadata
 from escrow import store

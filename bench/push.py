@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 
 from demo.waiting import until
@@ -25,6 +26,7 @@ RATES = (20, 50)
 SECONDS = 15
 EXPECTED_P99_MS = {20: 100}
 PREPARE_AT_ONCE = 8
+PREPARE_TRIES_MAX = 5  # each waits a while for the session
 CHANNELS_PER_CLIENT = 250
 TICKET = "livestream-show-ticket_134"
 
@@ -54,7 +56,10 @@ async def prepare(world: World, count: int) -> list[Click]:
                 "ticket_product_id": TICKET, "ticket_product_type": "regular",
             }  # fmt: skip
             body = {"levels": [{"title": "Show", "target": 10}], "exp": time.time() + 3_600, "context": context}
-            answer = await world.request(streamer, "POST", "/goals?type=show-funding", body)
+            for _ in range(PREPARE_TRIES_MAX):
+                answer = await world.request(streamer, "POST", "/goals?type=show-funding", body)
+                if answer.status_code != httpx.codes.NOT_FOUND:  # on a busy machine goals hears of the session late
+                    break
             assert answer.status_code == 201, answer.text
             return Click(streamer, answer.json()["goal_id"])
 
@@ -100,7 +105,7 @@ async def measure(stack: Stack, rate: int, driver: str) -> bool:
         pushed = await until("every goal.ended at pusher-js", heard, lambda found: len(found) == len(clicks))
         wall = time.perf_counter() - began
         cpu = {name: used - before[name] for name, used in cpu_seconds(stack).items()}
-        kafka = {c.event.subject: c.at for c in world.tap.carried if c.meta.type == "goal.ended.v1"}
+        kafka = {c.event.subject: c.at for c in world.tap.carried if c.attributes.type == "goal.ended.v1"}
         for click in clicks:
             click.pushed, click.on_kafka = pushed[click.goal_id], kafka[click.goal_id]
     return tell(clicks, rate, driver, {name: used / wall for name, used in cpu.items()})

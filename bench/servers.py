@@ -31,7 +31,7 @@ def bench_servers() -> Iterator[Servers]:
         return
     with tempfile.TemporaryDirectory(prefix="footlights-bench-") as data:
         stack = Stack(data=Path(data), only=("mongod", "kafka"))
-        stack.start(tied=True)
+        stack.start(attached=True)
         try:
             yield Servers(stack.mongo_url, stack.kafka_bootstrap)
         finally:

@@ -37,8 +37,8 @@ def summary(cls: type[Any]) -> str:
     return " ".join((cls.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
-def deeds(service: Service, event: type[Event]) -> list[str]:
-    """What a service does when it hears `event`, without repeating itself."""
+def handler_names(service: Service, event: type[Event]) -> list[str]:
+    """What a service does when it consumes `event`, without repeating itself."""
     names = [row.handler.__name__.replace("_", " ") for row in service.handlers if row.subject is event]
     return list(dict.fromkeys(names))
 
@@ -59,25 +59,25 @@ def markdown(known: Sequence[Service]) -> str:
     ]
     for topic, spec in TOPICS.items():
         lines += ["", f"## {topic}", "", f"{spec.partitions} partitions, {retention(spec)}.", ""]
-        lines += ["| event | key | what happened | heard by |", "|---|---|---|---|"]
+        lines += ["| event | key | what happened | consumed by |", "|---|---|---|---|"]
         lines += [_event_row(event, known) for event in events_of(topic)]
-    lines += ["", "## What services do later", "", "| service | timer or vendor call | deed |", "|---|---|---|"]
+    lines += ["", "## What services do later", "", "| service | timer or vendor call | handler |", "|---|---|---|"]
     for service in known:
-        lines += [f"| {service.name} | {name} | {deed} |" for name, deed in _later(service)]
+        lines += [f"| {service.name} | {name} | {handler} |" for name, handler in _later(service)]
     return "\n".join(lines) + "\n"
 
 
 def _event_row(event: type[Event], known: Sequence[Service]) -> str:
-    heard = [f"{service.name}: {', '.join(done)}" for service in known if (done := deeds(service, event))]
+    consumers = [f"{service.name}: {', '.join(done)}" for service in known if (done := handler_names(service, event))]
     draft = " (draft)" if event.DRAFT else ""
-    return f"| `{event.TYPE}`{draft} | {event.KEY} | {summary(event)} | {'<br>'.join(heard) or '–'} |"
+    return f"| `{event.TYPE}`{draft} | {event.KEY} | {summary(event)} | {'<br>'.join(consumers) or '–'} |"
 
 
 def _later(service: Service) -> Iterable[tuple[str, str]]:
     for row in service.timers:
         yield cast("type[Timer]", row.subject).NAME, row.handler.__name__.replace("_", " ")
     for call in service.effects:
-        yield f"{call.effect.NAME} (vendor)", call.perform.__name__.replace("_", " ")
+        yield f"{call.effect.NAME} (vendor)", call.execute.__name__.replace("_", " ")
 
 
 def asyncapi(known: Sequence[Service]) -> dict[str, Any]:
@@ -105,13 +105,13 @@ def _channel(topic: str, spec: TopicSpec) -> dict[str, Any]:
 def _operations(service: Service) -> Iterable[tuple[str, dict[str, Any]]]:
     own = [event.TYPE for event in events_of(service.name)]
     if own:
-        yield f"{service.name}.publish", _operation("send", service.name, own)
-    heard: dict[str, set[str]] = {}
+        yield f"{service.name}.send", _operation("send", service.name, own)
+    consumed: dict[str, set[str]] = {}
     for row in service.handlers:
         event = cast("type[Event]", row.subject)
-        heard.setdefault(event.TOPIC, set()).add(event.TYPE)
-    for topic, types in sorted(heard.items()):
-        yield f"{service.name}.hear.{topic}", _operation("receive", topic, sorted(types))
+        consumed.setdefault(event.TOPIC, set()).add(event.TYPE)
+    for topic, types in sorted(consumed.items()):
+        yield f"{service.name}.receive.{topic}", _operation("receive", topic, sorted(types))
 
 
 def _operation(action: str, topic: str, types: Sequence[str]) -> dict[str, Any]:

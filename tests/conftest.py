@@ -4,13 +4,14 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from chassis.clock import SystemClock
-from chassis.mongo import Mongo
-from chassis.runtime import Outside, Runtime
+from chassis.context import Outside, Runtime
+from chassis.effects.vendor_client import VendorClient
+from chassis.storage.mongo import Mongo
 from demo.settings import SETTINGS
+from demo.waiting import until
 from demo.world import World, open_world
 from devstack.settings import VARIABLES
 from devstack.stack import Stack
@@ -29,7 +30,7 @@ SMALL_SLICES = {"SETTLEMENT_SLICE": "2"}
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     plain = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    data: Path = tmp_path_factory.mktemp("evening")
+    data: Path = tmp_path_factory.mktemp("system")
     with Stack(data, environ={**plain, **SETTINGS, **QUICK_GROUPS, **LASTING_INVITATIONS, **SMALL_SLICES}) as running:
         yield running
 
@@ -40,20 +41,39 @@ async def world(stack: Stack) -> AsyncIterator[World]:
         yield running
 
 
+@pytest.fixture(scope="session")
+async def neighbours(world: World) -> dict[str, int]:
+    """Two who have money in both wallets, to spend and earned, and nothing to do with any story: their accounts."""
+    ann, bob = world.person("Ann", "CREATOR"), world.person("Bob")
+    await world.credit(bob, 1_000)
+    started = await world.command(ann, "POST", "/sessions", {"prices": {"sd": 5}})
+    session_id = started.json()["session_id"]
+    rose = {"product_id": "livestream-gift_rose", "session_id": session_id, "count": 1}
+    given = (await world.command(bob, "POST", "/gifts", rose)).json()
+
+    async def status() -> str:
+        return str((await world.get(bob, f"/gifts/{given['gift_id']}"))["status"])
+
+    await until("Ann has Bob's rose", status, lambda said: said == "sent")
+    await world.command(ann, "DELETE", f"/sessions/{session_id}")
+    cost = given["amount_diamonds"]
+    return {f"wallet:{bob.id}": 1_000 - cost, f"earnings:{ann.id}": cost}
+
+
 @pytest.fixture
-async def proven(stack: Stack, world: World) -> AsyncIterator[None]:
+async def proven(stack: Stack, world: World, neighbours: dict[str, int]) -> AsyncIterator[None]:
     """After a test of the whole system its books are proven, while it runs: from balances, and from the transfers.
 
-    With money in two wallets at least, so that nobody can have another's.
+    The neighbours have in both wallets what they had.
     """
     yield
-    for name in ("Ann", "Bob"):
-        await world.credit(world.person(name), 1)
-    assert (await world.proof()).holds
+    proof = await world.proof()
+    assert proof.holds
+    assert {account: proof.accounts[account] for account in neighbours} == neighbours
     mongo = Mongo(stack.mongo_url)
-    async with httpx.AsyncClient() as unused:
-        runtime = Runtime("escrow", mongo, mongo.database("escrow"), SystemClock(), Outside({}, unused, SystemClock()))
-        assert [difference async for difference in recount_all(runtime)] == []
+    outside = Outside({}, VendorClient(), SystemClock())
+    runtime = Runtime("escrow", mongo, mongo.database("escrow"), SystemClock(), outside)
+    assert [difference async for difference in recount_all(runtime)] == []
     await mongo.close()
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,10 @@ def copy_of_the_sources(tree: Path) -> Path:
 
 def plant(tree: Path, module: str, line: str) -> None:
     """Append a line to a module of the copy, or make the module."""
-    package, name = module.split(".")
+    package, *names = module.split(".")
     source = next(tree / member / "src" / package for member in MEMBERS if (tree / member / "src" / package).is_dir())
-    file = source / name / "__init__.py" if (source / name).is_dir() else source / f"{name}.py"
+    place = source.joinpath(*names)
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     with file.open("a", encoding="utf-8") as out:
         out.write(f"\n{line}\n")
 
@@ -61,6 +63,12 @@ def plant(tree: Path, module: str, line: str) -> None:
 # Architecture: import-linter
 
 CONTRACTS = {contract["id"]: contract["name"] for contract in SETTINGS["tool"]["importlinter"]["contracts"]}
+CHASSIS_FLOORS = [
+    layer.partition(" | ")[0]
+    for contract in SETTINGS["tool"]["importlinter"]["contracts"]
+    if contract["id"] == "chassis-layers"
+    for layer in contract["layers"]
+]
 
 
 def forbidden_imports() -> Iterator[tuple[str, str, str]]:
@@ -69,11 +77,15 @@ def forbidden_imports() -> Iterator[tuple[str, str, str]]:
     yield "byteplus-alone", "byteplus.signing", "chassis"
     yield "one-driver-module", "chassis.errors", "pymongo"
     yield "stack-outside", "chassis.errors", "devstack"
+    yield "tests-outside", "chassis.errors", "chassis_testing"
+    for higher, lower in pairwise(CHASSIS_FLOORS):
+        yield "chassis-layers", f"chassis.{lower}", f"chassis.{higher}"
     for service, neighbour in zip(SERVICES, [*SERVICES[1:], SERVICES[0]], strict=True):
         yield "independence", f"{service}.gateway", neighbour
         yield "chassis-below", "chassis.errors", service
         yield "contracts-alone", "contracts.values", service
         yield "byteplus-alone", "byteplus.signing", service
+        yield "stream-tokens-below", "stream_tokens.minting", service
         yield "kafka-in-chassis", f"{service}.handlers", "aiokafka"
         yield "stack-outside", f"{service}.settings", "devstack"
         for importer, imported in (
@@ -89,10 +101,11 @@ def forbidden_imports() -> Iterator[tuple[str, str, str]]:
         for driver in ("bson", "motor", "pymongo"):
             yield "one-driver-module", f"{service}.store", driver
         for impure in (
+            "aiohttp",
             "aiokafka",
             "asyncio",
             "bson",
-            "chassis.tx",
+            "chassis.storage.tx",
             "fastapi",
             "httpx",
             "logging",
@@ -135,6 +148,38 @@ def test_every_forbidden_import_is_named(contract: str, broken_contracts: dict[s
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_file_with_a_name_of_its_own_is_named(service: str, broken_contracts: dict[str, str]) -> None:
     assert f"- {service}.helpers" in broken_contracts[CONTRACTS["service-layers"]]
+
+
+# What each may see: the stranger's test
+
+SPIES = (  # a module of the copy, what stands there, and what is planted instead
+    ("goals/api/views.py", "    lapsed: bool\n", "    lapsed: bool\n    wallet_id: str | None = None\n"),
+    ("goals/api/views.py", 'BARE = ("type", ', 'BARE = ("type", "duration", '),
+    ("shop/api.py", "def _product(", 'router.get("/gifts/{gift_id}/story")(read_gift)\n\n\ndef _product('),
+    ("sessions/api/views.py", "return own or viewer_id == caller.user_id", "return True"),
+)
+
+
+def test_a_route_a_field_or_a_value_that_nobody_put_into_the_strangers_table_is_named(tmp_path: Path) -> None:
+    tree = copy_of_the_sources(tmp_path)
+    for file, text, planted in SPIES:
+        source = next(tree / member / "src" / file for member in MEMBERS if (tree / member / "src" / file).exists())
+        assert source.read_text().count(text) == 1
+        source.write_text(source.read_text().replace(text, planted))
+    sources = os.pathsep.join(str(tree / member / "src") for member in MEMBERS)
+    test = ROOT / "tests/house/test_stranger_reads.py"
+
+    options = ("-vv", "-p", "no:cacheprovider", "-k", "of_every_get or every_route")
+    said = complaints("pytest", *options, test, cwd=ROOT, PYTHONPATH=sources, COLUMNS="999")
+
+    for complaint in (
+        "seen, and not in the table: GET /goals/{goal_id}: wallet_id",
+        "seen, and not in the table: GET /goals: items[].wallet_id",
+        "seen, and not in the table: GET /goals/{goal_id} of a refused invitation: stranger: context.duration",
+        "seen, and not in the table: GET /gifts/{gift_id}/story: amount_diamonds gift_id reason status",
+        "GET /sessions/{session_id} tells a stranger",
+    ):
+        assert complaint in said
 
 
 # Time, ids and size: ruff
@@ -218,7 +263,7 @@ from enum import Enum
 
 from chassis.decision import Timer
 from chassis.service import on, when
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import GoalCreatedV1, GoalEndedV1
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from chassis.runtime.settings import ApiSettings, ChassisSettings
 from chassis.service import Service
-from chassis.settings import ChassisSettings
 from devstack import services
 from devstack.parts import LOCAL_GATEWAY
-from devstack.settings import OWN_VARIABLES, VARIABLES, Settings, package
+from devstack.settings import EVERY_API, OWN_VARIABLES, VARIABLES, Settings, package
 
 ROOT = Path(__file__).parents[1]
 STACK = Settings(Path("/nowhere"), 20_000)
+GIVEN = Settings(Path("/nowhere"), 20_000, variables=dict.fromkeys(VARIABLES, "given"))
 
 
 def read_by_services() -> set[str]:
@@ -22,10 +23,10 @@ def read_by_services() -> set[str]:
     return set().union(*map(read_by, services.chosen(STACK)))
 
 
-def read_by(service: str) -> set[str]:
+def read_by(service: str, role: str = "api") -> set[str]:
     """The variables of the chassis, and its own."""
     table: Service = importlib.import_module(f"{package(service)}.service").SERVICE
-    settings: tuple[type[BaseSettings], ...] = (ChassisSettings, *table.settings)
+    settings: tuple[type[BaseSettings], ...] = (ApiSettings if role == "api" else ChassisSettings, *table.settings)
     return {name.upper() for each in settings for name in each.model_fields}
 
 
@@ -41,14 +42,25 @@ def test_every_variable_is_in_the_example() -> None:
     assert read_by_services() | filled_in_at_the_gateway() <= told
 
 
-@pytest.mark.parametrize("service", services.chosen(STACK))
-def test_a_service_is_told_what_it_reads_and_nothing_else(service: str) -> None:
+PROCESSES = {part.name: part for part in services.services(GIVEN)}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_process_is_told_what_it_reads_and_nothing_else(name: str) -> None:
     """So a second `up` compares all of it, and no secret goes to who does not use it."""
-    given = Settings(Path("/nowhere"), 20_000, variables=dict.fromkeys(VARIABLES, "given"))
+    service, _, role = name.rpartition("-")
 
-    told = services.environment(given, service).keys() - {"PYTHONUNBUFFERED"}
+    told = PROCESSES[name].env.keys() - {"PYTHONUNBUFFERED"}
 
-    assert told | {"HTTP_PORT"} == read_by(service)
+    assert told == read_by(service, role)
+    assert ("JWT_KEYS" in told) == (role == "api")
+    assert ("PUSHER_KEYS" in told) == (service == "notifier")
+
+
+def test_migrations_are_told_no_key_of_tokens() -> None:
+    told = services.environment(GIVEN, *services.chosen(GIVEN), api=False)
+
+    assert not told.keys() & set(EVERY_API)
 
 
 def test_the_gateway_is_told_what_its_template_names() -> None:

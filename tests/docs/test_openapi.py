@@ -10,11 +10,11 @@ import pytest
 
 from chassis.http import create_app
 from chassis.service import Service
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from devstack import services
 from devstack.settings import Settings, package
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 NAMES = services.chosen(Settings(Path("/nowhere"), 20_000))
 
@@ -44,12 +44,12 @@ def named_paths() -> Iterator[tuple[str, bool]]:
                 yield re.sub(r"\\\{\w+\\\}|…", r"[^/]+", re.escape(path)), there
 
 
-async def test_readme_says_of_paths_that_they_work_or_not_yet_and_so_it_is(solo_of: SoloOf) -> None:
+async def test_readme_says_of_paths_that_they_work_or_not_yet_and_so_it_is(harness_of: HarnessOf) -> None:
     paths: set[str] = set()
     for name in NAMES:
         service: Service = importlib.import_module(f"{package(name)}.service").SERVICE
-        solo = await solo_of(service)
-        paths |= create_app(service, solo.runtime, solo.settings).openapi()["paths"].keys()
+        harness = await harness_of(service)
+        paths |= create_app(service, harness.runtime, harness.settings).openapi()["paths"].keys()
 
     said = list(named_paths())
 
@@ -58,11 +58,11 @@ async def test_readme_says_of_paths_that_they_work_or_not_yet_and_so_it_is(solo_
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_an_api_document_cites_nothing_that_its_readers_do_not_have(name: str, solo_of: SoloOf) -> None:
+async def test_an_api_document_cites_nothing_that_its_readers_do_not_have(name: str, harness_of: HarnessOf) -> None:
     service: Service = importlib.import_module(f"{package(name)}.service").SERVICE
-    solo = await solo_of(service)
+    harness = await harness_of(service)
 
-    document = create_app(service, solo.runtime, solo.settings).openapi()
+    document = create_app(service, harness.runtime, harness.settings).openapi()
 
     assert document["paths"]
     assert list(citations(document)) == []

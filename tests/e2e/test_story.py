@@ -3,26 +3,31 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+import psutil
 import pytest
 
-from demo.evening import Told, play
+from demo.deeds import TICKET, TICKET_SENT, gives, sells_tickets
 from demo.expected import Expected
 from demo.parts import proofs
+from demo.run import Played, play
 from demo.scene import EXCLUSIVE_PRICE, Scene
 from demo.settings import INVITATION_REFUND_SECONDS, SETTINGS
-from demo.shows import PURSE, TICKET, TICKET_SENT, gives, off_air_without_show, sells_tickets
-from demo.stories import GOALS_INVITED, STORIES, STREAM_INVITED
-from demo.story import DIAMONDS
+from demo.stories import STORIES
+from demo.stories.fundings import off_air_without_show
+from demo.stories.invitations import GOALS_INVITED, STREAM_INVITED
+from demo.story import DIAMONDS, PURSE
 from demo.waiting import WAIT_SECONDS, until
 from demo.world import World, open_world
+from devstack import services
+from devstack.settings import BASE_VARIABLES
 from devstack.stack import Stack
 
 WORKERS = ("sessions-worker", "escrow-worker", "notifier-worker")
 
 
 @pytest.fixture(scope="module")
-async def told(world: World) -> Mapping[str, Told]:
-    """All stories, played at once: most of an evening is waiting."""
+async def played(world: World) -> Mapping[str, Played]:
+    """All stories, played at once: most of a run is waiting."""
     return {one.story.title: one for one in await play(world, STORIES)}
 
 
@@ -38,14 +43,14 @@ async def test_a_proxy_of_the_environment_stands_between_nobody(world: World, mo
 
 
 @pytest.mark.parametrize("title", [story.title for story in STORIES])
-async def test_the_story_comes_out_as_it_must(told: Mapping[str, Told], title: str) -> None:
-    failure = told[title].failure
+async def test_the_story_comes_out_as_it_must(played: Mapping[str, Played], title: str) -> None:
+    failure = played[title].failure
 
-    assert failure is None, "\n".join([failure or "", *told[title].scene.timeline()])
+    assert failure is None, "\n".join([failure or "", *played[title].scene.timeline()])
 
 
-async def test_a_client_that_was_away_catches_up_on_its_own_channel(told: Mapping[str, Told], world: World) -> None:
-    scene = told["Agreed and performed, extended and paid on"].scene
+async def test_a_client_that_was_away_catches_up_on_its_own_channel(played: Mapping[str, Played], world: World) -> None:
+    scene = played["Agreed and performed, extended and paid on"].scene
     pushed = [p.brief for p in scene.pushes_to(scene.viewer) if p.channel == f"private-user@{scene.viewer.id}"]
 
     kept = await world.get(scene.viewer, "/notifications")
@@ -173,11 +178,19 @@ async def test_a_ticket_is_sold_and_refunded_whoever_was_away_at_the_sale(
     await scene.comes_out(off_air_without_show())
 
 
-async def test_the_evening_sums_to_zero_and_nothing_was_parked(told: Mapping[str, Told], world: World) -> None:
-    assert told
+async def test_the_run_sums_to_zero_and_nothing_was_parked(played: Mapping[str, Played], world: World) -> None:
+    assert played
 
     proof = await world.proof()
 
     assert (proof.holds, proof.sum_diamonds, sum(proof.accounts.values())) == (True, 0, 0)
     assert not [balance for account, balance in proof.accounts.items() if account.startswith("escrow:") and balance]
     assert world.tap.parked == []
+
+
+async def test_each_process_has_what_it_reads_in_its_environment_and_nothing_else(stack: Stack) -> None:
+    """As it runs; what that is stands in `tests/test_variables.py`."""
+    for part in services.services(stack.settings):
+        environ = psutil.Process(stack.process(part.name).pid).environ()
+
+        assert environ.keys() - set(BASE_VARIABLES) == part.env.keys()

@@ -1,6 +1,6 @@
 """kill -9 of a process at each named point, while a story passes through it: nothing lost, nothing doubled.
 
-Several processes die in one night: each at the first thing that it does for the story. Which point that is, and that
+Several processes die in one story: each at the first thing that it does for the story. Which point that is, and that
 it was really hit, stands in the log of the plan.
 """
 
@@ -17,9 +17,9 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from demo.scene import Scene
-from demo.shows import PURSE, funded
-from demo.stories import never_started, refused
-from demo.story import DIAMONDS
+from demo.stories.invitations import never_started, refused
+from demo.stories.shows import funded
+from demo.story import DIAMONDS, PURSE
 from demo.waiting import Unmet, until
 from devstack.stack import Stack
 
@@ -41,8 +41,12 @@ class Kill:
         return f"{self.part} at {self.point}"
 
 
+FOLDING: Final = ("fold-due", "count-due")
+COUNTING: Final = ("heads-due",)  # which asks Pusher, for every session that is on
+
+
 @dataclass(frozen=True, slots=True)
-class Night:
+class KillStory:
     """A story in which each of some processes dies once."""
 
     streamer: str
@@ -55,8 +59,8 @@ class Night:
     """Whether escrow folds its ledger every 5 s and counts what is held every 10, which are timers, too."""
 
 
-NIGHTS: Final = (
-    Night(
+KILL_STORIES: Final = (
+    KillStory(
         "Iris",
         "Tim",
         refused,
@@ -67,7 +71,7 @@ NIGHTS: Final = (
             Kill("notifier-worker", "effects.after_vendor"),  # the push of goal.added
         ),
     ),
-    Night(
+    KillStory(
         "Jane",
         "Ugo",
         never_started,
@@ -77,7 +81,7 @@ NIGHTS: Final = (
             Kill("escrow-worker", "relay.after_publish"),  # escrow.held
         ),
     ),
-    Night(
+    KillStory(
         "Kate",
         "Vic",
         funded,
@@ -90,12 +94,12 @@ NIGHTS: Final = (
         folding=False,
     ),
 )
-KILLS: Final = tuple(kill for night in NIGHTS for kill in night.kills)
+KILLS: Final = tuple(kill for story in KILL_STORIES for kill in story.kills)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of a night."""
+    """What became of a story."""
 
     hits: Mapping[Kill, Sequence[str]]
     """The lines of the plans' logs."""
@@ -106,29 +110,31 @@ class Seen:
     wrong: Sequence[str]
 
 
-async def spend(night: Night, stack: Stack, mongo: Mongo, on_air: OnAir, logs: Path, verdict: Verdict) -> Seen:
+async def spend(story: KillStory, stack: Stack, mongo: Mongo, on_air: OnAir, logs: Path, verdict: Verdict) -> Seen:
     """Plan the deaths, play the story, see everybody alive again, and judge."""
-    scene = await on_air(night.streamer, night.viewer, night.friend, night.diamonds)
-    files = {kill: logs / f"{night.streamer}-{kill.part}" for kill in night.kills}
-    for kill in night.kills:
+    scene = await on_air(story.streamer, story.viewer, story.friend, story.diamonds)
+    files = {kill: logs / f"{story.streamer}-{kill.part}" for kill in story.kills}
+    for kill in story.kills:
         await asyncio.to_thread(stack.stop_part, kill.part)
-    await fold_in(mongo, timedelta() if night.folding else timedelta(hours=1))
+    await rings_in(mongo, "notifier", COUNTING, timedelta(hours=1))
+    await rings_in(mongo, "escrow", FOLDING, timedelta() if story.folding else timedelta(hours=1))
     for kill, file in files.items():
         plan = {kill.point: {"action": "kill", "log": str(file)}}
         await asyncio.to_thread(stack.start_part, kill.part, {"FAULT_PLAN": json.dumps(plan)})
-    doomed = {kill: stack.process(kill.part).pid for kill in night.kills}
+    doomed = {kill: stack.process(kill.part).pid for kill in story.kills}
     wrong: list[str] = []
     try:
-        await night.play(scene)
+        await story.play(scene)
     except Unmet as unmet:
         wrong = [str(unmet), *scene.timeline()]
     for kill, file in files.items():
         if await _is_hit(file):
             await asyncio.to_thread(stack.wait_ready, kill.part, after=doomed[kill], seconds=BACK_SECONDS)
-    await fold_in(mongo, timedelta())
+    await rings_in(mongo, "escrow", FOLDING, timedelta())
+    await rings_in(mongo, "notifier", COUNTING, timedelta())
     return Seen(
         {kill: file.read_text().split() if file.exists() else [] for kill, file in files.items()},
-        {kill: stack.process(kill.part).pid != doomed[kill] for kill in night.kills},
+        {kill: stack.process(kill.part).pid != doomed[kill] for kill in story.kills},
         _seen_twice(scene),
         wrong or await verdict(scene),
     )
@@ -145,32 +151,32 @@ async def _is_hit(file: Path) -> bool:
 
 
 def _seen_twice(scene: Scene) -> frozenset[str]:
-    events = Counter((event.topic, event.meta.id) for event in scene.world.tap.of(session_id=scene.session_id))
+    events = Counter((event.topic, event.attributes.id) for event in scene.world.tap.of(session_id=scene.session_id))
     pushes = Counter((person, push.channel, push.seq) for person in scene.clients for push in scene.pushes_to(person))
     return frozenset(topic for (topic, _), times in events.items() if times > 1) | (
         {"pusher"} if any(times > 1 for times in pushes.values()) else set()
     )
 
 
-async def fold_in(mongo: Mongo, wait: timedelta) -> None:
-    """Have escrow fold and count next after so long: then the next timer that runs is the story's."""
-    own = {"name": {"$in": ["fold-due", "count-due"]}}
-    await mongo["escrow"]["timers"].update_many(own, {"$set": {"due": datetime.now(UTC) + wait}})
+async def rings_in(mongo: Mongo, service: str, names: Sequence[str], wait: timedelta) -> None:
+    """Have these timers of a service ring after so long: then the next timer, or call, is the story's."""
+    change = {"$set": {"due": datetime.now(UTC) + wait}}
+    await mongo[service]["timers"].update_many({"name": {"$in": names}}, change)
 
 
 @pytest.fixture(scope="module")
-async def nights(
+async def stories(
     stack: Stack, mongo: Mongo, on_air: OnAir, verdict: Verdict, tmp_path_factory: pytest.TempPathFactory
-) -> Mapping[Night, Seen]:
+) -> Mapping[KillStory, Seen]:
     logs = tmp_path_factory.mktemp("hits")
-    return {night: await spend(night, stack, mongo, on_air, logs, verdict) for night in NIGHTS}
+    return {story: await spend(story, stack, mongo, on_air, logs, verdict) for story in KILL_STORIES}
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
 async def test_the_process_died_exactly_there_once_and_was_started_again(
-    nights: Mapping[Night, Seen], kill: Kill
+    stories: Mapping[KillStory, Seen], kill: Kill
 ) -> None:
-    [seen] = [seen for night, seen in nights.items() if kill in night.kills]
+    [seen] = [seen for story, seen in stories.items() if kill in story.kills]
 
     assert (seen.hits[kill], seen.again[kill]) == ([kill.point], True)
 
@@ -185,17 +191,17 @@ async def test_the_process_died_exactly_there_once_and_was_started_again(
     ids=str,
 )
 async def test_what_was_sent_and_not_noted_is_sent_again_under_its_own_numbers(
-    nights: Mapping[Night, Seen], kill: Kill, where: str
+    stories: Mapping[KillStory, Seen], kill: Kill, where: str
 ) -> None:
-    [seen] = [seen for night, seen in nights.items() if kill in night.kills]
+    [seen] = [seen for story, seen in stories.items() if kill in story.kills]
 
     assert where in seen.twice
 
 
 async def test_a_settlement_went_on_in_another_process_where_it_had_stopped(
-    nights: Mapping[Night, Seen], mongo: Mongo
+    stories: Mapping[KillStory, Seen], mongo: Mongo
 ) -> None:
-    assert nights
+    assert stories
     runs: list[dict[str, Any]] = [
         {"$match": {"kind": "release", "escrow_id": {"$regex": "^show_funding:"}}},
         {"$group": {"_id": {"escrow": "$escrow_id", "at": "$at"}, "tickets": {"$sum": 1}}},
@@ -207,16 +213,16 @@ async def test_a_settlement_went_on_in_another_process_where_it_had_stopped(
     assert [2, 2] in settled
 
 
-@pytest.mark.parametrize("night", NIGHTS, ids=lambda night: night.play.__name__)
+@pytest.mark.parametrize("story", KILL_STORIES, ids=lambda story: story.play.__name__)
 async def test_nothing_is_lost_nothing_doubled_and_the_money_is_where_it_belongs(
-    nights: Mapping[Night, Seen], night: Night
+    stories: Mapping[KillStory, Seen], story: KillStory
 ) -> None:
-    wrong = nights[night].wrong
+    wrong = stories[story].wrong
 
     assert not wrong, "\n".join(wrong)
 
 
-async def test_every_process_runs_after_the_nights(nights: Mapping[Night, Seen], stack: Stack) -> None:
-    assert nights
+async def test_every_process_runs_after_the_stories(stories: Mapping[KillStory, Seen], stack: Stack) -> None:
+    assert stories
 
     assert {part["name"]: part["state"] for part in stack.status()["processes"] if part["state"] != "ready"} == {}

@@ -1,17 +1,32 @@
-"""MongoDB and Kafka stand still in the middle of a story: it goes on where it was."""
+"""MongoDB, Kafka and Pusher stand still in the middle of a story: all are answered, and it goes on where it was."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
+import httpx
 import pytest
 
 from demo.scene import Scene
-from demo.stories import refused
+from demo.settings import STEP_SECONDS
+from demo.stories.invitations import refused
+from demo.waiting import until
 from devstack.stack import Stack
 
 Verdict = Callable[[Scene], Awaitable[list[str]]]
 OnAir = Callable[..., Awaitable[Scene]]
+
+ANSWER_SECONDS = 6.0  # what a request may take, whatever happens
+NOTICE_SECONDS = 10.0  # until those who need a server say that they are not ready
+HEAL_SECONDS = 10.0  # until they say that they are, once it is back
+RECONNECT_SECONDS = 60.0  # pusher-js gives a silent server up after 15 s, and knocks again after 15 s at the most
+ASKERS = 4  # requests at any moment
+GIFT = "livestream-gift_rose"
+
+# Who says that it is not ready while this server stands still.
+NEED = {"mongod": ("-api", "-worker"), "kafka": ("-worker",), "soketi": ("notifier-worker",)}
 
 
 @asynccontextmanager
@@ -39,4 +54,77 @@ async def test_a_story_outlives_a_server_that_stands_still(
     async with frozen(stack, part, seconds):
         await refused(scene)
 
+    assert await verdict(scene) == []
+
+
+@dataclass
+class Crowd:
+    """Who asks for something all the time, and how long each waits."""
+
+    scene: Scene
+    slowest: dict[str, float] = field(default_factory=dict)
+    statuses: set[int] = field(default_factory=set)
+
+    async def ask(self) -> None:
+        """Until this is cancelled."""
+        world, scene = self.scene.world, self.scene
+        session, context = scene.session_id, {"session_id": scene.session_id, "duration": STEP_SECONDS}
+        nobody = world.person("Nobody")  # has no diamonds: nothing comes of the commands
+        while True:
+            for method, path, body in (
+                ("GET", f"/sessions/{session}", None),
+                ("GET", "/wallets/me", None),
+                ("POST", "/goals?type=trigger-exclusive", {"context": context}),
+                ("POST", "/gifts", {"product_id": GIFT, "session_id": session, "count": 1}),
+            ):
+                began = time.monotonic()
+                answer = await world.request(nobody, method, path, body)
+                self.slowest[path] = max(self.slowest.get(path, 0.0), time.monotonic() - began)
+                self.statuses.add(answer.status_code)
+                await asyncio.sleep(0.1)
+
+
+def in_need(stack: Stack, part: str) -> list[str]:
+    """The processes that need this server."""
+    names = [process["name"] for process in stack.status()["processes"]]
+    return [name for name in names if name.endswith(NEED[part])]
+
+
+async def troubles(stack: Stack, names: list[str]) -> dict[str, list[str]]:
+    """Who of these is not ready, and why."""
+    found = {}
+    async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
+        for name in names:
+            answer = await client.get(f"{stack.url(name)}/readyz")
+            if not answer.is_success:
+                found[name] = answer.json()["reasons"]
+    return found
+
+
+@pytest.mark.parametrize("part", NEED)
+async def test_a_server_that_is_silent_for_half_a_minute_is_noticed_and_forgiven(
+    stack: Stack, on_air: OnAir, verdict: Verdict, part: str
+) -> None:
+    scene, need = await on_air("Lena", "Will"), in_need(stack, part)
+    crowd = Crowd(await on_air("Mia", "Xaver"))
+    askers = [asyncio.create_task(crowd.ask()) for _ in range(ASKERS)]
+
+    async with frozen(stack, part, 30.0):
+        await until(
+            f"{need} not to be ready",
+            lambda: troubles(stack, need),
+            lambda found: found.keys() == set(need),
+            seconds=NOTICE_SECONDS,
+        )
+    await until("all to be ready", lambda: troubles(stack, need), lambda found: not found, seconds=HEAL_SECONDS)
+    for client in scene.clients.values():  # what is pushed while a client reconnects, no Pusher ever repeats to it
+        await client.listens(RECONNECT_SECONDS)
+    for asker in askers:
+        asker.cancel()
+    ended = await asyncio.gather(*askers, return_exceptions=True)
+
+    assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+    assert all(seconds < ANSWER_SECONDS for seconds in crowd.slowest.values()), crowd.slowest
+    assert crowd.statuses.isdisjoint({500, 502, 504}), crowd.statuses
+    await refused(scene)
     assert await verdict(scene) == []

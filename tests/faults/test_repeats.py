@@ -15,7 +15,8 @@ from chassis.service import Service
 from contracts import Event
 from contracts.topics import TOPICS
 from demo.scene import Scene
-from demo.stories import performed, refused
+from demo.stories.exclusives import performed
+from demo.stories.invitations import refused
 from demo.waiting import until
 from demo.world import World
 from devstack.stack import Stack
@@ -33,6 +34,8 @@ SERVICES: Final = (GOALS, SESSIONS, ESCROW, NOTIFIER, SHOP)
 TOPIC_NAMES: Final = tuple(topic for topic in TOPICS if topic in {service.name for service in SERVICES})
 REST_SECONDS: Final = 120.0  # to read everything again, on a busy machine
 TIMES: Final = 5
+AT_REST: Final = ("fold-due", "count-due", "heads-due")
+"""Timers that ring every few seconds, whatever happens."""
 
 
 def heard_by(service: Service) -> frozenset[str]:
@@ -57,15 +60,18 @@ class System:
         self._partitions = [TopicPartition(topic, n) for topic in TOPIC_NAMES for n in range(TOPICS[topic].partitions)]
 
     async def state(self) -> State:
-        """Every document of every service's own collections, and its timers, by place; without stamps."""
+        """Every document of every service's own collections, and its timers, by place.
+
+        Without what goes on while nothing happens (`AT_REST`), without stamps, and without `revision`, which only says
+        that something was written.
+        """
         found: dict[str, Mapping[str, Any]] = {}
         for service in SERVICES:
             names = [collection.name for collection in service.collections]
             for name in (*names, "timers"):
-                async for document in self._mongo[service.package][name].find(
-                    {"name": {"$nin": ["fold-due", "count-due"]}}
-                ):
-                    del document["_stamp"]
+                async for document in self._mongo[service.package][name].find({"name": {"$nin": AT_REST}}):
+                    for field in ("_stamp", "revision", *(("due",) if name == "head_counts" else ())):
+                        document.pop(field, None)
                     found[f"{service.name}.{name} {document['_id']}"] = document
         return found
 
@@ -152,7 +158,7 @@ async def nothing_changes(system: System, world: World, scenes: Sequence[Scene])
 
     async def said() -> frozenset[str]:
         await world.tap.catch_up()
-        return frozenset(event.meta.id for event in world.tap.carried)
+        return frozenset(event.attributes.id for event in world.tap.carried)
 
     def pushed() -> list[int]:
         return [len(client.pushes) for scene in scenes for client in scene.clients.values()]
@@ -163,7 +169,7 @@ async def nothing_changes(system: System, world: World, scenes: Sequence[Scene])
     await system.comes_to_rest()
     assert changes(before, await system.state()) == []
     new = await said() - events
-    assert [event.brief for event in world.tap.carried if event.meta.id in new] == []
+    assert [event.brief for event in world.tap.carried if event.attributes.id in new] == []
     assert pushed() == pushes
     proof = await world.proof()
     assert (proof.holds, proof.sum_diamonds, world.tap.parked) == (True, 0, [])

@@ -1,4 +1,4 @@
-"""A house for one evening: all services on the real MongoDB with one clock, a streamer on air, and whoever comes."""
+"""A house for one scenario: all services on the real MongoDB with one clock, a streamer on air, and whoever comes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,8 +11,9 @@ import pytest
 from chassis import ids
 from chassis.clock import ManualClock, unix
 from chassis.service import Service
-from chassis.testing import NIGHT, Solo
-from chassis.troupe import Troupe
+from chassis_testing.service import START_TIME, ServiceHarness
+from chassis_testing.system import ServiceSystem
+from contracts import GiftRequestedV1
 from escrow.handlers.recount import recount_all
 from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
@@ -22,45 +23,60 @@ from shop.service import SERVICE as SHOP
 TICKET = "livestream-show-ticket_134"
 SD_DIAMONDS, EXCLUSIVE_DIAMONDS = 5, 20  # per step, in every session of these tests
 
-SoloOf = Callable[..., Awaitable[Solo]]
+# Neighbours: a viewer with money to spend and a streamer with earnings, who have nothing to do with any test.
+RICH_VIEWER, PAID_STREAMER = "e" * 23 + "1", "e" * 23 + "2"
+RICH_DIAMONDS, PAID_DIAMONDS = 977, 23
+
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
 @dataclass
 class House:
     """One session, its streamer, and everybody's money. What is asked is heard when the troupe is told to."""
 
-    troupe: Troupe
-    goals: Solo
-    sessions: Solo
-    escrow: Solo
-    shop: Solo
+    system: ServiceSystem
+    goals: ServiceHarness
+    sessions: ServiceHarness
+    escrow: ServiceHarness
+    shop: ServiceHarness
     streamer: str = field(default_factory=ids.new_id)
     session_id: str = ""
     _clients: dict[tuple[str, str], httpx.AsyncClient] = field(default_factory=dict)
 
     @property
     def now(self) -> datetime:
-        return self.troupe.now
+        return self.system.now
+
+    async def clear(self) -> None:
+        """A new scenario: nobody remembers anything, but the neighbours have money again."""
+        await self.system.clear()
+        await enrich(self.escrow)
 
     # What people do
 
-    async def ask(self, solo: Solo, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
+    async def ask(self, harness: ServiceHarness, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
         """One command; its events are published, and wait to be heard."""
-        client = self._clients.get((solo.service.name, who))
+        client = self._clients.get((harness.service.name, who))
         if client is None:
             scopes = ("CREATOR", "OPS") if who == self.streamer else ()
-            client = self._clients[solo.service.name, who] = solo.client(who, *scopes)
+            client = self._clients[harness.service.name, who] = harness.client(who, *scopes)
         response = await client.request(method, path, json=body)
         assert response.status_code < 500, response.text
-        await self.troupe.collect(solo.service.name)
+        await self.system.collect(harness.service.name)
         return response
 
     async def open(self) -> None:
         """Go on air, and let everybody know."""
+        assert (await self.start()).status_code == 201
+        await self.system.run_until_idle()
+
+    async def start(self) -> httpx.Response:
+        """Go on air, if nothing forbids it."""
         prices = {"sd": SD_DIAMONDS, "exclusive": EXCLUSIVE_DIAMONDS}
         started = await self.ask(self.sessions, self.streamer, "POST", "/sessions", {"prices": prices})
-        self.session_id = started.json()["session_id"]
-        await self.troupe.settle()
+        if started.status_code == 201:
+            self.session_id = started.json()["session_id"]
+        return started
 
     async def viewer(self, diamonds: int) -> str:
         """Somebody with so much to spend."""
@@ -107,8 +123,8 @@ class House:
     async def extend(self, exclusive_id: str) -> httpx.Response:
         return await self.ask(self.goals, self.streamer, "PUT", f"/goals/{exclusive_id}/extend")
 
-    async def delete(self, goal_id: str, **answer: bool) -> httpx.Response:
-        return await self.ask(self.goals, self.streamer, "DELETE", f"/goals/{goal_id}", answer or None)
+    async def delete(self, goal_id: str, who: str | None = None, **answer: bool) -> httpx.Response:
+        return await self.ask(self.goals, who or self.streamer, "DELETE", f"/goals/{goal_id}", answer or None)
 
     async def give(
         self, sender: str, goal_id: str | None = None, product: str = TICKET, count: int = 1
@@ -131,8 +147,8 @@ class House:
 
     # How it stands
 
-    async def read(self, solo: Solo, path: str, who: str | None = None) -> Any:
-        response = await self.ask(solo, who or self.streamer, "GET", path)
+    async def read(self, harness: ServiceHarness, path: str, who: str | None = None) -> Any:
+        response = await self.ask(harness, who or self.streamer, "GET", path)
         assert response.status_code == 200, response.text
         return response.json()
 
@@ -159,46 +175,74 @@ class House:
         return (await self.accounts()).get(f"earnings:{self.streamer}", 0)
 
 
-@pytest.fixture
-async def solo_of(solo_of: SoloOf) -> AsyncIterator[SoloOf]:
-    """After every test of the house the books are proven, of each escrow that there was."""
-    escrows: list[Solo] = []
+HouseAt = Callable[[datetime], Awaitable[House]]
 
-    async def start(service: Service, **how: Any) -> Solo:
-        solo = await solo_of(service, **how)
+
+@pytest.fixture
+async def harness_of(harness_of: HarnessOf) -> AsyncIterator[HarnessOf]:
+    """Every test of the house moves beside people who have money in both wallets; after it the books are proven."""
+    escrows: list[ServiceHarness] = []
+
+    async def start(service: Service, **how: Any) -> ServiceHarness:
+        harness = await harness_of(service, **how)
         if service is ESCROW:
-            escrows.append(solo)
-        return solo
+            escrows.append(harness)
+            await enrich(harness)
+        return harness
 
     yield start
     for escrow in escrows:
         await prove(escrow)
 
 
-async def prove(escrow: Solo) -> None:
+async def enrich(escrow: ServiceHarness) -> None:
+    """Diamonds to spend in one wallet, earnings in another: the neighbours'. Nobody is told."""
+    ops = escrow.client(ids.new_id(), "OPS")
+    wallet, body = f"/wallets/{RICH_VIEWER}/credit", {"amount_diamonds": RICH_DIAMONDS + PAID_DIAMONDS}
+    assert (await ops.post(wallet, json=body)).status_code == 201
+    gift = GiftRequestedV1(
+        session_id=ids.new_id(), streamer_id=PAID_STREAMER, gift_id=ids.new_id(), sender_id=RICH_VIEWER,
+        product_id="livestream-gift_rose", categories=("livestream-gift",), count=1, amount_diamonds=PAID_DIAMONDS,
+    )  # fmt: skip
+    await escrow.handle(gift)
+    await escrow.take()
+
+
+async def prove(escrow: ServiceHarness) -> None:
     """The ledger's proof holds, from balances and from transfers, and all that is stored follows from the transfers.
 
-    With money in two wallets at least, so that nobody can have another's.
+    The neighbours have in both wallets what they had.
     """
     ops = escrow.client(ids.new_id(), "OPS")
-    for _ in range(2):
-        credited = await ops.post(f"/wallets/{ids.new_id()}/credit", json={"amount_diamonds": 1})
-        assert credited.status_code == 201, credited.text
     for source in ("balances", "transfers"):
+        accounts: dict[str, int] = {}
         after: str | None = ""
         while after is not None:
             query = {"limit": 100, "from": source} | ({"after": after} if after else {})
             page = (await ops.get("/ledger/proof", params=query)).json()
             assert page["holds"], page
+            accounts |= {row["account"]: row["balance_diamonds"] for row in page["accounts"]}
             after = page["next"]
+        assert accounts[f"wallet:{RICH_VIEWER}"] == RICH_DIAMONDS
+        assert accounts[f"earnings:{PAID_STREAMER}"] == PAID_DIAMONDS
     assert [difference async for difference in recount_all(escrow.runtime)] == []
 
 
 @pytest.fixture
-async def house(solo_of: SoloOf) -> House:
-    """A session on air, which everybody knows."""
-    clock = ManualClock(NIGHT)
-    goals, sessions, escrow, shop = [await solo_of(one, clock=clock) for one in (GOALS, SESSIONS, ESCROW, SHOP)]
-    opened = House(Troupe(goals, sessions, escrow, shop), goals, sessions, escrow, shop)
-    await opened.open()
+def house_at(harness_of: HarnessOf) -> HouseAt:
+    """A session that goes on air at this moment, which everybody knows."""
+
+    async def opened(moment: datetime) -> House:
+        clock = ManualClock(moment)
+        goals, sessions, escrow, shop = [await harness_of(one, clock=clock) for one in (GOALS, SESSIONS, ESCROW, SHOP)]
+        house = House(ServiceSystem(goals, sessions, escrow, shop), goals, sessions, escrow, shop)
+        await house.open()
+        return house
+
     return opened
+
+
+@pytest.fixture
+async def house(house_at: HouseAt) -> House:
+    """A session on air, which everybody knows."""
+    return await house_at(START_TIME)

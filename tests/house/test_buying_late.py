@@ -43,8 +43,8 @@ async def delete(house: House, goal_id: str) -> None:
 
 
 async def expire(house: House, _goal_id: str) -> None:
-    house.troupe.clock.advance(60 - BEFORE_SECONDS)
-    await house.troupe.run_timers("goals")
+    house.system.clock.advance(60 - BEFORE_SECONDS)
+    await house.system.run_timers("goals")
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,15 @@ async def test_who_buys_as_the_goal_ends_counts_or_has_the_money_back(house: Hou
     really_raced = 0
     for _ in range(ROUNDS):
         goal_id = await race.begin(house)
-        await house.troupe.settle()
-        house.troupe.clock.advance(BEFORE_SECONDS)
-        first = len(house.troupe.told)
+        await house.system.run_until_idle()
+        house.system.clock.advance(BEFORE_SECONDS)
+        first = len(house.system.published)
         for buyer in spent:
             assert (await house.give(buyer, goal_id, race.product)).status_code == 202
         await hear_a_part(house, chance)
         await asyncio.gather(race.end(house, goal_id), hear_holds(house))
         kept = await keep_the_promise(house, goal_id)
-        told = [message.event for message in house.troupe.told[first:]]
+        told = [message.event for message in house.system.published[first:]]
         counted = count_fairly(told)
         for buyer in counted if kept else ():
             spent[buyer] += race.diamonds
@@ -94,24 +94,24 @@ async def test_who_buys_as_the_goal_ends_counts_or_has_the_money_back(house: Hou
 async def hear_a_part(house: House, chance: random.Random) -> None:
     """Escrow holds the money of some, and goals hears of some of these holds."""
     for service in ("escrow", "goals"):
-        await house.troupe.collect()
-        for part in house.troupe.waiting(service):
-            await house.troupe.deliver(part.only(chance.randint(1, part.count)))
+        await house.system.collect()
+        for part in house.system.waiting(service):
+            await house.system.deliver(part.only(chance.randint(1, part.count)))
 
 
 async def hear_holds(house: House) -> None:
     """Goals hears of the holds that are left, in this very moment."""
-    for part in house.troupe.waiting("goals"):
-        await house.troupe.deliver(part)
+    for part in house.system.waiting("goals"):
+        await house.system.deliver(part)
 
 
 async def keep_the_promise(house: House, goal_id: str) -> bool:
     """Let the streamer do what was paid for, and everything be heard; false if the goal came to nothing."""
-    await house.troupe.settle()
+    await house.system.run_until_idle()
     outcome = (await house.read(house.goals, f"/goals/{goal_id}"))["outcome"]
     if outcome == "funded":
         assert (await house.perform(goal_id)).status_code == 201
-    await house.troupe.pass_time(130)
+    await house.system.pass_time(130)
     return outcome in ("funded", "completed")
 
 

@@ -1,10 +1,10 @@
 """SPEC §10, who acts on what, as it stands there: every cell of the services that exist, acting (`A`) or not (`·`).
 
-One long evening is played in which every event of these tables happens, each goal with each outcome. Whatever a service
-hears is heard alone, and what it did then (documents, timers, events told, pushes) is noted; the tables are drawn from
-these notes. The tables below are the page's, with a column for each outcome that makes a difference, and once more for
-goals that end with their session. Some of its cells are missing: escrow needs no projection of sessions, as each event
-that it settles by names its streamer; and the notifier caches no channel data yet.
+One long scenario is played in which every event of these tables happens, each goal with each outcome. Each event is
+handled alone, and what it did then (documents, timers, events, pushes) is noted; the tables are drawn from these notes.
+The tables below are the page's, with a column for each outcome that makes a difference, and again for goals that end
+with their session. Some of its cells are missing: escrow needs no projection of sessions, as each event that it settles
+by names its streamer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contracts
-from chassis.pending import EFFECTS, TIMERS
-from chassis.testing import Solo
-from chassis.troupe import Troupe, Waiting
+from chassis.effects.model import EFFECTS
+from chassis.timers.model import TIMERS
+from chassis_testing.service import ServiceHarness
+from chassis_testing.system import ServiceSystem, Waiting
 from contracts import (
     Event,
     GoalCreatedV1,
@@ -31,6 +32,8 @@ from contracts import (
     SessionViewerAuthorizedV1,
 )
 from contracts.escrow_ids import parse_escrow_id
+from contracts.versions import parse_type
+from notifier.domain.pushes import Push
 from notifier.service import SERVICE as NOTIFIER
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from tests.house.conftest import House
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 RECORDED = Path(contracts.__file__).parents[2] / "tests" / "recorded"
 ROSE, CAKE, SONG = "livestream-gift_rose", "livestream-gift_cake", "karaoke-song_60"
 
@@ -81,6 +84,7 @@ ENDED = """
 | trigger_exclusive_goal_escrow_refund (escrow)          | · | · | · | · | · | A | A | · | A | · | · | · | · |
 | handle_trigger_private_goal_escrow (escrow)            | · | · | · | · | · | · | · | · | · | · | A | A | · |
 | projection (shop)                                      | A | A | A | A | A | A | A | A | A | A | A | A | A |
+| invalidate_cached_pusher_channel_data (notifier)       | A | A | A | A | A | A | A | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
 OVER = """
@@ -106,6 +110,7 @@ OVER = """
 | trigger_exclusive_goal_escrow_refund (escrow)          | · | · | A | A | · | · |
 | handle_trigger_private_goal_escrow (escrow)            | · | · | · | · | A | · |
 | projection (shop)                                      | A | A | A | A | A | A |
+| invalidate_cached_pusher_channel_data (notifier)       | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
 ADDED = """
@@ -114,6 +119,7 @@ ADDED = """
 | trigger_notify_goal_added (notifier)                   | A | A | A | A | A | A |
 | notify_stream_authorized: ticket holders (notifier)    | · | A | · | · | · | · |
 | notify_stream_authorized: its viewer (notifier)        | · | · | · | A | · | · |
+| invalidate_cached_pusher_channel_data (notifier)       | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
 AUTHORIZED = """
@@ -158,7 +164,7 @@ OTHERS = """
 | wallet.created              | ·                                 |
 | wallet.credited             | ·                                 |
 | order.paid                  | notifier                          |
-| pass.activated              | notifier                          |
+| pass.activated              | notifier, sessions                |
 | presence.counted            | sessions                          |
 """
 
@@ -189,7 +195,7 @@ TRACES: dict[str, tuple[str, ...]] = {
     "set_embedded_goal_ended: karaoke goals": ("sessions.karaoke_goals",),
     "session.goal_closed": ("tells session.goal_closed",),
     "session.goal_closed, 60 s later": ("sets private-judgement-due",),
-    "cleanup_expired_exclusive_goal_pairs": ("sessions.exclusive_goal_pairs loses some",),
+    "cleanup_expired_exclusive_goal_pairs": ("sessions.exclusive_goal_pairs loses open ones",),
     "sync_trigger_goal_session_viewer": ("writes grants", "tells session.viewer_authorized agreed"),
     "pay_back_overtaken_minutes": ("sets minutes-left",),
     "give_private_right": ("tells session.viewer_authorized private",),
@@ -206,6 +212,7 @@ TRACES: dict[str, tuple[str, ...]] = {
     "trigger_exclusive_goal_escrow_refund": ("escrows.verdict of trigger_exclusive",),
     "trigger_exclusive_goal_escrow_refund, its timer": ("sets invitation-refund-check-due",),
     "handle_trigger_private_goal_escrow": ("escrows.verdict of trigger_private",),
+    "invalidate_cached_pusher_channel_data": ("broadcasts.revision",),
     "trigger_notify_goal_added": ("pushes goal.added",),
     "notify_stream_authorized: ticket holders": ("sets ticket-holders-due",),
     "notify_stream_authorized: its viewer": ("pushes stream.authorized",),
@@ -235,7 +242,7 @@ class Notes:
 
 def labels(event: Event) -> set[str]:
     """`goal.created` and `goal.created Show`, `goal.ended Show completed`, `session.viewer_authorized paid`."""
-    name = event.TYPE.rpartition(".v")[0]
+    name = parse_type(event.TYPE).name
     match event:
         case GoalCreatedV1() | SessionGoalAddedV1():
             return {name, f"{name} {event.kind.removesuffix('Goal')}"}
@@ -249,18 +256,18 @@ def labels(event: Event) -> set[str]:
 
 @dataclass
 class Watch:
-    """The evening, each message heard alone by each who listens, and noted."""
+    """The scenario, each message heard alone by each who listens, and noted."""
 
     house: House
-    troupe: Troupe
-    solos: dict[str, Solo]
+    system: ServiceSystem
+    harnesses: dict[str, ServiceHarness]
     notes: Notes = field(default_factory=Notes)
     over: bool = False
     """The session has ended."""
 
     async def command(self, asking: Awaitable[httpx.Response]) -> str:
         """One command, and all that follows from it; the id of the goal it made, if any."""
-        before, told = await documents(self.house.goals), len(self.troupe.told)
+        before, told = await documents(self.house.goals), len(self.system.published)
         response = await asking
         assert response.status_code < 400, response.text
         self._note_created("goals", difference(before, await documents(self.house.goals)), told)
@@ -269,59 +276,59 @@ class Watch:
 
     async def settle(self) -> None:
         while True:
-            await self.troupe.collect()
-            if waiting := self.troupe.waiting():
-                oldest = min(waiting, key=lambda part: self.troupe.told.index(self.troupe.next_message(part)))
+            await self.system.collect()
+            if waiting := self.system.waiting():
+                oldest = min(waiting, key=lambda part: self.system.published.index(self.system.next_message(part)))
                 await self._hear(oldest.only(1))
             elif not await self._run_timers():
                 return
 
     async def _run_timers(self) -> int:
         """What the notifier does then belongs to nobody else's event."""
-        notifier = self.solos["notifier"]
+        notifier = self.harnesses["notifier"]
         before = await documents(notifier)
-        ran = await self.troupe.run_timers()
+        ran = await self.system.run_timers()
         self.notes.deeds["timers"]["notifier"] |= difference(before, await documents(notifier)) if ran else set()
         return ran
 
     async def pass_time(self, seconds: float) -> None:
         """Step by step, so that nothing that follows is heard together."""
         for _ in range(int(seconds // 10)):
-            self.troupe.clock.advance(10)
+            self.system.clock.advance(10)
             await self.settle()
 
     async def hear_recorded(self, of: type[Event], service: str, **changes: Any) -> None:
         """An event of a service that does not exist yet."""
         data = json.loads((RECORDED / f"{of.TYPE}.json").read_text())["data"]
         event = of.model_validate_json(json.dumps(data)).model_copy(update=changes)
-        solo = self.solos[service]
-        before = await documents(solo)
-        await solo.hear(event)
-        self.notes.add(event, service, difference(before, await documents(solo)))
+        harness = self.harnesses[service]
+        before = await documents(harness)
+        await harness.handle(event)
+        self.notes.add(event, service, difference(before, await documents(harness)))
 
     async def _hear(self, part: Waiting) -> None:
-        solo, event = self.solos[part.service], self.troupe.next_message(part).event
-        if not solo.listens_to(type(event)):
-            assert await self.troupe.deliver(part) == 1
+        harness, event = self.harnesses[part.service], self.system.next_message(part).event
+        if not harness.listens_to(type(event)):
+            assert await self.system.deliver(part) == 1
             return
-        before, told = await documents(solo), len(self.troupe.told)
-        assert await self.troupe.deliver(part) == 1
-        deeds = difference(before, await documents(solo))
-        deeds |= {f"tells {name}" for one in self.troupe.told[told:] for name in labels(one.event)}
+        before, told = await documents(harness), len(self.system.published)
+        assert await self.system.deliver(part) == 1
+        deeds = difference(before, await documents(harness))
+        deeds |= {f"tells {name}" for one in self.system.published[told:] for name in labels(one.event)}
         self.notes.add(event, part.service, deeds, over=self.over and isinstance(event, GoalEndedV1))
         self._note_created(part.service, deeds, told)
 
     def _note_created(self, service: str, deeds: set[str], told: int) -> None:
         """What goals does as it makes a goal belongs to that goal's creation: those are its own facts."""
-        for message in self.troupe.told[told:]:
+        for message in self.system.published[told:]:
             if service == "goals" and isinstance(message.event, GoalCreatedV1):
                 self.notes.add(message.event, service, deeds)
 
 
-async def documents(solo: Solo) -> dict[str, dict[str, Any]]:
+async def documents(harness: ServiceHarness) -> dict[str, dict[str, Any]]:
     """All that a service keeps, by collection and id; timers and pushes too."""
-    names = [*(collection.name for collection in solo.service.collections), TIMERS.name, EFFECTS.name]
-    return {name: {row["_id"]: row for row in rows} for name, rows in (await solo.contents(*names)).items()}
+    names = [*(collection.name for collection in harness.service.collections), TIMERS.name, EFFECTS.name]
+    return {name: {row["_id"]: row for row in rows} for name, rows in (await harness.contents(*names)).items()}
 
 
 def difference(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> set[str]:
@@ -335,7 +342,7 @@ def difference(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any
                 case "timers":
                     deeds.add(f"sets {row['name']}")
                 case "effects":
-                    deeds.add(f"pushes {row['data']['name']}")
+                    deeds.add(f"pushes {row['data']['name']}" if row["name"] == Push.NAME else f"calls {row['name']}")
                 case "escrows":
                     kind = parse_escrow_id(id_).kind
                     deeds.add("writes escrows")
@@ -355,10 +362,16 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
     ]
     changed = {name for name, value in flat[1].items() if value not in (None, False) and flat[0].get(name) != value}
     maps = {name for name in changed if isinstance(flat[1][name], dict) and isinstance(flat[0].get(name), dict)}
-    return changed | {f"{name} loses some" for name in maps if flat[0][name].keys() - flat[1][name].keys()}
+    lost = {name: [was for key, was in flat[0][name].items() if key not in flat[1][name]] for name in maps}
+    return changed | {f"{name} loses open ones" for name in maps if any(map(is_open, lost[name]))}
 
 
-# The evening
+def is_open(pair: Any) -> bool:
+    """Whether nothing of it is over."""
+    return isinstance(pair, dict) and all(value is None for name, value in pair.items() if name.endswith("_ended"))
+
+
+# The scenario
 
 
 async def play_shows(watch: Watch) -> None:
@@ -410,10 +423,10 @@ async def play_gifts(watch: Watch) -> None:
     await watch.command(house.delete(await watch.command(house.ask_for_gifts(target=10))))
     private = await watch.command(house.ask_for_gifts(target=100, seconds=60))
     await watch.command(house.give(rich, private, ROSE))
-    watch.troupe.clock.advance(59)
+    watch.system.clock.advance(59)
     late = house.give(rich, private, ROSE)
     assert (await late).status_code == 202
-    watch.troupe.clock.advance(2)
+    watch.system.clock.advance(2)
     await watch.settle()
     await watch.command(house.give(rich, None, SONG))
     await watch.pass_time(70)
@@ -432,7 +445,8 @@ async def play_session(watch: Watch) -> None:
     head_count = {"streamer_id": house.streamer, "session_id": house.session_id, "viewers": 7}
     await watch.hear_recorded(PresenceCountedV1, "sessions", **head_count)
     await watch.hear_recorded(OrderPaidV1, "notifier")
-    await watch.hear_recorded(PassActivatedV1, "notifier")
+    for service in ("notifier", "sessions"):
+        await watch.hear_recorded(PassActivatedV1, service)
     await watch.command(house.end())
 
 
@@ -478,16 +492,18 @@ async def begin_exclusive(watch: Watch) -> None:
     await watch.command(house.begin_exclusive(invitation))
 
 
-async def test_every_cell_of_the_matrix(house: House, solo_of: SoloOf) -> None:
-    notifier = await solo_of(NOTIFIER, clock=house.troupe.clock)
-    solos = {solo.service.name: solo for solo in (house.goals, house.sessions, house.escrow, house.shop, notifier)}
-    house.troupe.join(notifier)
-    watch = Watch(house, house.troupe, solos)
+async def test_every_cell_of_the_matrix(house: House, harness_of: HarnessOf) -> None:
+    notifier = await harness_of(NOTIFIER, clock=house.system.clock)
+    harnesses = {
+        harness.service.name: harness for harness in (house.goals, house.sessions, house.escrow, house.shop, notifier)
+    }
+    house.system.add(notifier)
+    watch = Watch(house, house.system, harnesses)
     await watch.settle()
     for play in (play_shows, play_invitations, play_gifts, play_session, play_ends):
         await play(watch)
     seen = [row for event, table in TABLES for row in drawn(table, event, watch.notes)]
-    seen += drawn_others(watch.notes, solos)
+    seen += drawn_others(watch.notes, harnesses)
     page = [row for _, table in TABLES for row in rows_of(table)] + rows_of(OTHERS)
     wrong = [
         f"{' | '.join(is_)}\nthe page: {' | '.join(should)}"
@@ -509,10 +525,10 @@ def drawn(table: str, event: str, notes: Notes) -> list[list[str]]:
     return [head, *([row[0], *(notes.cell(event.format(column), row[0]) for column in head[1:])] for row in rows)]
 
 
-def drawn_others(notes: Notes, solos: dict[str, Solo]) -> list[list[str]]:
+def drawn_others(notes: Notes, harnesses: dict[str, ServiceHarness]) -> list[list[str]]:
     head, *rows = rows_of(OTHERS)
     seen = []
     for name, _ in rows:
-        acting = sorted(service for service in solos if notes.deeds[name][service])
+        acting = sorted(service for service in harnesses if notes.deeds[name][service])
         seen.append([name, ", ".join(acting) or "·"])
     return [head, *seen]

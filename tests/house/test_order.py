@@ -1,8 +1,8 @@
 """What is said by different owners may be heard in any order, one by one or together: a service ends in the same state.
 
-Whole evenings are played once. Then an understudy of each service hears all of it again, from the state in which it was
-when the evening began: the topics one after the other in every order, so that of every two events of different owners
-each comes first once; mixed by chance; in batches that hold every two handlers; and each event twice.
+Whole scenarios are played once. Then another instance of each service handles all of it again, from the state in which
+it was when the scenario began: the topics one after the other in every order, so that of every two events of different
+owners each comes first once; mixed by chance; in batches that hold every two handlers; and each event twice.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chassis.clock import ManualClock
-from chassis.pending import TIMERS
-from chassis.testing import Solo
-from chassis.troupe import Troupe, Waiting
+from chassis.timers.model import TIMERS
+from chassis_testing.service import ServiceHarness
+from chassis_testing.system import ServiceSystem, Waiting
 
 if TYPE_CHECKING:
     from tests.house.conftest import House
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 Rows = dict[str, list[dict[str, Any]]]
 MIXED = 6  # orders by chance, beside all orders of the topics
 ROSE = "livestream-gift_rose"
@@ -33,36 +33,36 @@ async def play_exclusive(house: House, buyers: list[str]) -> None:
     buyer = buyers[0]
     for answer in ("kept", "broken off", "refused"):
         invitation = (await house.invite(buyer)).json()["goal_id"]
-        await house.troupe.settle()
+        await house.system.run_until_idle()
         assert (await house.delete(invitation, agree=answer != "refused")).status_code == 204
-        house.troupe.clock.advance(1)
-        await house.troupe.settle()
+        house.system.clock.advance(1)
+        await house.system.run_until_idle()
         if answer != "refused":
             exclusive = (await house.begin_exclusive(invitation)).json()["goal_id"]
             await house.extend(exclusive)
-            await house.troupe.pass_time(200 if answer == "kept" else 5)
+            await house.system.pass_time(200 if answer == "kept" else 5)
         if answer == "broken off":
             assert (await house.delete(exclusive)).status_code == 204
-        await house.troupe.settle()
+        await house.system.run_until_idle()
 
 
 async def play_show(house: House, buyers: list[str]) -> None:
     """Funded, with a ticket too late; a show that is broken off; and one that is kept. Minutes and a song beside it."""
     for answer in ("broken off", "kept"):
         funding = (await house.fund(target=2, seconds=60)).json()["goal_id"]
-        await house.troupe.settle()
+        await house.system.run_until_idle()
         for buyer in buyers:
             await house.give(buyer, funding)
             await house.pay(buyer)
-        await house.troupe.settle()
+        await house.system.run_until_idle()
         await house.give(buyers[0], funding)
         assert (await house.delete(funding)).status_code == 204
         show = (await house.perform(funding)).json()["goal_id"]
         await house.give(buyers[0], None, "karaoke-song_60")
-        await house.troupe.pass_time(70 if answer == "kept" else 5)
+        await house.system.pass_time(70 if answer == "kept" else 5)
         if answer == "broken off":
             assert (await house.delete(show)).status_code == 204
-        await house.troupe.settle()
+        await house.system.run_until_idle()
 
 
 async def play_private(house: House, buyers: list[str]) -> None:
@@ -70,10 +70,10 @@ async def play_private(house: House, buyers: list[str]) -> None:
     buyer = buyers[0]
     for target in (20, 100):
         goal = (await house.ask_for_gifts(target, seconds=60)).json()["goal_id"]
-        await house.troupe.settle()
+        await house.system.run_until_idle()
         for _ in range(2):
             await house.give(buyer, goal, ROSE)
-        await house.troupe.pass_time(130)
+        await house.system.pass_time(130)
 
 
 PLAYS = {"invitation and exclusive": play_exclusive, "show": play_show, "private goal": play_private}
@@ -82,45 +82,45 @@ PLAYS = {"invitation and exclusive": play_exclusive, "show": play_show, "private
 @pytest.mark.parametrize("service", ["escrow", "sessions", "shop"])
 @pytest.mark.parametrize("play", PLAYS.values(), ids=PLAYS.keys())
 async def test_a_service_ends_in_the_same_state_in_whatever_order_it_hears(
-    house: House, solo_of: SoloOf, play: Callable[[House, list[str]], Awaitable[None]], service: str
+    house: House, harness_of: HarnessOf, play: Callable[[House, list[str]], Awaitable[None]], service: str
 ) -> None:
-    actor: Solo = getattr(house, service)
+    actor: ServiceHarness = getattr(house, service)
     buyers = [await house.viewer(10_000), await house.viewer(10_000)]
     began, beginning = house.now, await everything(actor)
     await play(house, buyers)
     beginning |= asked_for(await everything(actor))
-    heard = [message for message in house.troupe.told if actor.listens_to(type(message.event))]
+    heard = [message for message in house.system.published if actor.listens_to(type(message.event))]
 
-    stage = await solo_of(actor.service)
+    stage = await harness_of(actor.service)
     of = stage.runtime
     ends: dict[str, Rows] = {}
     for name, choose in orders(sorted({message.event.TOPIC for message in heard})):
         await stage.clear()
-        stage = await Solo.start(actor.service, of.mongo, of.database, clock=ManualClock(began))
+        stage = await ServiceHarness.start(actor.service, of.mongo, of.database, clock=ManualClock(began))
         await put(stage, beginning)
-        troupe = Troupe(stage)
-        troupe.publish(heard)
-        await troupe.settle(choose)
+        system = ServiceSystem(stage)
+        system.publish(heard)
+        await system.run_until_idle(choose)
         if name == "each twice":
-            troupe.replay(service)
-            await troupe.settle()
-        await troupe.pass_until(house.now)
+            system.replay(service)
+            await system.run_until_idle()
+        await system.pass_until(house.now)
         ends[name] = what_counts(await stage.snapshot())
     first, *others = ends
     for name in others:
         assert different(ends[first], ends[name]) == [], f"{name}, against {first}"
 
 
-async def everything(solo: Solo) -> Rows:
+async def everything(harness: ServiceHarness) -> Rows:
     """All that a service keeps, as it is stored."""
-    names = [TIMERS.name, *(collection.name for collection in solo.service.collections)]
-    return {name: await solo.runtime.database[name].find().to_list(None) for name in names}
+    names = [TIMERS.name, *(collection.name for collection in harness.service.collections)]
+    return {name: await harness.runtime.database[name].find().to_list(None) for name in names}
 
 
-async def put(solo: Solo, rows: Rows) -> None:
+async def put(harness: ServiceHarness, rows: Rows) -> None:
     for name, documents in rows.items():
         if documents:
-            await solo.runtime.database[name].insert_many(documents)
+            await harness.runtime.database[name].insert_many(documents)
 
 
 def asked_for(rows: Rows) -> Rows:
@@ -155,7 +155,7 @@ def orders(topics: Sequence[str]) -> list[tuple[str, Callable[[Sequence[Waiting]
 
     def by(order: Sequence[str]) -> Callable[[Sequence[Waiting]], Waiting]:
         places = {topic: place for place, topic in enumerate(order)}  # its own, which it does not hear, have none
-        return lambda waiting: min(waiting, key=lambda part: places.get(part.lane.partition(":")[0], -1))
+        return lambda waiting: min(waiting, key=lambda part: places.get(part.ordering_key.partition(":")[0], -1))
 
     in_order = [(" before ".join(order), by(order)) for order in itertools.permutations(topics)]
     mixed = [(f"mixed {seed}", random.Random(seed).choice) for seed in range(MIXED)]

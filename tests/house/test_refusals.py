@@ -20,7 +20,7 @@ HOUR = 3_600
 
 
 @dataclass
-class Evening:
+class Scenario:
     """Tickets are sold for a second show, after a first one. Elsewhere somebody else sells tickets too."""
 
     house: House
@@ -55,7 +55,7 @@ class Evening:
         return await self.house.create("show-funding", {"levels": [LEVEL] * levels, "exp": exp, "context": context})
 
 
-Do = Callable[[Evening], Awaitable["httpx.Response"]]
+Do = Callable[[Scenario], Awaitable["httpx.Response"]]
 
 REFUSED: tuple[tuple[str, Do, str], ...] = (
     ("a second funding beside the first", lambda on: on.fund(), "409 stage-taken"),
@@ -89,30 +89,30 @@ REFUSED: tuple[tuple[str, Do, str], ...] = (
 )
 
 
-async def begin(house: House) -> Evening:
+async def begin(house: House) -> Scenario:
     elsewhere = (await house.fund()).json()["goal_id"]
-    await house.troupe.settle()
+    await house.system.run_until_idle()
     house.streamer = ids.new_id()
     await house.open()
     viewer = await house.viewer(10_000)
     first = (await house.fund(target=1)).json()["goal_id"]
     await house.delete(first)
     assert (await house.perform(first)).status_code == 201
-    await house.troupe.pass_time(70)
+    await house.system.pass_time(70)
     selling = (await house.fund()).json()["goal_id"]
-    await house.troupe.settle()
-    return Evening(house, viewer, first, selling, elsewhere)
+    await house.system.run_until_idle()
+    return Scenario(house, viewer, first, selling, elsewhere)
 
 
 async def test_what_a_show_night_refuses(house: House) -> None:
-    evening = await begin(house)
-    told, accounts = len(house.troupe.told), await house.accounts()
+    scenario = await begin(house)
+    told, accounts = len(house.system.published), await house.accounts()
 
-    seen = [(what, refusal(await do(evening))) for what, do, _ in REFUSED]
+    seen = [(what, refusal(await do(scenario))) for what, do, _ in REFUSED]
 
     assert seen == [(what, should) for what, _, should in REFUSED]
-    await house.troupe.settle()
-    assert len(house.troupe.told) == told
+    await house.system.run_until_idle()
+    assert len(house.system.published) == told
     assert await house.accounts() == accounts
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chassis.clock import ManualClock
-from chassis.testing import NIGHT, Solo
+from chassis_testing.service import START_TIME, ServiceHarness
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -35,7 +35,7 @@ CREDIT = 1_000
 
 Steps = AsyncIterator[Any]  # what is yielded does not matter
 Play = Callable[["House", str], Steps]
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
 @dataclass(frozen=True)
@@ -73,35 +73,35 @@ async def sell_one_ticket(house: House, buyer: str, of: int) -> AsyncIterator[st
 async def unfunded_and_nothing_came(house: House, buyer: str) -> Steps:
     async for _ in sell_one_ticket(house, buyer, of=2):
         yield
-    await house.troupe.pass_time(600)
+    await house.system.pass_time(600)
     yield
-    await house.troupe.pass_time(36)
+    await house.system.pass_time(36)
 
 
 async def unfunded_but_performed(house: House, buyer: str) -> Steps:
     async for funding_id in sell_one_ticket(house, buyer, of=2):
         yield funding_id
-    await house.troupe.pass_time(610)
+    await house.system.pass_time(610)
     yield
     await goal_of(house.perform(funding_id))
     yield
-    await house.troupe.pass_time(61)
+    await house.system.pass_time(61)
 
 
 async def funded_and_performed(house: House, buyer: str) -> Steps:
     async for funding_id in sell_one_ticket(house, buyer, of=1):
         yield funding_id
-    await house.troupe.pass_time(1_000)
+    await house.system.pass_time(1_000)
     yield
     await goal_of(house.perform(funding_id))
     yield
-    await house.troupe.pass_time(61)
+    await house.system.pass_time(61)
 
 
 async def funded_and_never_performed(house: House, buyer: str) -> Steps:
     async for _ in sell_one_ticket(house, buyer, of=1):
         yield
-    await house.troupe.pass_time(1_000)
+    await house.system.pass_time(1_000)
     yield
     await house.end()
 
@@ -119,7 +119,7 @@ async def show_broken_off(house: House, buyer: str) -> Steps:
     yield
     show_id = await goal_of(house.perform(funding_id))
     yield
-    await house.troupe.pass_time(30)
+    await house.system.pass_time(30)
     assert (await house.delete(show_id)).status_code == 204
 
 
@@ -130,7 +130,7 @@ async def show_cut_by_the_session(house: House, buyer: str) -> Steps:
     yield
     await goal_of(house.perform(funding_id))
     yield
-    await house.troupe.pass_time(30)
+    await house.system.pass_time(30)
     await house.end()
 
 
@@ -143,7 +143,7 @@ async def agreed_and_nothing_came(house: House, buyer: str) -> Steps:
     yield
     await agree(house, invitation_id)
     yield
-    await house.troupe.pass_time(66)
+    await house.system.pass_time(66)
 
 
 async def agreed_and_the_session_ended(house: House, buyer: str) -> Steps:
@@ -163,7 +163,7 @@ async def refused(house: House, buyer: str) -> Steps:
 async def timed_out(house: House, buyer: str) -> Steps:
     await goal_of(house.invite(buyer))
     yield
-    await house.troupe.pass_time(31)
+    await house.system.pass_time(31)
 
 
 async def invitation_cancelled(house: House, buyer: str) -> Steps:
@@ -177,10 +177,10 @@ async def exclusive_kept(house: House, buyer: str) -> Steps:
     yield
     await agree(house, invitation_id)
     yield
-    house.troupe.clock.advance(1)
+    house.system.clock.advance(1)
     await goal_of(house.begin_exclusive(invitation_id))
     yield
-    await house.troupe.pass_time(121)
+    await house.system.pass_time(121)
 
 
 async def exclusive_broken_off(house: House, buyer: str) -> Steps:
@@ -188,10 +188,10 @@ async def exclusive_broken_off(house: House, buyer: str) -> Steps:
     yield
     await agree(house, invitation_id)
     yield
-    house.troupe.clock.advance(1)
+    house.system.clock.advance(1)
     exclusive_id = await goal_of(house.begin_exclusive(invitation_id))
     yield
-    await house.troupe.pass_time(30)
+    await house.system.pass_time(30)
     assert (await house.delete(exclusive_id)).status_code == 204
 
 
@@ -206,7 +206,7 @@ async def give_one_rose(house: House, buyer: str, of: int) -> AsyncIterator[str]
 async def private_timed_out(house: House, buyer: str) -> Steps:
     async for _ in give_one_rose(house, buyer, of=100):
         yield
-    await house.troupe.pass_time(601)
+    await house.system.pass_time(601)
 
 
 async def private_deleted(house: House, buyer: str) -> Steps:
@@ -218,26 +218,26 @@ async def private_deleted(house: House, buyer: str) -> Steps:
 async def private_kept(house: House, buyer: str) -> Steps:
     async for _ in give_one_rose(house, buyer, of=10):
         yield
-    await house.troupe.pass_time(61)
+    await house.system.pass_time(61)
 
 
 async def private_not_kept(house: House, buyer: str) -> Steps:
     async for _ in give_one_rose(house, buyer, of=10):
         yield
-    await house.troupe.pass_time(30)
+    await house.system.pass_time(30)
     await house.end()
 
 
 async def performed_for_somebody_who_was_blocked(house: House, buyer: str) -> Steps:
     async for funding_id in sell_one_ticket(house, buyer, of=1):
         yield funding_id
-    await house.troupe.pass_time(601)  # funded, whoever is blocked after that
+    await house.system.pass_time(601)  # funded, whoever is blocked after that
     yield
     await house.block(buyer)
     yield
     await goal_of(house.perform(funding_id))
     yield
-    await house.troupe.pass_time(61)
+    await house.system.pass_time(61)
 
 
 async def invited_and_blocked(house: House, buyer: str) -> Steps:
@@ -247,7 +247,7 @@ async def invited_and_blocked(house: House, buyer: str) -> Steps:
     yield
     await house.unblock(buyer)
     yield
-    await house.troupe.pass_time(31)
+    await house.system.pass_time(31)
 
 
 async def private_and_blocked(house: House, buyer: str) -> Steps:
@@ -255,7 +255,7 @@ async def private_and_blocked(house: House, buyer: str) -> Steps:
         yield
     await house.block(buyer)
     yield
-    await house.troupe.pass_time(61)
+    await house.system.pass_time(61)
 
 
 LINES = {
@@ -295,34 +295,34 @@ def require_settled(line: Line, told: list[Event]) -> None:
 
 
 @every_line
-async def test_the_money_ends_where_the_table_says(house: House, solo_of: SoloOf, line: Line) -> None:
+async def test_the_money_ends_where_the_table_says(house: House, harness_of: HarnessOf, line: Line) -> None:
     buyer = await house.viewer(CREDIT)
     async for _ in line.play(house, buyer):
-        await house.troupe.settle()
-    await house.troupe.settle()
+        await house.system.run_until_idle()
+    await house.system.run_until_idle()
     assert (await house.spent(buyer, CREDIT), await house.earned()) == (line.spent, line.spent)
-    require_settled(line, [message.event for message in house.troupe.told])
+    require_settled(line, [message.event for message in house.system.published])
 
-    late = await solo_of(ESCROW, clock=ManualClock(NIGHT))
+    late = await harness_of(ESCROW, clock=ManualClock(START_TIME))
     await hear_the_answer_last(late, house, buyer, line)
 
 
-async def hear_the_answer_last(late: Solo, house: House, buyer: str, line: Line) -> None:
+async def hear_the_answer_last(late: ServiceHarness, house: House, buyer: str, line: Line) -> None:
     """An escrow that reads the same facts, each at its time, but the answer to the hold after the verdict."""
     path, body = f"/wallets/{buyer}/credit", {"amount_diamonds": CREDIT}
     await late.client(house.streamer, "OPS").post(path, json=body)
-    heard = [message for message in house.troupe.told if late.listens_to(type(message.event))]
+    heard = [message for message in house.system.published if late.listens_to(type(message.event))]
     answers = [one.event for one in heard if isinstance(one.event, GoalProgressedV1 | GoalContributionRejectedV1)]
     for message in heard:
-        late.clock.advance_to(message.meta.time)
+        late.clock.advance_to(message.attributes.time)
         await late.run_timers()
         if message.event not in answers:
-            await late.hear(message.event, at=message.meta.time)
+            await late.handle(message.event, at=message.attributes.time)
     late.clock.advance_to(house.now)
     await late.run_timers()
     settled = [event for event in await late.published() if isinstance(event, EscrowCompletedV1 | EscrowFailedV1)]
     assert len(settled) == (line.reason == "blocked")  # whatever the answer
-    await late.hear(*answers)
+    await late.handle(*answers)
     require_settled(line, await late.published())
     wallet = (await late.client(buyer).get("/wallets/me")).json()
     assert CREDIT - wallet["balance_diamonds"] == line.spent
@@ -334,16 +334,16 @@ async def test_the_money_ends_there_whoever_is_away_for_a_while_at_each_step(
     house: House, line: Line, away: str
 ) -> None:
     buyer = await house.viewer(CREDIT)
-    house.troupe.stop(away)
+    house.system.stop(away)
     async for _ in line.play(house, buyer):
-        await house.troupe.settle()
-        house.troupe.go_on(away)
-        await house.troupe.settle()
-        house.troupe.stop(away)
-    house.troupe.go_on(away)
-    await house.troupe.settle()
+        await house.system.run_until_idle()
+        house.system.resume(away)
+        await house.system.run_until_idle()
+        house.system.stop(away)
+    house.system.resume(away)
+    await house.system.run_until_idle()
     assert (await house.spent(buyer, CREDIT), await house.earned()) == (line.spent, line.spent)
-    require_settled(line, [message.event for message in house.troupe.told])
+    require_settled(line, [message.event for message in house.system.published])
 
 
 @pytest.mark.parametrize("first", ["goals", "sessions"])
@@ -357,15 +357,15 @@ async def test_a_slow_escrow_never_refunds_what_was_begun_in_time(
 ) -> None:
     buyer = await house.viewer(CREDIT)
     async for _ in play(house, buyer):
-        await house.troupe.settle()
-        if house.troupe.events(GoalProgressedV1):
-            house.troupe.stop("escrow")  # from the moment the money counts, past every deadline
-    await house.troupe.pass_time(7_200)
-    house.troupe.go_on("escrow")
-    await house.troupe.collect()
-    while waiting := sorted(house.troupe.waiting("escrow"), key=lambda part: not part.lane.startswith(first)):
-        await house.troupe.deliver(waiting[0].only(1))
-        await house.troupe.run_timers("escrow")  # whose timers are long due, at the worst of moments
-    await house.troupe.settle()
-    assert not house.troupe.events(EscrowFailedV1)
+        await house.system.run_until_idle()
+        if house.system.events(GoalProgressedV1):
+            house.system.stop("escrow")  # from the moment the money counts, past every deadline
+    await house.system.pass_time(7_200)
+    house.system.resume("escrow")
+    await house.system.collect()
+    while waiting := sorted(house.system.waiting("escrow"), key=lambda part: not part.ordering_key.startswith(first)):
+        await house.system.deliver(waiting[0].only(1))
+        await house.system.run_timers("escrow")  # whose timers are long due, at the worst of moments
+    await house.system.run_until_idle()
+    assert not house.system.events(EscrowFailedV1)
     assert (await house.spent(buyer, CREDIT), await house.earned()) == (spent, spent)

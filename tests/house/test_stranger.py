@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from chassis import ids
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
+from chassis_testing.visible import difference, names_of, table
 from contracts import (
     Event,
+    GiftSentV1,
     GoalEndedV1,
     GoalProgressedV1,
     SessionGoalAddedV1,
@@ -30,7 +32,7 @@ from notifier.domain.pushes import Push
 from notifier.domain.table import TABLE
 from notifier.service import SERVICE as NOTIFIER
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 STREAMER, VIEWER, SESSION = "5" * 24, "7" * 24, "9" * 24
 READERS = {
@@ -43,6 +45,7 @@ READERS = {
 }
 ON_EVERY_PUSH = {"event_id", "at", "seq"}
 BETWEEN_TWO = ("TriggerExclusiveGoal", "ExclusiveGoal")
+IN_A_1_ON_1 = "d" * 24  # a song that its viewer has asked for, and its gift
 
 PUSHES = """
 goal.added: everybody, streamer
@@ -115,6 +118,10 @@ stream.revoked: viewer
   session_id streamer_id goal_id gift_id payment_id exclusive_goal_id reason remaining.exp remaining.nbf
   remaining.private remaining.ticket
 
+gift.sent between two: streamer, viewer
+  session_id streamer_id goal_id gift_id amount_diamonds categories count duration funding_goal_id product_id
+  sender_id
+
 gift.sent: everybody, viewer
   session_id streamer_id goal_id gift_id amount_diamonds categories count duration funding_goal_id product_id
   sender_id
@@ -151,22 +158,23 @@ def test_the_table_names_nothing_that_never_leaves() -> None:
     assert not {name for name in named if NEVER & set(name.replace("[]", "").split("."))}
 
 
-async def test_of_every_push_each_reader_sees_the_fields_that_stand_here_and_no_other(solo_of: SoloOf) -> None:
-    notifier = await solo_of(NOTIFIER)
+async def test_of_every_push_each_reader_sees_the_fields_that_stand_here_and_no_other(harness_of: HarnessOf) -> None:
+    notifier = await harness_of(NOTIFIER)
     for event in everything():
-        await notifier.hear(event)
+        await notifier.handle(event)
         await notifier.run_timers()
     seen: dict[str, set[str]] = defaultdict(set)
     for push in await notifier.effects():
         assert isinstance(push, Push)
         data = json.loads(push.data)
         assert data.keys() >= ON_EVERY_PUSH
-        label = f"{push.name} between two" if data.get("kind") in BETWEEN_TWO else push.name
+        between_two = data.get("kind") in BETWEEN_TWO or IN_A_1_ON_1 in (data.get("goal_id"), data.get("gift_id"))
+        label = f"{push.name} between two" if between_two else push.name
         reader = READERS[push.channel]
         seen[f"{label}: {reader}"] |= names_of(data) - ON_EVERY_PUSH
-        assert not (reader == "everybody" and data.get("kind") in BETWEEN_TWO and VIEWER in push.data)
+        assert not (reader == "everybody" and between_two and VIEWER in push.data)
 
-    assert drawn(seen) == drawn(table(PUSHES))
+    assert difference(seen, table(PUSHES)) == []
     assert {row.push for row in TABLE} == {line.split(":")[0].removesuffix(" between two") for line in seen}
 
 
@@ -174,7 +182,7 @@ async def test_of_every_push_each_reader_sees_the_fields_that_stand_here_and_no_
 
 
 def everything() -> Iterator[Event]:
-    """Every event that the notifier hears: an evening of goals of every kind, and of permissions for every reason."""
+    """Every event that the notifier hears: a scenario of goals of every kind, and of permissions for every reason."""
     yield whole(SessionStartedV1, active=True, exclusive_to=[])
     for reason in get_args(AuthorizationReason):
         yield whole(SessionViewerAuthorizedV1, reason=reason)
@@ -186,8 +194,12 @@ def everything() -> Iterator[Event]:
             yield _for_two(event, kind in BETWEEN_TWO, funding)
             if of is SessionGoalAddedV1:  # a ticket: before its show, and while it is on
                 yield whole(SessionViewerAuthorizedV1, reason="ticket", goal_id=funding)
+    for of in (SessionGoalAddedV1, GoalEndedV1):
+        yield _for_two(whole(of, kind="KaraokeGoal", goal_id=IN_A_1_ON_1), True, funding)  # noqa: FBT003 - as below
+    yield whole(GiftSentV1, gift_id=IN_A_1_ON_1)
+    yield whole(GiftSentV1, exclusive_to=None)
     of_all = {row.subject for row in NOTIFIER.handlers if issubclass(row.subject, Event)}
-    told = {SessionStartedV1, SessionViewerAuthorizedV1, SessionGoalAddedV1, GoalProgressedV1, GoalEndedV1}
+    told = {SessionStartedV1, SessionViewerAuthorizedV1, SessionGoalAddedV1, GoalProgressedV1, GoalEndedV1, GiftSentV1}
     for other in sorted(of_all - told, key=lambda one: one.TYPE):
         yield whole(other)
 
@@ -248,33 +260,3 @@ def _word(schema: Mapping[str, Any], name: str) -> str:
         theirs = ("viewer", "user_id", "payer", "buyer", "sender", "exclusive_to")
         return VIEWER if name.startswith(theirs) else "a" * 24
     return next(word for word in WORDS if re.search(pattern, word))
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
-
-
-def names_of(data: Any, name: str = "") -> set[str]:
-    """The names of all that is in it: dotted, `[]` for each of a list."""
-    match data:
-        case dict() if data:
-            return {one for key, value in data.items() for one in names_of(value, f"{name}.{key}".lstrip("."))}
-        case [dict() as first, *_]:
-            return names_of(first, f"{name}[]")
-        case _:
-            return {name} if name else set()
-
-
-def table(text: str) -> dict[str, set[str]]:
-    """`what: reader, reader` and, indented, the fields that they see."""
-    seen: dict[str, set[str]] = {}
-    for block in text.strip().split("\n\n"):
-        head, *lines = block.splitlines()
-        what, _, readers = head.partition(": ")
-        for reader in readers.split(", "):
-            seen[f"{what}: {reader}"] = set(" ".join(lines).split())
-    return seen
-
-
-def drawn(seen: Mapping[str, set[str]]) -> list[str]:
-    """One line for each reader of each push."""
-    return [f"{what}: {' '.join(sorted(fields))}" for what, fields in sorted(seen.items())]

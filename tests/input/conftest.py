@@ -12,7 +12,7 @@ import pytest
 
 from chassis import ids
 from chassis.service import Service
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from contracts import (
     Conditions,
     Context,
@@ -63,7 +63,7 @@ class Deed:
     but: tuple[No, ...] = ()
 
 
-Prepare = Callable[[Solo], Awaitable[Deed]]
+Prepare = Callable[[ServiceHarness], Awaitable[Deed]]
 
 
 @dataclass(frozen=True)
@@ -97,35 +97,35 @@ async def cursor(client: httpx.AsyncClient, path: str, **query: str) -> str:
     return str(after)
 
 
-class Evening:
+class Scenario:
     """A session as other services hear of it, its streamer and a viewer."""
 
-    def __init__(self, solo: Solo) -> None:
-        self.solo = solo
+    def __init__(self, harness: ServiceHarness) -> None:
+        self.harness = harness
         self.session, self.streamer, self.viewer = (ids.new_id() for _ in range(3))
         self.of: dict[str, Any] = {"session_id": self.session, "streamer_id": self.streamer}
-        self.host = solo.client(self.streamer, *CREATOR)
-        self.guest = solo.client(self.viewer)
+        self.host = harness.client(self.streamer, *CREATOR)
+        self.guest = harness.client(self.viewer)
 
     @classmethod
-    async def begun(cls, solo: Solo) -> Self:
+    async def begun(cls, harness: ServiceHarness) -> Self:
         """On air."""
-        evening = cls(solo)
+        scenario = cls(harness)
         started = SessionStartedV1(
-            **evening.of,
+            **scenario.of,
             active=True,
             prices=Prices(sd=10, exclusive=20),
             preset="preview",
             sources=(),
-            statuses=Statuses(created=solo.now, ended=None),
+            statuses=Statuses(created=harness.now, ended=None),
             exclusive_to=(),
         )
-        await solo.hear(started)
-        return evening
+        await harness.handle(started)
+        return scenario
 
     def later(self, seconds: float) -> float:
         """A moment as bodies name it."""
-        return self.solo.now.timestamp() + seconds
+        return self.harness.now.timestamp() + seconds
 
     # In goals
 
@@ -134,7 +134,7 @@ class Evening:
         return str(done(await client.post(f"/goals?type={kind}", json=body))["goal_id"])
 
     async def held(self, escrow: str, goal_id: str, count: int = 1) -> None:
-        await self.solo.hear(
+        await self.harness.handle(
             EscrowHeldV1(
                 **self.of,
                 goal_id=goal_id,
@@ -182,8 +182,8 @@ class Evening:
         """A funding that is over."""
         goal_id = await self.new("show-funding", **self.offer(1))
         await self.held("show_funding", goal_id)
-        self.solo.clock.advance(2)
-        await self.solo.run_timers()
+        self.harness.clock.advance(2)
+        await self.harness.run_timers()
         return goal_id
 
     # Elsewhere
@@ -201,9 +201,9 @@ class Evening:
             levels=(Level(title="Unplugged", target=10),),
             metadata=Metadata(user_id=self.streamer),
             nbf=None,
-            exp=self.solo.now.replace(year=self.solo.now.year + 1),
+            exp=self.harness.now.replace(year=self.harness.now.year + 1),
         )
-        await self.solo.hear(created)
+        await self.harness.handle(created)
         return goal_id
 
     async def start(self) -> Self:
@@ -221,58 +221,58 @@ def unknown(name: str, slug: str) -> No:
 # -- escrow ------------------------------------------------------------------------------------------------------------
 
 
-async def credit(_solo: Solo) -> Deed:
+async def credit(_solo: ServiceHarness) -> Deed:
     body = {"amount_diamonds": 5}
     return Deed(user=ids.new_id(), scopes=OPS, path={"user_id": ids.new_id()}, body=body, foreign=None)
 
 
-async def _rich(solo: Solo) -> str:
+async def _rich(harness: ServiceHarness) -> str:
     user = ids.new_id()
     for amount in (1, 2):
-        ops = solo.client(ids.new_id(), *OPS)
+        ops = harness.client(ids.new_id(), *OPS)
         done(await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": amount}))
     return user
 
 
-async def my_wallet(solo: Solo) -> Deed:
-    return Deed(user=await _rich(solo), foreign=None)
+async def my_wallet(harness: ServiceHarness) -> Deed:
+    return Deed(user=await _rich(harness), foreign=None)
 
 
-async def my_entries(solo: Solo) -> Deed:
-    user = await _rich(solo)
-    after = await cursor(solo.client(user), "/wallets/me/entries")
+async def my_entries(harness: ServiceHarness) -> Deed:
+    user = await _rich(harness)
+    after = await cursor(harness.client(user), "/wallets/me/entries")
     return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
 
 
-async def escrow(solo: Solo) -> Deed:
-    evening = Evening(solo)
-    escrow_id = f"show_funding:{await evening.goal('ShowFundingGoal', type='show-funding')}"
+async def escrow(harness: ServiceHarness) -> Deed:
+    scenario = Scenario(harness)
+    escrow_id = f"show_funding:{await scenario.goal('ShowFundingGoal', type='show-funding')}"
     no = No("escrow_id", f"show_funding:{ids.new_id()}", 404, "escrow-not-found")
-    return Deed(user=evening.streamer, path={"escrow_id": escrow_id}, foreign=(403, "not-your-escrow"), but=(no,))
+    return Deed(user=scenario.streamer, path={"escrow_id": escrow_id}, foreign=(403, "not-your-escrow"), but=(no,))
 
 
-async def escrow_proof(solo: Solo) -> Deed:
+async def escrow_proof(harness: ServiceHarness) -> Deed:
     but = (No("from", "transfers", 403, "transfers-are-for-ops"),)
-    deed = await escrow(solo)
+    deed = await escrow(harness)
     return replace(deed, query={"from": "balances"}, but=(*deed.but, *but))
 
 
-async def ledger_proof(solo: Solo) -> Deed:
-    await _rich(solo)
+async def ledger_proof(harness: ServiceHarness) -> Deed:
+    await _rich(harness)
     user = ids.new_id()
-    after = await cursor(solo.client(user, *OPS), "/ledger/proof")
+    after = await cursor(harness.client(user, *OPS), "/ledger/proof")
     return Deed(user=user, scopes=OPS, query={"limit": "1", "after": after, "from": "transfers"}, foreign=None)
 
 
 # -- goals -------------------------------------------------------------------------------------------------------------
 
 
-async def propose(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
+async def propose(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
     return Deed(
-        user=evening.viewer,
+        user=scenario.viewer,
         query={"type": "trigger-exclusive"},
-        body={"context": {"session_id": evening.session, "duration": 120}, "max_amount_diamonds": 10**6},
+        body={"context": {"session_id": scenario.session, "duration": 120}, "max_amount_diamonds": 10**6},
         foreign=None,
         but=(
             unknown("context.session_id", "session-not-found"),
@@ -281,15 +281,15 @@ async def propose(solo: Solo) -> Deed:
     )
 
 
-async def create_exclusive(solo: Solo) -> Deed:
-    evening, other = await Evening.begun(solo), await Evening.begun(solo)
-    context = {"session_id": evening.session, "trigger_exclusive_goal_id": await evening.agreement()}
+async def create_exclusive(harness: ServiceHarness) -> Deed:
+    scenario, other = await Scenario.begun(harness), await Scenario.begun(harness)
+    context = {"session_id": scenario.session, "trigger_exclusive_goal_id": await scenario.agreement()}
     named = "context.trigger_exclusive_goal_id"
     return Deed(
-        user=evening.streamer,
+        user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "exclusive"},
-        body={"context": context, "levels": [{"title": "One", "target": 10}], "nbf": evening.later(1.5)},
+        body={"context": context, "levels": [{"title": "One", "target": 10}], "nbf": scenario.later(1.5)},
         free=frozenset({"levels.0.title"}),
         foreign=(403, "not-your-session"),
         but=(
@@ -301,27 +301,27 @@ async def create_exclusive(solo: Solo) -> Deed:
     )
 
 
-async def create_funding(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
+async def create_funding(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
     return Deed(
-        user=evening.streamer,
+        user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "show-funding"},
-        body=evening.offer(),
+        body=scenario.offer(),
         free=frozenset({"levels.0.title"}),
         foreign=(403, "not-your-session"),
         but=(unknown("context.session_id", "session-not-found"),),
     )
 
 
-async def create_show(solo: Solo) -> Deed:
-    evening, other = await Evening.begun(solo), await Evening.begun(solo)
-    foreign_funding, funding = await other.funded(), await evening.funded()
+async def create_show(harness: ServiceHarness) -> Deed:
+    scenario, other = await Scenario.begun(harness), await Scenario.begun(harness)
+    foreign_funding, funding = await other.funded(), await scenario.funded()
     return Deed(
-        user=evening.streamer,
+        user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "show"},
-        body={"context": {"session_id": evening.session, "funding_goal_id": funding}, "nbf": evening.later(1.5)},
+        body={"context": {"session_id": scenario.session, "funding_goal_id": funding}, "nbf": scenario.later(1.5)},
         foreign=(403, "not-your-session"),
         but=(
             unknown("context.session_id", "session-not-found"),
@@ -331,16 +331,16 @@ async def create_show(solo: Solo) -> Deed:
     )
 
 
-async def create_private(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
+async def create_private(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
     return Deed(
-        user=evening.streamer,
+        user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "trigger-private"},
         body={
-            "context": {"session_id": evening.session},
+            "context": {"session_id": scenario.session},
             "levels": [{"title": "For us", "target": 100}],
-            "exp": evening.later(60),
+            "exp": scenario.later(60),
         },
         free=frozenset({"levels.0.title"}),
         foreign=(403, "not-your-session"),
@@ -348,35 +348,35 @@ async def create_private(solo: Solo) -> Deed:
     )
 
 
-async def list_goals(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
-    await evening.invitation()
-    await evening.new(
+async def list_goals(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    await scenario.invitation()
+    await scenario.new(
         "trigger-private",
-        context={"session_id": evening.session},
+        context={"session_id": scenario.session},
         levels=[{"title": "For us", "target": 100}],
-        exp=evening.later(60),
+        exp=scenario.later(60),
     )
-    after = await cursor(evening.guest, "/goals", session_id=evening.session)
-    query = {"session_id": evening.session, "active": "true", "limit": "1", "after": after}
-    return Deed(user=evening.viewer, query=query, foreign=None)
+    after = await cursor(scenario.guest, "/goals", session_id=scenario.session)
+    query = {"session_id": scenario.session, "active": "true", "limit": "1", "after": after}
+    return Deed(user=scenario.viewer, query=query, foreign=None)
 
 
-async def get_goal(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
-    goal_id = await evening.exclusive()
+async def get_goal(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    goal_id = await scenario.exclusive()
     no = unknown("goal_id", "goal-not-found")
-    return Deed(user=evening.viewer, path={"goal_id": goal_id}, foreign=None, but=(no,))
+    return Deed(user=scenario.viewer, path={"goal_id": goal_id}, foreign=None, but=(no,))
 
 
-async def leaderboard(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
-    goal_id = await evening.new("show-funding", **evening.offer())
-    await evening.held("show_funding", goal_id)
-    await evening.held("show_funding", goal_id)
-    after = await cursor(evening.guest, f"/goals/{goal_id}/leaderboard")
+async def leaderboard(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    goal_id = await scenario.new("show-funding", **scenario.offer())
+    await scenario.held("show_funding", goal_id)
+    await scenario.held("show_funding", goal_id)
+    after = await cursor(scenario.guest, f"/goals/{goal_id}/leaderboard")
     return Deed(
-        user=evening.viewer,
+        user=scenario.viewer,
         path={"goal_id": goal_id},
         query={"limit": "1", "after": after},
         foreign=None,
@@ -384,24 +384,24 @@ async def leaderboard(solo: Solo) -> Deed:
     )
 
 
-async def agree(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
+async def agree(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
     return Deed(
-        user=evening.streamer,
+        user=scenario.streamer,
         scopes=CREATOR,
-        path={"goal_id": await evening.invitation()},
+        path={"goal_id": await scenario.invitation()},
         body={"agree": True},
         foreign=(404, "goal-not-found"),
         but=(unknown("goal_id", "goal-not-found"),),
     )
 
 
-async def extend(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
+async def extend(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
     return Deed(
-        user=evening.streamer,
+        user=scenario.streamer,
         scopes=CREATOR,
-        path={"goal_id": await evening.exclusive()},
+        path={"goal_id": await scenario.exclusive()},
         foreign=(404, "goal-not-found"),
         but=(unknown("goal_id", "goal-not-found"),),
     )
@@ -410,7 +410,7 @@ async def extend(solo: Solo) -> Deed:
 # -- notifier ----------------------------------------------------------------------------------------------------------
 
 
-async def authorize_channel(_solo: Solo) -> Deed:
+async def authorize_channel(_solo: ServiceHarness) -> Deed:
     user = ids.new_id()
     return Deed(
         user=user,
@@ -426,137 +426,170 @@ async def authorize_channel(_solo: Solo) -> Deed:
     )
 
 
-async def notifications(solo: Solo) -> Deed:
-    evening = Evening(solo)
+async def authorize_channels(_solo: ServiceHarness) -> Deed:
+    user = ids.new_id()
+    return Deed(
+        user=user,
+        body={"socket_id": "123.456", "channel_name[]": [f"private-user@{user}"]},
+        form=True,
+        free=frozenset({"channel_name[]", "channel_name[].0"}),
+        foreign=None,  # it is told of each channel that it is not theirs
+    )
+
+
+async def sign_in(_solo: ServiceHarness) -> Deed:
+    return Deed(user=ids.new_id(), body={"socket_id": "123.456"}, form=True, foreign=None)
+
+
+async def count_viewers(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    return Deed(
+        user=scenario.viewer,
+        path={"session_id": scenario.session},
+        foreign=None,
+        but=(No("session_id", ids.new_id(), 404, "session-not-found"),),
+    )
+
+
+async def notifications(harness: ServiceHarness) -> Deed:
+    scenario = Scenario(harness)
     for _ in range(3):
         goal_id = ids.new_id()
         failed = EscrowFailedV1(
-            **evening.of,
+            **scenario.of,
             goal_id=goal_id,
             escrow_id=f"show_funding:{goal_id}",
             earning_id=ids.new_id(),
-            buyer_id=evening.viewer,
+            buyer_id=scenario.viewer,
             amount_diamonds=5,
             reason="no_show",
         )
-        await solo.hear(failed)
-    return Deed(user=evening.viewer, query={"limit": "1", "after": "1"}, foreign=None)
+        await harness.handle(failed)
+    return Deed(user=scenario.viewer, query={"limit": "1", "after": "1"}, foreign=None)
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
 
 
-async def start_session(solo: Solo) -> Deed:
+async def start_session(harness: ServiceHarness) -> Deed:
     return Deed(
-        user=Evening(solo).streamer,
+        user=Scenario(harness).streamer,
         scopes=CREATOR,
-        body={"prices": {"sd": 10, "exclusive": 20}, "preset": "sd", "title": "Tonight"},
+        body={"prices": {"sd": 10, "exclusive": 20}, "preset": "sd", "title": "Tonight", "max_seconds": 3_600},
         free=frozenset({"title"}),
         foreign=None,
     )
 
 
-async def list_sessions(solo: Solo) -> Deed:
-    evening, _ = await Evening(solo).start(), await Evening(solo).start()
-    after = await cursor(evening.guest, "/sessions")
-    return Deed(user=evening.viewer, query={"active": "true", "limit": "1", "after": after}, foreign=None)
+async def list_sessions(harness: ServiceHarness) -> Deed:
+    scenario, _ = await Scenario(harness).start(), await Scenario(harness).start()
+    after = await cursor(scenario.guest, "/sessions")
+    return Deed(user=scenario.viewer, query={"active": "true", "limit": "1", "after": after}, foreign=None)
 
 
-async def get_session(solo: Solo) -> Deed:
-    evening = await Evening(solo).start()
+async def get_session(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario(harness).start()
     no = unknown("session_id", "session-not-found")
-    return Deed(user=evening.viewer, path={"session_id": evening.session}, foreign=None, but=(no,))
+    return Deed(user=scenario.viewer, path={"session_id": scenario.session}, foreign=None, but=(no,))
 
 
-def _own_session(evening: Evening, **more: Any) -> Deed:
-    path = {"session_id": evening.session} | more.pop("path", {})
+async def get_token(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario(harness).start()
+    no = unknown("session_id", "session-not-found")
+    path = {"session_id": scenario.session}
+    return Deed(user=scenario.viewer, path=path, query={"explain": "true"}, foreign=None, but=(no,))
+
+
+def _own_session(scenario: Scenario, **more: Any) -> Deed:
+    path = {"session_id": scenario.session} | more.pop("path", {})
     but = (unknown("session_id", "session-not-found"), *more.pop("but", ()))
     foreign = (403, "not-your-session")
-    return Deed(user=evening.streamer, scopes=CREATOR, path=path, foreign=foreign, but=but, **more)
+    return Deed(user=scenario.streamer, scopes=CREATOR, path=path, foreign=foreign, but=but, **more)
 
 
-async def change_session(solo: Solo) -> Deed:
+async def change_session(harness: ServiceHarness) -> Deed:
     body = {"prices": {"sd": 11, "exclusive": 21}, "preset": "sd", "title": "Tonight"}
-    return _own_session(await Evening(solo).start(), body=body, free=frozenset({"title"}))
+    return _own_session(await Scenario(harness).start(), body=body, free=frozenset({"title"}))
 
 
-async def put_source(solo: Solo) -> Deed:
+async def put_source(harness: ServiceHarness) -> Deed:
     free = frozenset({"room_id"})
     path = {"room_id": f"room-{ids.new_id()}"}  # no other session's
-    return _own_session(await Evening(solo).start(), path=path, body={"kind": "phone"}, free=free)
+    body = {"kind": "phone", "preset": "sd"}
+    return _own_session(await Scenario(harness).start(), path=path, body=body, free=free)
 
 
-async def remove_source(solo: Solo) -> Deed:
-    evening, room = await Evening(solo).start(), f"room-{ids.new_id()}"
-    put = await solo.client(evening.streamer, "CREATOR").put(f"/sessions/{evening.session}/sources/{room}")
+async def remove_source(harness: ServiceHarness) -> Deed:
+    scenario, room = await Scenario(harness).start(), f"room-{ids.new_id()}"
+    put = await harness.client(scenario.streamer, "CREATOR").put(f"/sessions/{scenario.session}/sources/{room}")
     assert put.status_code == 204
-    return _own_session(evening, path={"room_id": room}, but=(No("room_id", "room-2", 404, "source-not-found"),))
+    return _own_session(scenario, path={"room_id": room}, but=(No("room_id", "room-2", 404, "source-not-found"),))
 
 
-async def end_session(solo: Solo) -> Deed:
-    return _own_session(await Evening(solo).start())
+async def end_session(harness: ServiceHarness) -> Deed:
+    return _own_session(await Scenario(harness).start())
 
 
-async def pay(solo: Solo) -> Deed:
-    evening = await Evening(solo).start()
+async def pay(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario(harness).start()
     return Deed(
-        user=evening.viewer,
-        path={"session_id": evening.session},
+        user=scenario.viewer,
+        path={"session_id": scenario.session},
         body={"duration": 60, "max_amount_diamonds": 10},
         foreign=None,
         but=(unknown("session_id", "session-not-found"), No("max_amount_diamonds", 9, 409, "price-changed")),
     )
 
 
-async def pay_streamer(solo: Solo) -> Deed:
-    evening = await Evening(solo).start()
+async def pay_streamer(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario(harness).start()
     return Deed(
-        user=evening.viewer,
-        path={"streamer_id": evening.streamer},
+        user=scenario.viewer,
+        path={"streamer_id": scenario.streamer},
         body={"duration": 60, "max_amount_diamonds": 10},
         foreign=None,
         but=(unknown("streamer_id", "no-active-session"), No("max_amount_diamonds", 9, 409, "price-changed")),
     )
 
 
-async def get_payment(solo: Solo) -> Deed:
-    evening = await Evening(solo).start()
-    asked = done(await evening.guest.post(f"/sessions/{evening.session}/pay", json={"duration": 60}))
+async def get_payment(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario(harness).start()
+    asked = done(await scenario.guest.post(f"/sessions/{scenario.session}/pay", json={"duration": 60}))
     return Deed(
-        user=evening.viewer,
+        user=scenario.viewer,
         path={"payment_id": asked["payment_id"]},
         foreign=(404, "payment-not-found"),
         but=(unknown("payment_id", "payment-not-found"),),
     )
 
 
-async def block(solo: Solo) -> Deed:
-    evening = Evening(solo)
-    no = No("viewer_id", evening.streamer, 422, "block-of-oneself")
-    return Deed(user=evening.streamer, scopes=CREATOR, path={"viewer_id": evening.viewer}, foreign=None, but=(no,))
+async def block(harness: ServiceHarness) -> Deed:
+    scenario = Scenario(harness)
+    no = No("viewer_id", scenario.streamer, 422, "block-of-oneself")
+    return Deed(user=scenario.streamer, scopes=CREATOR, path={"viewer_id": scenario.viewer}, foreign=None, but=(no,))
 
 
-async def unblock(solo: Solo) -> Deed:
-    evening = Evening(solo)
-    done(await evening.host.put(f"/blocks/{evening.viewer}"))
-    return Deed(user=evening.streamer, scopes=CREATOR, path={"viewer_id": evening.viewer}, foreign=None)
+async def unblock(harness: ServiceHarness) -> Deed:
+    scenario = Scenario(harness)
+    done(await scenario.host.put(f"/blocks/{scenario.viewer}"))
+    return Deed(user=scenario.streamer, scopes=CREATOR, path={"viewer_id": scenario.viewer}, foreign=None)
 
 
 # -- shop --------------------------------------------------------------------------------------------------------------
 
 
-async def list_products(solo: Solo) -> Deed:
+async def list_products(harness: ServiceHarness) -> Deed:
     user = ids.new_id()
-    after = await cursor(solo.client(user), "/shop/products")
+    after = await cursor(harness.client(user), "/shop/products")
     return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
 
 
-async def give(solo: Solo) -> Deed:
-    evening, other = await Evening.begun(solo), await Evening.begun(solo)
-    goal_id, foreign_goal = [await one.goal("TriggerPrivateGoal", type="trigger-private") for one in (evening, other)]
-    wish = {"product_id": ROSE, "session_id": evening.session, "goal_id": goal_id, "count": 2}
+async def give(harness: ServiceHarness) -> Deed:
+    scenario, other = await Scenario.begun(harness), await Scenario.begun(harness)
+    goal_id, foreign_goal = [await one.goal("TriggerPrivateGoal", type="trigger-private") for one in (scenario, other)]
+    wish = {"product_id": ROSE, "session_id": scenario.session, "goal_id": goal_id, "count": 2}
     return Deed(
-        user=evening.viewer,
+        user=scenario.viewer,
         body=wish | {"max_amount_diamonds": 20},
         foreign=None,
         but=(
@@ -569,12 +602,12 @@ async def give(solo: Solo) -> Deed:
     )
 
 
-async def get_gift(solo: Solo) -> Deed:
-    evening = await Evening.begun(solo)
-    wish = {"product_id": ROSE, "session_id": evening.session, "count": 1}
-    gift_id = done(await evening.guest.post("/gifts", json=wish))["gift_id"]
+async def get_gift(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    wish = {"product_id": ROSE, "session_id": scenario.session, "count": 1}
+    gift_id = done(await scenario.guest.post("/gifts", json=wish))["gift_id"]
     return Deed(
-        user=evening.viewer,
+        user=scenario.viewer,
         path={"gift_id": gift_id},
         foreign=(404, "gift-not-found"),
         but=(unknown("gift_id", "gift-not-found"),),
@@ -611,7 +644,16 @@ WAYS = tuple(
                 "PUT /goals/{goal_id}/extend": extend,
             },
         ),
-        (NOTIFIER, {"POST /pusher/auth": authorize_channel, "GET /notifications": notifications}),
+        (
+            NOTIFIER,
+            {
+                "POST /pusher/auth": authorize_channel,
+                "POST /pusher/batch-authenticate": authorize_channels,
+                "POST /pusher/user-auth": sign_in,
+                "GET /notifications": notifications,
+                "GET /sessions/{session_id}/viewers/count": count_viewers,
+            },
+        ),
         (
             SESSIONS,
             {
@@ -625,6 +667,8 @@ WAYS = tuple(
                 "POST /sessions/{session_id}/pay": pay,
                 "POST /streams/{streamer_id}/pay": pay_streamer,
                 "GET /payments/{payment_id}": get_payment,
+                "GET /sessions/{session_id}/token": get_token,
+                "GET /streams/{session_id}/token": get_token,
                 "PUT /blocks/{viewer_id}": block,
                 "DELETE /blocks/{viewer_id}": unblock,
             },

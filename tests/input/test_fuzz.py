@@ -31,13 +31,13 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from chassis.http import create_app
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from escrow.service import SERVICE as ESCROW
 
 if TYPE_CHECKING:
     from tests.input.conftest import Deed, Way
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 TIMES = int(os.environ.get("FUZZ_TIMES", "0"))  # set: so many times the requests, and others in every run
 # Requests of each operation: with borrowed values, without, and not as documented
@@ -114,38 +114,38 @@ async def _send(client: httpx.AsyncClient, case: Case[Any]) -> httpx.Response:
 
 
 async def test_no_request_breaks_a_service(
-    ways: "list[Way]", solo_of: SoloOf, record_property: Callable[[str, object], None]
+    ways: "list[Way]", harness_of: HarnessOf, record_property: Callable[[str, object], None]
 ) -> None:
     service = ways[0].service
-    solo = await solo_of(service)
-    document = create_app(service, solo.runtime, solo.settings).openapi()
+    harness = await harness_of(service)
+    document = create_app(service, harness.runtime, harness.settings).openapi()
     schema = schemathesis.openapi.from_dict(document, config=CONFIG)
     succeeded: dict[str, Counter[bool]] = {}
 
     for way in ways:
         if way.template not in document["paths"]:
             continue  # an alias
-        succeeded[way.label] = await _fuzz(solo, way, schema[way.template][way.method])
+        succeeded[way.label] = await _fuzz(harness, way, schema[way.template][way.method])
 
     figures = [f"  {times[True]:4} / {times.total():3}  {label}" for label, times in succeeded.items()]
     record_property("figures", "\n".join([f"{service.name}: 2xx / requests", *figures]))
     assert [label for label, times in succeeded.items() if not times[True]] == []
 
 
-async def _fuzz(solo: Solo, way: "Way", operation: Any) -> Counter[bool]:
+async def _fuzz(harness: ServiceHarness, way: "Way", operation: Any) -> Counter[bool]:
     """Send one operation's requests; returns how many succeeded, and how many did not."""
     chance = random.Random(way.label)
-    deed = await way.prepare(solo)
+    deed = await way.prepare(harness)
     succeeded: Counter[bool] = Counter()
     for case, seeded in _cases(operation):
         if seeded:
             _seed(case, deed, chance)
-        async with solo.client(deed.user, *deed.scopes) as client:
+        async with harness.client(deed.user, *deed.scopes) as client:
             answer = await _send(client, case)
         case.validate_response(answer, checks=CHECKS)
         succeeded[answer.is_success] += 1
         if answer.is_success and way.method != "GET":
-            deed = await way.prepare(solo)
+            deed = await way.prepare(harness)
     return succeeded
 
 
@@ -156,9 +156,11 @@ def _answer(status: int, body: object, content_type: str) -> httpx.Response:
     return answer
 
 
-async def test_a_wrong_answer_would_be_noticed(solo_of: SoloOf) -> None:
-    solo = await solo_of(ESCROW)
-    schema = schemathesis.openapi.from_dict(create_app(ESCROW, solo.runtime, solo.settings).openapi(), config=CONFIG)
+async def test_a_wrong_answer_would_be_noticed(harness_of: HarnessOf) -> None:
+    harness = await harness_of(ESCROW)
+    schema = schemathesis.openapi.from_dict(
+        create_app(ESCROW, harness.runtime, harness.settings).openapi(), config=CONFIG
+    )
     [case] = _made(schema["/wallets/me"]["GET"], GenerationMode.POSITIVE, 1)
     wallet = {"user_id": "me", "balance_diamonds": 1, "earnings_diamonds": 0}
     problem = {"type": "/problems/unheard-of", "title": "?", "instance": "1"}

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from demo.evening import Told, play
 from demo.parts import proofs
+from demo.run import Played, play
 from demo.settings import SETTINGS
 from demo.stories import STORIES
 from demo.timeline import HEAD
@@ -20,12 +20,12 @@ DEVSTACK = (sys.executable, "-m", "devstack")
 
 
 def main() -> int:
-    """Tell the whole evening. The exit status is 0 if everything was as expected."""
+    """Play all stories and tell them. The exit status is 0 if everything was as expected."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # what is piped into a file is a story, too
     if not stack_is_up():
         return 1
     shown = subprocess.run((*DEVSTACK, "status", "--json"), stdout=subprocess.PIPE, check=True, text=True)
-    return asyncio.run(evening(json.loads(shown.stdout)))
+    return asyncio.run(play_all(json.loads(shown.stdout)))
 
 
 def stack_is_up() -> bool:
@@ -35,7 +35,7 @@ def stack_is_up() -> bool:
     return subprocess.run((*DEVSTACK, "up"), env={**os.environ, **SETTINGS}, check=False).returncode == 0
 
 
-async def evening(status: Mapping[str, Any]) -> int:
+async def play_all(status: Mapping[str, Any]) -> int:
     """Prove the parts, play the stories, prove the ledger, and say where to look."""
     async with open_world(status, {**os.environ, **SETTINGS}) as world:
         failures = await prove_parts(world)
@@ -65,27 +65,27 @@ async def play_stories(world: World) -> int:
     heading("The stories")
     print(f"  {len(STORIES)} at once, each with a streamer and viewers of its own; this takes a minute …")
     began = time.monotonic()
-    told = await play(world, STORIES)
-    for number, one in enumerate(told, start=1):
+    played = await play(world, STORIES)
+    for number, one in enumerate(played, start=1):
         print_story(number, one)
     print(f"\n  played in {time.monotonic() - began:.1f} s")
     for line in world.tap.parked:
         print(f"  ✗ a service parked a message: {line}")
-    return sum(one.failure is not None for one in told) + len(world.tap.parked)
+    return sum(one.failure is not None for one in played) + len(world.tap.parked)
 
 
-def print_story(number: int, told: Told) -> None:
+def print_story(number: int, played: Played) -> None:
     """Its timeline, and whether it came out as it must."""
-    heading(f"{number}. {told.story.title}")
-    print(f"  {told.story.play.__doc__}")
+    heading(f"{number}. {played.story.title}")
+    print(f"  {played.story.play.__doc__}")
     print(HEAD)
-    for line in told.scene.timeline():
+    for line in played.scene.timeline():
         print(line)
-    if told.failure:
-        print("\n".join(f"  ✗ {line}" for line in told.failure.splitlines()))
+    if played.failure:
+        print("\n".join(f"  ✗ {line}" for line in played.failure.splitlines()))
         return
-    events = sum(len(seen) for seen in told.scene.events().values())
-    pushes = sum(len(told.scene.pushes_to(person)) for person in told.scene.clients)
+    events = sum(len(seen) for seen in played.scene.events().values())
+    pushes = sum(len(played.scene.pushes_to(person)) for person in played.scene.clients)
     print(f"  ✓ {events} events and {pushes} pushes, each once, in order; wallets and escrows as they must be")
 
 
@@ -100,7 +100,7 @@ async def prove_ledger(world: World) -> int:
         else:
             print(f"  {account:56} {balance:>8}")
     if others:
-        print(f"  {f'{len(others)} accounts of other evenings':56} {sum(others):>8}")
+        print(f"  {f'{len(others)} accounts of earlier runs':56} {sum(others):>8}")
     total = sum(proof.accounts.values())
     good = proof.holds and total == proof.sum_diamonds == 0
     mark, says = "✓" if good else "✗", f"the service says {proof.sum_diamonds}, holds: {proof.holds}"

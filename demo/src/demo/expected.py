@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 
 PROGRESS = "goal.progress.updated"
+MISSING = "missing"
+HEAD_COUNT = "presence.counted.v1"  # how many listen now and then: not what a story leads to
 BETWEEN_TWO = (["invitation"], ["exclusive"])  # the kinds of goals, as the second word of a brief
 
 
@@ -27,6 +29,8 @@ class Theirs:
     alone: Sequence[str] = ()
     own: Sequence[str] = ()
     wallet: int
+    until_cut: Sequence[str] | None = None
+    """Who is cut hears this of the stream, and nothing after that; what is told while they are, they may miss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,7 @@ async def differences(scene: "Scene", expected: Expected) -> list[str]:
     carried = list(scene.world.tap.of(session_id=scene.session_id))
     lines = list(_differing_repeats(carried))
     if scene.crashes:
-        carried = _first_of_each(carried, lambda event: (event.meta.id, event.meta.type))
+        carried = _first_of_each(carried, lambda event: (event.attributes.id, event.attributes.type))
     topics = {
         "goals": expected.goals,
         "sessions": expected.sessions,
@@ -78,23 +82,26 @@ async def differences(scene: "Scene", expected: Expected) -> list[str]:
         "shop": expected.shop,
     }
     lines += [line for topic, briefs in topics.items() for line in _event_differences(topic, briefs, carried)]
-    lines += [f"events on the topic {found.topic}: {found.brief}" for found in carried if found.topic not in topics]
+    others = [found for found in carried if found.topic not in topics and found.attributes.type != HEAD_COUNT]
+    lines += [f"events on the topic {found.topic}: {found.brief}" for found in others]
+    cut = {person for person, theirs in expected.parts(scene) if theirs.until_cut is not None}
     for person, channel, briefs in _channels(scene, expected):
         received = [push for push in scene.pushes_to(person) if push.channel == channel]
         name = f"pushes on {scene.world.plain(channel)} at {person}'s client"
-        lines += [f"{name}: {line}" for line in _push_differences(briefs, received, crashes=scene.crashes)]
+        differing = _push_differences(briefs, received, crashes=scene.crashes)
+        lines += [f"{name}: {line}" for line in differing if person not in cut or not line.startswith(MISSING)]
     lines += _numbering(push for person in scene.clients for push in scene.pushes_to(person))
     return [*lines, *await _ledger_differences(scene, expected)]
 
 
 def _event_differences(topic: str, expected: Sequence[str], carried: Sequence[Carried]) -> Iterator[str]:
     """All of them once; in order as far as they follow from one owner's events: between owners there is none (§9)."""
-    owner_of = {event.meta.id: event.topic for event in carried}
+    owner_of = {event.attributes.id: event.topic for event in carried}
     seen = [event for event in carried if event.topic == topic]
     yield from (f"events on the topic {topic}: {line}" for line in _missing_and_more(expected, [e.brief for e in seen]))
     chains: dict[str | None, list[str]] = {}
     for event in seen:
-        owner = owner_of.get(event.meta.causation_id or "")
+        owner = owner_of.get(event.attributes.causation_id or "")
         chains.setdefault(owner, []).append(event.brief)
     for owner, chain in chains.items():
         if not _is_in_order(chain, expected):
@@ -105,9 +112,9 @@ def _differing_repeats(carried: Iterable[Carried]) -> Iterator[str]:
     """An event that is repeated is the same event, in the same place."""
     first: dict[tuple[str, str], Carried] = {}
     for event in carried:
-        known = first.setdefault((event.meta.id, event.meta.type), event)
+        known = first.setdefault((event.attributes.id, event.attributes.type), event)
         if (known.partition, known.event) != (event.partition, event.event):
-            yield f"{event.brief} came under the id of {known.brief}: {event.meta.id}"
+            yield f"{event.brief} came under the id of {known.brief}: {event.attributes.id}"
 
 
 def _push_differences(expected: Sequence[str], received: Sequence[Pushed], *, crashes: bool) -> Iterator[str]:
@@ -147,8 +154,11 @@ def _numbering(pushes: Iterable[Pushed]) -> Iterator[str]:
 def _channels(scene: "Scene", expected: Expected) -> Iterator[tuple[Person, str, Sequence[str]]]:
     streamer = scene.streamer
     changes = [brief for brief in expected.sessions if brief.split()[0] in ("session.updated", "session.ended")]
+    heard = {person: theirs.until_cut for person, theirs in expected.parts(scene)}
     for person, kind in product(scene.clients, ("presence-stream", "private-stream")):
-        yield person, f"{kind}@{streamer.id}", (*expected.stream, *expected.gifts, *changes)
+        until_cut = heard.get(person)
+        whole = (*expected.stream, *expected.gifts, *changes)
+        yield person, f"{kind}@{streamer.id}", whole if until_cut is None else until_cut
     yield streamer, f"private-user@{streamer.id}", (*expected.stream, *expected.streamer)
     for viewer, theirs in expected.parts(scene):
         yield viewer, f"private-user@{viewer.id}", theirs.own
@@ -187,7 +197,7 @@ def _first_of_each(things: Iterable[T], id_of: Callable[[T], object]) -> list[T]
 
 def _missing_and_more(expected: Iterable[str], seen: Iterable[str]) -> Iterator[str]:
     wanted, there = Counter(expected), Counter(seen)
-    yield from (f"missing {brief}" for brief in (wanted - there).elements())
+    yield from (f"{MISSING} {brief}" for brief in (wanted - there).elements())
     yield from (f"not expected {brief}" for brief in (there - wanted).elements())
 
 

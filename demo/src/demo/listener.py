@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from demo.brief import brief
-from demo.waiting import until
+from demo.waiting import WAIT_SECONDS, until
 from devstack.listening import SCRIPT as LISTEN
 
 LEAVE_SECONDS = 5.0  # for node to end by itself, once its stdin did
@@ -56,8 +56,10 @@ class Listener:
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.pushes: list[Pushed] = []
-        self.heard: list[Mapping[str, Any]] = []
-        """All else that it said: connected, subscribed, refused, lost."""
+        self.received: list[Mapping[str, Any]] = []
+        """All else that it said: connected, subscribed, signed in, refused, lost."""
+        self._connected = False
+        self._subscribed: set[str] = set()
 
     async def __aenter__(self) -> Self:
         """Connect, and return once every channel is subscribed; Unmet if one is not."""
@@ -71,7 +73,7 @@ class Listener:
         )
         self._reading = asyncio.create_task(self._listen(self._process))
         try:
-            await until("pusher-js to connect and subscribe", self._said, self._is_ready)
+            await self.listens()
         except BaseException:
             await self.__aexit__()
             raise
@@ -91,19 +93,46 @@ class Listener:
             with suppress(asyncio.CancelledError):
                 await self._reading
 
-    async def _said(self) -> list[Mapping[str, Any]]:
-        return self.heard
+    async def listens(self, seconds: float = WAIT_SECONDS) -> None:
+        """Wait until it is connected and hears every channel; Unmet if it does not.
 
-    def _is_ready(self, heard: Sequence[Mapping[str, Any]]) -> bool:
-        subscribed = {line["channel"] for line in heard if line["heard"] == "subscribed"}
-        return any(line["heard"] == "connected" for line in heard) and subscribed >= set(self._channels)
+        Pusher repeats nothing to whoever reconnects.
+        """
+
+        async def said() -> list[Mapping[str, Any]]:
+            return self.received
+
+        await until("pusher-js to connect and subscribe", said, lambda _: self._is_listening, seconds)
+
+    async def signs_in(self) -> None:
+        """Tell Pusher whose connection this is: from now on it can be cut. Unmet if it does not take that."""
+        if self._process is None or self._process.stdin is None:
+            raise AssertionError("the client was started with a pipe")
+        self._process.stdin.write(b"sign in\n")
+        await self._process.stdin.drain()
+
+        async def said() -> list[str]:
+            return [message["heard"] for message in self.received]
+
+        await until("pusher-js to sign in", said, lambda heard: "signed in" in heard)
+
+    @property
+    def _is_listening(self) -> bool:
+        return self._connected and self._subscribed >= set(self._channels)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None:
             raise AssertionError("the client was started with a pipe")
         async for line in process.stdout:
-            told = json.loads(line)
-            if told["heard"] == "push":
-                self.pushes.append(Pushed(told["at_ms"] / 1_000, told["channel"], told["name"], told["data"]))
-            else:
-                self.heard.append(told)
+            message = json.loads(line)
+            if message["heard"] == "push":
+                self.pushes.append(
+                    Pushed(message["at_ms"] / 1_000, message["channel"], message["name"], message["data"])
+                )
+                continue
+            self.received.append(message)
+            if message["heard"] == "subscribed":
+                self._subscribed.add(message["channel"])
+            elif message["heard"] in ("connected", "lost"):
+                self._connected = message["heard"] == "connected"
+                self._subscribed.clear()

@@ -64,7 +64,7 @@ async def _kafka(world: World) -> str:
 
 async def _soketi(world: World) -> str:
     listener = await world.listen(world.person("passer-by"))
-    return f"a pusher-js client is {listener.heard[0]['heard']}"
+    return f"a pusher-js client is {listener.received[0]['heard']}"
 
 
 async def _gateway(world: World) -> str:

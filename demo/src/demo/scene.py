@@ -34,6 +34,8 @@ class Scene:
     escrows: list[str] = field(default_factory=list)
     """The escrow ids of what was promised, in order."""
     clients: dict[Person, Listener] = field(default_factory=dict)
+    gone: set[Person] = field(default_factory=set)
+    """Whose clients hear the stream no more."""
     expected: Expected | None = None
     _lines: list[Line] = field(default_factory=list)
 
@@ -63,10 +65,11 @@ class Scene:
         listeners = (self.world.listen(person, *channels) for person, channels in self._channels().items())
         self.clients = dict(zip(self._channels(), await asyncio.gather(*listeners), strict=True))
 
-    async def goes_on_air(self) -> None:
-        """The streamer opens the session."""
+    async def goes_on_air(self, max_seconds: int | None = None) -> None:
+        """The streamer opens the session, perhaps for so long at most."""
         prices = {"exclusive": EXCLUSIVE_PRICE, "sd": SD_PRICE}
-        answer = await self.does(self.streamer, "POST", "/sessions", {"prices": prices, "title": "tonight"}, 201)
+        body = {"prices": prices, "title": "tonight", "max_seconds": max_seconds}
+        answer = await self.does(self.streamer, "POST", "/sessions", body, 201)
         self.session_id = answer["session_id"]
         self.names(self.session_id, f"session-of-{self.streamer}")
         await self.sees_on_kafka("session.started")
@@ -129,6 +132,28 @@ class Scene:
             raise Unmet(f"{note}, expected {status}: {answer.text}")
         return answer.json() if answer.content else None
 
+    async def watches(self, who: Person, preset: str) -> None:
+        """They fetch a token, with which a client enters the room: it is for this preset.
+
+        Raises:
+            Unmet: it is for another, and no time that was paid for has run out meanwhile, as on a busy machine.
+        """
+        answer = await self.does(who, "GET", f"/sessions/{self.session_id}/token?explain=true")
+        paid_until = next(rule["exp"] for rule in answer["explanation"]["rules"] if rule["rule"] == "paid")
+        is_late = preset == "sd" and paid_until is not None and paid_until <= time.time()
+        if answer["preset"] != preset and not is_late:
+            raise Unmet(f"{who} may watch {answer['preset']}, expected {preset}: {answer['explanation']}")
+
+    async def is_refused(self, who: Person, slug: str, path: str, body: Mapping[str, Any]) -> None:
+        """A POST that comes to nothing, for this reason.
+
+        Raises:
+            Unmet: it is carried out, or refused for another one.
+        """
+        problem = await self.does(who, "POST", path, body, 409)
+        if problem["type"] != f"/problems/{slug}":
+            raise Unmet(f"POST {path} was refused as {problem['type']}, expected {slug}")
+
     # -- what is seen of it --------------------------------------------------------------------------------------------
 
     def events(self) -> Mapping[str, Sequence[str]]:
@@ -160,6 +185,16 @@ class Scene:
 
         await until(f"{brief} at {who}'s client", received, lambda seen: brief in seen, seconds)
 
+    async def is_cut(self, who: Person) -> None:
+        """Wait until this person's connection was cut, and the stream's channels are refused to the next one."""
+
+        async def refused() -> set[str]:
+            return {str(one["channel"]) for one in self.clients[who].received if one["heard"] == "refused"}
+
+        shared = {f"{kind}@{self.streamer.id}" for kind in ("presence-stream", "private-stream")}
+        await until(f"{who}'s client to be refused the stream", refused, lambda seen: shared <= seen)
+        self.gone.add(who)
+
     async def is_open_to_everyone(self) -> None:
         """Wait until the session belongs to nobody alone."""
         session = f"/sessions/{self.session_id}"
@@ -180,7 +215,7 @@ class Scene:
         await self._tell_ledger()
 
     async def differences(self) -> list[str]:
-        """In what the world differs from what was expected; to be asked again at the end of the evening."""
+        """In what the world differs from what was expected; to be asked again at the end of the run."""
         if self.expected is None:
             return ["the story did not come to its end"]
         return await differences(self, self.expected)

@@ -1,4 +1,4 @@
-"""Which stack the stories are played on: the times of SPEC §11, short, so that an evening passes in a minute.
+"""Which stack the stories are played on: the times of SPEC §11, short, so that all of it passes in a minute.
 
 Long enough for a small machine that is busy: what takes a tenth of a second at best may take some seconds there.
 """

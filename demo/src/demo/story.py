@@ -6,7 +6,8 @@ from typing import Final
 
 from demo.scene import Scene
 
-DIAMONDS: Final = 200  # in a viewer's wallet before the evening
+DIAMONDS: Final = 200  # in the wallet of who invites
+PURSE: Final = 1_000  # in the wallet of who buys tickets and gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,5 @@ class Story:
     diamonds: int = DIAMONDS
     friend: str | None = None
     """A second viewer, who begins with as many diamonds."""
+    max_seconds: int | None = None
+    """When the session ends by itself; not while anybody plays, if not given."""

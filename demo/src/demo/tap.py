@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from contracts import Event, Meta, event_of, meta_of
+from contracts import Event, EventAttributes, attributes_of, event_of
 from contracts.topics import DEAD_LETTERS, TOPICS, TopicSpec
+from contracts.versions import parse_type
 from demo.brief import brief, figures
 from demo.waiting import until
 
@@ -25,7 +26,7 @@ class Carried:
     """Unix seconds, by the broker."""
     topic: str
     partition: int
-    meta: Meta
+    attributes: EventAttributes
     event: Event
 
     @property
@@ -36,7 +37,7 @@ class Carried:
     @property
     def brief(self) -> str:
         """In a few words."""
-        return brief(self.event.TYPE.rpartition(".v")[0], self.data)
+        return brief(parse_type(self.event.TYPE).name, self.data)
 
     @property
     def figures(self) -> str:
@@ -111,6 +112,6 @@ class Tap:
             reason = {name: value.decode(errors="replace") for name, value in record.headers}
             self.parked.append(f"{record.topic}: {reason}")
             return
-        meta = meta_of(record.headers)
-        event = event_of(meta, record.value, record.key)
-        self.carried.append(Carried(record.timestamp / 1_000, record.topic, record.partition, meta, event))
+        attributes = attributes_of(record.headers)
+        event = event_of(attributes, record.value, record.key)
+        self.carried.append(Carried(record.timestamp / 1_000, record.topic, record.partition, attributes, event))

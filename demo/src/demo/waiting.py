@@ -15,6 +15,15 @@ class Unmet(AssertionError):
     """Something that was expected did not come, or something came that was not expected. The message is for people."""
 
 
+async def until_time(unix_seconds: float) -> None:
+    """Return once it is so late."""
+
+    async def clock() -> float:
+        return time.time()
+
+    await until("that moment", clock, lambda now: now >= unix_seconds, unix_seconds - time.time() + WAIT_SECONDS)
+
+
 async def until(
     what: str, look: Callable[[], Awaitable[T]], good: Callable[[T], bool], seconds: float = WAIT_SECONDS
 ) -> T:

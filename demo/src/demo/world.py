@@ -102,12 +102,16 @@ class World:
         return said
 
     async def get(self, who: Person, path: str, **query: Any) -> Any:
-        """What a GET answers.
+        """What a GET answers, asked again while nobody is there to answer.
 
         Raises:
             Unmet: it does not answer 200.
         """
-        answer = await self.http.get(path, params=query, headers={"Authorization": f"Bearer {who.token}"})
+
+        async def ask() -> httpx.Response:
+            return await self.http.get(path, params=query, headers={"Authorization": f"Bearer {who.token}"})
+
+        answer = await until(f"an answer to GET {path}", ask, lambda said: said.status_code not in NOT_NOW)
         if answer.status_code != httpx.codes.OK:
             raise Unmet(f"GET {path} answered {answer.status_code}: {answer.text}")
         return answer.json()

@@ -14,7 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from devstack.settings import SERVICES
+from chassis.runtime.server import KEEP_ALIVE_SECONDS
+from devstack.settings import CHECKOUT, SERVICES
 from devstack.stack import Stack
 
 Devstack = Callable[..., subprocess.CompletedProcess[str]]
@@ -257,7 +258,7 @@ def test_who_reads_slowly_fills_no_disk(stack: Stack) -> None:
 
 ADDRESS = {"GATEWAY_ADDRESS_RATE": "1r/m", "GATEWAY_ADDRESS_BURST": "9"}  # ten, and then one a minute
 PER_TOKEN = {"GATEWAY_TOKEN_RATE": "1r/m", "GATEWAY_TOKEN_BURST": "4"}
-MONEY = {"GATEWAY_MONEY_RATE": "1r/m", "GATEWAY_MONEY_BURST": "1"}
+PER_COMMAND = {"GATEWAY_COMMAND_RATE": "1r/m", "GATEWAY_COMMAND_BURST": "1"}
 
 
 @pytest.fixture
@@ -302,8 +303,8 @@ def test_a_token_has_its_limit_however_it_is_written(gateway_with: GatewayWith) 
     assert statuses(stack, "GET", "/goals", [token("you")]) == [502]
 
 
-def test_commands_over_money_have_a_limit_apart_from_reads(gateway_with: GatewayWith) -> None:
-    stack = gateway_with(MONEY)
+def test_commands_have_a_limit_apart_from_reads(gateway_with: GatewayWith) -> None:
+    stack = gateway_with(PER_COMMAND)
     commands = [
         ("POST", "/gifts"),
         ("POST", "/%67ifts"),
@@ -313,13 +314,21 @@ def test_commands_over_money_have_a_limit_apart_from_reads(gateway_with: Gateway
         ("POST", "/goal"),
         ("PUT", "/goals/x/extend"),
         ("PUT", "/sessions/x/sources/y"),
+        ("POST", "/sessions"),
+        ("PATCH", "/sessions/x"),
+        ("DELETE", "/%73essions/x"),
+        ("PUT", "/blocks/x"),
+        ("DELETE", "/blocks/x"),
         ("POST", "/wallets/x/credit"),
         ("POST", "/shop/orders"),
+        ("DELETE", "/sessions/x/sources/y"),
+        ("DELETE", "/goals/x"),
     ]
 
     for i, (method, path) in enumerate(commands):
         assert statuses(stack, method, path, [token(f"user{i}")] * 3) == [502, 502, 429], path
     assert statuses(stack, "GET", "/gifts/x", [token("user0")] * 5) == [502] * 5
+    assert statuses(stack, "POST", "/pusher/auth", [token("user0")] * 5) == [502] * 5  # a client that comes back
     assert statuses(stack, "POST", "/gifts", [token("user2")]) == [429]  # one account for all of them
 
 
@@ -585,3 +594,13 @@ def raw(stack: Stack, request: bytes) -> bytes:
         line.sendall(request)
         line.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: line.recv(65_536), b""))
+
+
+def test_the_gateway_gives_up_an_idle_connection_before_a_service_does() -> None:
+    """Or nginx would send a request into one that is closing."""
+    template = (CHECKOUT / "deploy" / "gateway" / "routes.conf.template").read_text()
+
+    kept = [int(seconds) for seconds in re.findall(r"keepalive_timeout (\d+)s;", template)]
+
+    assert len(kept) >= len(SERVICES)
+    assert max(kept) < KEEP_ALIVE_SECONDS

@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pymongo
 import pytest
 
-from devstack import listening
+from devstack import listening, services
+from devstack.calling import call
 from devstack.errors import StackError
 from devstack.settings import MORE_WORKERS_MAX, PORTS, Settings
 from devstack.stack import Stack
@@ -120,6 +124,33 @@ def test_every_worker_has_a_port_within_the_block() -> None:
     assert sorted(ports) == list(range(20_000, 20_031))  # the last one of the block is held while a stack starts
 
 
+def test_together_the_api_is_the_first_worker_and_its_service_has_one_process_less() -> None:
+    apart = Settings(Path("/nowhere"), 20_000, workers={"goals": 2})
+
+    parts = {part.name: part.argv[-1] for part in services.services(replace(apart, together=True))}
+
+    assert parts == {f"{name}-api": "all" for name in services.chosen(apart)} | {"goals-worker-2": "worker"}
+    assert apart.differences(replace(apart, together=True)) == [
+        "api and worker: apart they run, together they are wanted"
+    ]
+
+
+def test_together_what_the_api_commits_is_published(tmp_path: Path, plain_environ: Mapping[str, str]) -> None:
+    only = ("mongod", "kafka", "escrow-api")
+    with Stack(tmp_path, only=only, environ=plain_environ, together=True) as running:
+        names = [part.name for part in running.state().parts]
+        call(running.data, "escrow-api", USER, ["OPS"], ("POST", f"/wallets/{USER}/credit", '{"amount_diamonds": 1}'))
+        with pymongo.MongoClient[dict[str, Any]](running.mongo_url) as client:
+            outbox, deadline = client["escrow"]["outbox"], time.monotonic() + DEADLINE_SECONDS
+            while outbox.count_documents({}):
+                assert time.monotonic() < deadline, "not published"
+                time.sleep(0.05)
+            kept = client["escrow"]["transfers"].count_documents({})
+
+    assert names == ["mongod", "kafka", "escrow-api"]
+    assert kept == 1
+
+
 @pytest.mark.parametrize(
     ("workers", "said"),
     [
@@ -146,7 +177,7 @@ def test_workers_that_cannot_be_are_refused_before_anything_starts(
 
 
 def test_exec_runs_a_service_with_the_environment_of_the_stack(escrow: Stack, devstack: Devstack) -> None:
-    known = psutil.Process(escrow.process("escrow-worker").pid).environ()
+    known = psutil.Process(escrow.process("escrow-api").pid).environ()
     told = escrow.environment_of("escrow")
 
     parked = devstack("exec", "--data", escrow.data, "escrow", "parked", LEASE_SECONDS="99")
@@ -158,6 +189,13 @@ def test_exec_runs_a_service_with_the_environment_of_the_stack(escrow: Stack, de
 
 def test_exec_ends_as_what_it_runs_ended(escrow: Stack, devstack: Devstack) -> None:
     assert devstack("exec", "--data", escrow.data, "escrow", "no-such-command").returncode != 0
+    assert devstack("exec", "--data", escrow.data, "all", "no-such-command").returncode != 0
+
+
+def test_exec_all_runs_each_service(escrow: Stack, devstack: Devstack) -> None:
+    parked = devstack("exec", "--data", escrow.data, "all", "parked")
+
+    assert (parked.returncode, parked.stdout, parked.stderr) == (0, "", "")
 
 
 def test_exec_of_no_service_names_those_there_are(escrow: Stack, devstack: Devstack) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from pymongo import AsyncMongoClient
 
+from devstack.process import FILES_MAX
 from devstack.settings import BASE_VARIABLES
 from devstack.stack import Stack
 from devstack.tokens import DEMO_KEYS
@@ -119,6 +120,18 @@ def test_a_server_is_told_nothing_of_the_environment_of_up_but_what_any_process_
         assert environ["PATH"]
 
 
+def test_who_may_open_few_files_has_servers_that_may_open_many(tmp_path: Path, devstack: Devstack) -> None:
+    up = ("bash", "-c", 'ulimit -Sn 512 && exec "$@"', "bash", sys.executable, "-m", "devstack", "up")
+    subprocess.run((*up, "--data", tmp_path, "--only", "mongod"), check=True, capture_output=True, timeout=120)
+    try:
+        mongod = psutil.Process(Stack(tmp_path, only=("mongod",)).process("mongod").pid)
+        soft, hard = mongod.rlimit(psutil.RLIMIT_NOFILE)
+    finally:
+        devstack("down", "--data", tmp_path)
+
+    assert soft == (FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX))
+
+
 async def test_mongod_is_a_replica_set_that_soon_frees_frozen_locks_and_what_is_deleted(stack: Stack) -> None:
     client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(stack.mongo_url)
 
@@ -167,6 +180,15 @@ def test_a_key_that_signs_no_token_is_refused_in_one_line(tmp_path: Path, devsta
 
     assert (made.returncode, made.stdout, made.stderr.count("\n")) == (1, "", 1)
     assert made.stderr.startswith("devstack: ")
+
+
+def test_another_pusher_is_refused_in_one_line_that_shows_no_secret(tmp_path: Path, devstack: Devstack) -> None:
+    made = devstack("up", "--data", tmp_path, PUSHER_KEYS='{"mine": "hush"}', PUSHER_HOST="api-eu.pusher.com")
+
+    assert (made.returncode, made.stdout) == (1, "")
+    assert len(made.stderr.splitlines()) == 1
+    assert "PUSHER_HOST, PUSHER_KEYS" in made.stderr
+    assert "hush" not in made.stderr
 
 
 def test_a_token_for_nobody_is_refused_in_one_line(devstack: Devstack) -> None:

@@ -35,8 +35,13 @@ def ordinary_user() -> Iterator[None]:
         yield
         return
     os.seteuid(65_534)
-    yield
-    os.seteuid(0)
+    try:
+        (downloads.HERE / "kafka" / "pom.xml").read_bytes()
+        yield
+    except PermissionError:
+        pytest.skip("nobody but root may read this checkout")
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.usefixtures("nothing_fetched", "ordinary_user")

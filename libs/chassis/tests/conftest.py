@@ -5,14 +5,17 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import pytest
 
-from chassis.mongo import Driver
+from chassis.runtime.runnable import Runnable
+from chassis.storage.mongo import Driver
 
 ONE_DRIVER = (
-    "test_life.py",  # about processes, whose driver is in their environment: where it matters, the test says so
+    "test_cli.py",  # about processes, whose driver is in their environment: where it matters, the test says so
+    "test_tls.py",  # about servers, which it starts
+    "test_relay_partitions.py",  # about brokers, of which it starts three
 )
 
 
@@ -20,12 +23,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What uses MongoDB is tested with each driver."""
     if "mongo_driver" in metafunc.fixturenames and metafunc.definition.path.name not in ONE_DRIVER:
         metafunc.parametrize("mongo_driver", get_args(Driver), indirect=True, scope="session")
-
-
-class Part(Protocol):
-    async def run(self) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 Eventually = Callable[..., Awaitable[None]]
@@ -55,7 +52,7 @@ def doing() -> Doing:
     """`async with doing(part, part): ...`: parts run meanwhile; then they are stopped and must end within 10 s."""
 
     @asynccontextmanager
-    async def run(*parts: Part) -> AsyncIterator[None]:
+    async def run(*parts: Runnable) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(part.run()) for part in parts]
         try:
             yield

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from contracts.compatibility import breaks
+from contracts.compatibility import incompatibilities
 
 
 class Part(BaseModel):
@@ -34,7 +34,7 @@ def new_schema(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_same_data_under_other_words_is_no_break() -> None:
-    assert breaks(Old.model_json_schema(), new_schema()) == []
+    assert incompatibilities(Old.model_json_schema(), new_schema()) == []
 
 
 def test_an_optional_field_may_be_added_at_any_depth() -> None:
@@ -42,7 +42,7 @@ def test_an_optional_field_may_be_added_at_any_depth() -> None:
 
     new = new_schema(more=OPTIONAL, part=(wider, ...), parts=(tuple[wider, ...], ...), perhaps=(wider | None, None))
 
-    assert breaks(Old.model_json_schema(), new) == []
+    assert incompatibilities(Old.model_json_schema(), new) == []
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_an_optional_field_may_be_added_at_any_depth() -> None:
     ],
 )
 def test_anything_else_is_a_break_and_says_where(changes: dict[str, Any], line: str) -> None:
-    assert any(found.startswith(line) for found in breaks(Old.model_json_schema(), new_schema(**changes)))
+    assert any(found.startswith(line) for found in incompatibilities(Old.model_json_schema(), new_schema(**changes)))
 
 
 def test_the_order_of_an_enum_means_nothing() -> None:
-    assert breaks(Old.model_json_schema(), new_schema(kind=(Literal["two", "one"], ...))) == []
+    assert incompatibilities(Old.model_json_schema(), new_schema(kind=(Literal["two", "one"], ...))) == []
 
 
 def test_a_field_may_be_called_like_a_keyword() -> None:
     titled, untitled = Part.model_json_schema(), create_model("Part").model_json_schema()
 
-    assert breaks(titled, untitled) == ["data.title was removed", "data.title is no longer required"]
+    assert incompatibilities(titled, untitled) == ["data.title was removed", "data.title is no longer required"]

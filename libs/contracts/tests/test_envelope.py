@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from contracts import (
     REGISTRY,
     Event,
+    EventAttributes,
     Message,
-    Meta,
     Undecodable,
     UnknownType,
     UnknownVersion,
     ViewerBlockedV1,
+    attributes_of,
     event_of,
-    meta_of,
     to_message,
 )
 
 A, B = "a" * 24, "b" * 24
 BLOCKED = ViewerBlockedV1(streamer_id=A, viewer_id=B)
-META = Meta(
+META = EventAttributes(
     id="c" * 24,
     type="viewer.blocked.v1",
     source="/footlights/sessions",
@@ -93,7 +93,7 @@ def events(draw: st.DrawFn) -> Event:
 def test_what_is_written_reads_back(  # one argument a part of the envelope
     event: Event, time: datetime, id_: str, cause: str | None, *, versions: bool
 ) -> None:
-    meta = Meta(
+    attributes = EventAttributes(
         id=id_,
         type=event.TYPE,
         source=f"/footlights/{event.TOPIC}",
@@ -106,10 +106,10 @@ def test_what_is_written_reads_back(  # one argument a part of the envelope
         versions=(event.TYPE,) if versions else (),
     )
 
-    message = to_message(event, meta)
+    message = to_message(event, attributes)
 
-    assert meta_of(message.headers) == meta
-    assert event_of(meta, message.value, message.key) == event
+    assert attributes_of(message.headers) == attributes
+    assert event_of(attributes, message.value, message.key) == event
     assert len(message.value) < 64 * 1024
 
 
@@ -132,7 +132,7 @@ def test_the_headers_are_those_of_cloudevents_in_binary_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    "meta",
+    "attributes",
     [
         META._replace(type="viewer.unblocked.v1"),
         META._replace(subject=A),
@@ -141,9 +141,9 @@ def test_the_headers_are_those_of_cloudevents_in_binary_mode() -> None:
         META._replace(time=META.time.replace(tzinfo=None)),
     ],
 )
-def test_an_event_is_not_written_with_attributes_that_are_not_its_own(meta: Meta) -> None:
+def test_an_event_is_not_written_with_attributes_that_are_not_its_own(attributes: EventAttributes) -> None:
     with pytest.raises(ValueError, match=r"do not fit|not in UTC"):
-        to_message(BLOCKED, meta)
+        to_message(BLOCKED, attributes)
 
 
 def headers(**changes: bytes | None) -> list[tuple[str, bytes | None]]:
@@ -157,10 +157,10 @@ def test_a_header_is_required_unless_it_may_be_left_out(name: str) -> None:
     given_ = [(header, value) for header, value in MESSAGE.headers if header != name]
 
     if name in {"ce_causationid", "traceparent", "ce_versions"}:
-        assert meta_of(given_).id == META.id
+        assert attributes_of(given_).id == META.id
     else:
         with pytest.raises(Undecodable, match=f"{name} is missing"):
-            meta_of(given_)
+            attributes_of(given_)
 
 
 @pytest.mark.parametrize(
@@ -180,26 +180,28 @@ def test_a_header_is_required_unless_it_may_be_left_out(name: str) -> None:
 )
 def test_a_malformed_header_is_refused(changes: dict[str, bytes], reason: str) -> None:
     with pytest.raises(Undecodable, match=reason):
-        meta_of(headers(**changes))
+        attributes_of(headers(**changes))
 
 
 def test_headers_may_be_null_foreign_or_say_their_charset() -> None:
-    assert meta_of([*headers(**{"content-type": b"application/json; charset=utf-8"}), ("x-other", b"\xff")]) == META
+    assert (
+        attributes_of([*headers(**{"content-type": b"application/json; charset=utf-8"}), ("x-other", b"\xff")]) == META
+    )
 
     with pytest.raises(Undecodable, match="ce_id is missing"):
-        meta_of([*headers(ce_id=None), ("ce_id", None)])
+        attributes_of([*headers(ce_id=None), ("ce_id", None)])
     with pytest.raises(Undecodable):
-        meta_of([])
+        attributes_of([])
 
 
 def test_a_header_that_is_there_twice_is_refused() -> None:
     with pytest.raises(Undecodable, match="ce_id is there twice"):
-        meta_of([*MESSAGE.headers, ("ce_id", b"another")])
+        attributes_of([*MESSAGE.headers, ("ce_id", b"another")])
 
 
 @pytest.mark.parametrize("text", [b"2026-11-21T12:00:00.123Z", b"2026-11-21T12:00:00.123999+00:00"])
 def test_a_time_in_utc_is_read_to_the_millisecond(text: bytes) -> None:
-    assert meta_of(headers(ce_time=text)) == META
+    assert attributes_of(headers(ce_time=text)) == META
 
 
 GOOD = MESSAGE.value.decode()
@@ -252,11 +254,11 @@ def test_the_reason_names_the_field_and_never_repeats_the_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("meta", "key"), [(META, B.encode()), (META, b""), (META, b"\xff"), (META._replace(partition_key=B), None)]
+    ("attributes", "key"), [(META, B.encode()), (META, b""), (META, b"\xff"), (META._replace(partition_key=B), None)]
 )
-def test_a_key_that_is_not_the_datas_is_undecodable(meta: Meta, key: bytes | None) -> None:
+def test_a_key_that_is_not_the_datas_is_undecodable(attributes: EventAttributes, key: bytes | None) -> None:
     with pytest.raises(Undecodable, match="the key is not the data's streamer_id"):
-        event_of(meta, MESSAGE.value, key)
+        event_of(attributes, MESSAGE.value, key)
 
 
 def test_a_key_that_is_not_given_is_not_compared() -> None:
@@ -277,7 +279,11 @@ def test_another_version_of_a_known_event_is_told_from_an_event_nobody_knows() -
 @settings(max_examples=500, deadline=None)
 @given(value=st.binary(max_size=200), given_=st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=40))))
 def test_no_bytes_raise_anything_but_undecodable(value: bytes, given_: list[tuple[str, bytes]]) -> None:
-    for read in (lambda: event_of(META, value, MESSAGE.key), lambda: meta_of(given_), lambda: meta_of(mixed(given_))):
+    for read in (
+        lambda: event_of(META, value, MESSAGE.key),
+        lambda: attributes_of(given_),
+        lambda: attributes_of(mixed(given_)),
+    ):
         with pytest.raises(Undecodable):
             read()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contracts import REGISTRY, event_of, meta_of, to_message
+from contracts import REGISTRY, attributes_of, event_of, to_message
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -18,11 +18,11 @@ def recorded(type_: str) -> Any:
 @pytest.mark.parametrize("type_", sorted(REGISTRY))
 def test_a_recorded_message_reads_back_and_is_written_the_same(type_: str) -> None:
     record = recorded(type_)
-    meta = meta_of([(name, value.encode()) for name, value in record["headers"].items()])
+    attributes = attributes_of([(name, value.encode()) for name, value in record["headers"].items()])
 
-    event = event_of(meta, json.dumps(record["data"]).encode(), record["key"].encode())
+    event = event_of(attributes, json.dumps(record["data"]).encode(), record["key"].encode())
 
-    message = to_message(event, meta)
+    message = to_message(event, attributes)
     assert type(event) is REGISTRY[type_]
     assert message.topic == record["topic"]
     assert message.key.decode() == record["key"]

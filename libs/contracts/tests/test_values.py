@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from contracts import GoalLapsedV1
-from contracts.compatibility import breaks
+from contracts.compatibility import incompatibilities
 from contracts.escrow_ids import make_escrow_id, parse_escrow_id
 from contracts.products import GIFT_PRODUCT_IDS, TICKET_PRODUCT_IDS
 from contracts.schemas import schema_of
@@ -32,7 +32,7 @@ def test_what_is_no_word_is_refused(word: object) -> None:
 
 
 def test_a_new_known_word_is_no_break_and_stands_in_the_schema() -> None:
-    assert breaks(ONE.json_schema(), TWO.json_schema()) == []
+    assert incompatibilities(ONE.json_schema(), TWO.json_schema()) == []
     assert TWO.json_schema()["x-known-values"] == ["kept", "expired"]
     assert "given_up" in schema_of(GoalLapsedV1)["properties"]["reason"]["x-known-values"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chassis import ids
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from contracts import (
     Event,
     GiftRequestedV1,
@@ -23,19 +23,19 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from contracts.goals import Conditions, Context, GoalKind, LapseReason, Metadata, Outcome
-from escrow import store
 from escrow.domain import escrows, ledger
 from escrow.service import SERVICE
+from escrow.store import accounts
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 PRICE = 500
 
 
 class Story:
     """One invitation of one viewer in one session, and everything the other services can say about it."""
 
-    def __init__(self, solo: Solo) -> None:
-        self.solo = solo
+    def __init__(self, harness: ServiceHarness) -> None:
+        self.harness = harness
         self.session, self.streamer, self.viewer, self.goal = (ids.new_id() for _ in range(4))
         self.exclusive = ids.new_id()
         self.escrow_id = f"trigger_exclusive:{self.goal}"
@@ -51,7 +51,7 @@ class Story:
             payer_id=self.viewer,
             amount_diamonds=amount,
             prepaid_duration=300,
-            exp=self.solo.now + timedelta(seconds=30),
+            exp=self.harness.now + timedelta(seconds=30),
         )
 
     def accepted(self) -> GoalProgressedV1:
@@ -95,8 +95,8 @@ class Story:
                 exclusive_to=self.viewer,
                 trigger_exclusive_goal_id=None if own else self.goal,
             ),
-            exp=self.solo.now,
-            ended_at=self.solo.now,
+            exp=self.harness.now,
+            ended_at=self.harness.now,
             triggerer=None,
             metadata=Metadata(user_id=self.streamer, prepaid_duration=300),
             outcome=outcome,
@@ -145,43 +145,43 @@ class Story:
         return GiftRequestedV1(**(facts | changes))
 
     async def credit(self, amount: int) -> None:
-        answer = await self.solo.client(ids.new_id(), "OPS").post(
+        answer = await self.harness.client(ids.new_id(), "OPS").post(
             f"/wallets/{self.viewer}/credit", json={"amount_diamonds": amount}
         )
         assert answer.status_code == 201, answer.text
 
     async def money(self) -> dict[str, int]:
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             names = {
                 "wallet": ledger.wallet(self.viewer),
                 "escrow": ledger.escrow(self.escrow_id),
                 "earnings": ledger.earnings(self.streamer),
                 "revenue": ledger.REVENUE,
             }
-            balances = await store.balances_diamonds(tx, list(names.values()))
-            assert await store.sum_diamonds(tx) == 0
+            balances = await accounts.balances_diamonds(tx, list(names.values()))
+            assert await accounts.sum_diamonds(tx) == 0
         return {name: balances[account] for name, account in names.items() if balances[account]}
 
     async def held(self) -> None:
         """The viewer's invitation is paid."""
         await self.credit(PRICE)
-        await self.solo.hear(self.proposed())
-        await self.solo.take()
+        await self.harness.handle(self.proposed())
+        await self.harness.take()
 
     async def take(self, *types: type[Event]) -> list[Event]:
-        return [event for event in await self.solo.take() if isinstance(event, types or Event)]
+        return [event for event in await self.harness.take() if isinstance(event, types or Event)]
 
 
 @pytest.fixture
-async def story(solo_of: SoloOf) -> Story:
-    return Story(await solo_of(SERVICE))
+async def story(harness_of: HarnessOf) -> Story:
+    return Story(await harness_of(SERVICE))
 
 
 @pytest.fixture
-def story_with(solo_of: SoloOf) -> Callable[..., Awaitable[Story]]:
+def story_with(harness_of: HarnessOf) -> Callable[..., Awaitable[Story]]:
     """A story under other settings."""
 
     async def start(**env: object) -> Story:
-        return Story(await solo_of(SERVICE, **env))
+        return Story(await harness_of(SERVICE, **env))
 
     return start

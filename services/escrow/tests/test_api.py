@@ -8,61 +8,62 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chassis import ids
-from chassis.testing import Solo
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
+from chassis_testing.service import ServiceHarness
 from contracts import WalletCreditedV1
 from escrow import store
 from escrow.service import SERVICE
+from escrow.store import accounts
 
 if TYPE_CHECKING:
     from services.escrow.tests.conftest import Story
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
 @pytest.fixture
-async def solo(solo_of: SoloOf) -> Solo:
-    return await solo_of(SERVICE)
+async def harness(harness_of: HarnessOf) -> ServiceHarness:
+    return await harness_of(SERVICE)
 
 
-async def test_credited_diamonds_are_in_the_wallet_and_in_its_entries(solo: Solo) -> None:
+async def test_credited_diamonds_are_in_the_wallet_and_in_its_entries(harness: ServiceHarness) -> None:
     user = ids.new_id()
-    ops = solo.client(ids.new_id(), "OPS")
+    ops = harness.client(ids.new_id(), "OPS")
 
     first = await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": 70})
     second = await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": 30})
 
     assert (first.status_code, second.json()["balance_diamonds"]) == (201, 100)
-    wallet = await solo.client(user).get("/wallets/me")
+    wallet = await harness.client(user).get("/wallets/me")
     assert wallet.json() == {"user_id": user, "balance_diamonds": 100, "earnings_diamonds": 0}
-    entries = (await solo.client(user).get("/wallets/me/entries")).json()
+    entries = (await harness.client(user).get("/wallets/me/entries")).json()
     assert [(item["kind"], item["amount_diamonds"]) for item in entries["items"]].count(("credit", 70)) == 1
     assert entries["next"] is None
 
 
-async def test_who_has_no_wallet_reads_zeros_and_an_empty_list(solo: Solo) -> None:
+async def test_who_has_no_wallet_reads_zeros_and_an_empty_list(harness: ServiceHarness) -> None:
     user = ids.new_id()
 
-    wallet = await solo.client(user).get("/wallets/me")
-    entries = await solo.client(user).get("/wallets/me/entries")
+    wallet = await harness.client(user).get("/wallets/me")
+    entries = await harness.client(user).get("/wallets/me/entries")
 
     assert wallet.json() == {"user_id": user, "balance_diamonds": 0, "earnings_diamonds": 0}
     assert entries.json() == {"items": [], "next": None}
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "10", None, 10**24, True])
-async def test_an_amount_that_can_never_be_valid_is_422(solo: Solo, amount: object) -> None:
-    answer = await solo.client(ids.new_id(), "OPS").post(
+async def test_an_amount_that_can_never_be_valid_is_422(harness: ServiceHarness, amount: object) -> None:
+    answer = await harness.client(ids.new_id(), "OPS").post(
         f"/wallets/{ids.new_id()}/credit", json={"amount_diamonds": amount}
     )
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "amount_diamonds"
-    assert await solo.published() == []
+    assert await harness.published() == []
 
 
-async def test_only_ops_credits_and_proves(solo: Solo) -> None:
-    creator = solo.client(ids.new_id(), "CREATOR")
+async def test_only_ops_credits_and_proves(harness: ServiceHarness) -> None:
+    creator = harness.client(ids.new_id(), "CREATOR")
 
     credit = await creator.post(f"/wallets/{ids.new_id()}/credit", json={"amount_diamonds": 1})
     proof = await creator.get("/ledger/proof")
@@ -70,8 +71,8 @@ async def test_only_ops_credits_and_proves(solo: Solo) -> None:
     assert (credit.status_code, proof.status_code) == (403, 403)
 
 
-async def test_the_proof_lists_every_account_and_sums_to_zero(solo: Solo) -> None:
-    ops = solo.client(ids.new_id(), "OPS")
+async def test_the_proof_lists_every_account_and_sums_to_zero(harness: ServiceHarness) -> None:
+    ops = harness.client(ids.new_id(), "OPS")
     users = [ids.new_id() for _ in range(3)]
     for user in users:
         await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": 5})
@@ -91,21 +92,23 @@ async def test_the_proof_lists_every_account_and_sums_to_zero(solo: Solo) -> Non
 async def test_an_escrow_is_shown_to_its_streamer_and_to_ops_and_to_a_buyer_their_own_part(
     story: Story, kind: str
 ) -> None:
-    solo, other = story.solo, ids.new_id()
+    harness, other = story.harness, ids.new_id()
     for buyer in (story.viewer, other):
         path = f"/wallets/{buyer}/credit"
-        assert (await solo.client(ids.new_id(), "OPS").post(path, json={"amount_diamonds": 900})).status_code == 201
+        assert (await harness.client(ids.new_id(), "OPS").post(path, json={"amount_diamonds": 900})).status_code == 201
     if kind == "trigger_exclusive":
-        await solo.hear(story.proposed(300))
+        await harness.handle(story.proposed(300))
     else:
-        await solo.hear(*(story.gift(150, funding=story.goal) for _ in range(2)))
-        await solo.hear(story.gift(400, funding=story.goal, sender_id=other), story.gift(10_000, funding=story.goal))
+        await harness.handle(*(story.gift(150, funding=story.goal) for _ in range(2)))
+        await harness.handle(
+            story.gift(400, funding=story.goal, sender_id=other), story.gift(10_000, funding=story.goal)
+        )
     path = f"/escrows/{kind}:{story.goal}"
     clients = {
-        "streamer": solo.client(story.streamer, "CREATOR"),
-        "ops": solo.client(ids.new_id(), "OPS"),
-        "buyer": solo.client(story.viewer),
-        "stranger": solo.client(ids.new_id(), "CREATOR"),
+        "streamer": harness.client(story.streamer, "CREATOR"),
+        "ops": harness.client(ids.new_id(), "OPS"),
+        "buyer": harness.client(story.viewer),
+        "stranger": harness.client(ids.new_id(), "CREATOR"),
     }
 
     seen = {who: await client.get(path) for who, client in clients.items()}
@@ -127,51 +130,51 @@ async def test_an_escrow_is_shown_to_its_streamer_and_to_ops_and_to_a_buyer_thei
     }  # fmt: skip
 
 
-async def test_an_escrow_that_is_none_is_404_or_422(solo: Solo) -> None:
-    missing = await solo.client(ids.new_id()).get(f"/escrows/trigger_private:{ids.new_id()}")
+async def test_an_escrow_that_is_none_is_404_or_422(harness: ServiceHarness) -> None:
+    missing = await harness.client(ids.new_id()).get(f"/escrows/trigger_private:{ids.new_id()}")
     assert (missing.status_code, missing.json()["type"]) == (404, "/problems/escrow-not-found")
-    assert (await solo.client(ids.new_id()).get("/escrows/anything")).status_code == 422
+    assert (await harness.client(ids.new_id()).get("/escrows/anything")).status_code == 422
 
 
-async def test_who_credited_stands_in_the_ledger_and_in_the_event(solo: Solo) -> None:
+async def test_who_credited_stands_in_the_ledger_and_in_the_event(harness: ServiceHarness) -> None:
     user, operator = ids.new_id(), ids.new_id()
 
-    await solo.client(operator, "OPS").post(f"/wallets/{user}/credit", json={"amount_diamonds": 5})
+    await harness.client(operator, "OPS").post(f"/wallets/{user}/credit", json={"amount_diamonds": 5})
 
-    [credited] = [event for event in await solo.published() if isinstance(event, WalletCreditedV1)]
-    async with solo.tx() as tx:
+    [credited] = [event for event in await harness.published() if isinstance(event, WalletCreditedV1)]
+    async with harness.tx() as tx:
         [transfer] = await tx.find(store.TRANSFERS, {})
     assert (credited.credited_by, transfer.by) == (operator, operator)
-    entries = (await solo.client(user).get("/wallets/me/entries")).json()
+    entries = (await harness.client(user).get("/wallets/me/entries")).json()
     assert set(entries["items"][0]) == {"id", "kind", "amount_diamonds", "escrow_id", "at"}
 
 
 async def test_the_two_figures_of_a_wallet_are_of_one_moment(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     """Movements that are folded between the two reads are in neither, unless both are of one snapshot."""
     await story.credit(500)
-    await story.solo.hear(story.payment(200))
+    await story.harness.handle(story.payment(200))
     count = Tx.aggregate
 
     async def fold_first(tx: Tx, *of: Any) -> Any:
-        async with story.solo.tx() as another:
-            await store.fold(another)
+        async with story.harness.tx() as another:
+            await accounts.fold(another)
         return await count(tx, *of)
 
     monkeypatch.setattr(Tx, "aggregate", fold_first)
-    wallet = await story.solo.client(story.streamer).get("/wallets/me")
+    wallet = await story.harness.client(story.streamer).get("/wallets/me")
 
     assert wallet.json()["earnings_diamonds"] == 200
 
 
-async def test_the_api_description_cites_no_internal_page(solo: Solo) -> None:
-    described = (await solo.client().get("/openapi.json")).text
+async def test_the_api_description_cites_no_internal_page(harness: ServiceHarness) -> None:
+    described = (await harness.client().get("/openapi.json")).text
 
     assert not [word for word in ("SPEC", "seed", "§") if word in described]
 
 
-async def test_the_same_idempotency_key_credits_once(solo: Solo) -> None:
+async def test_the_same_idempotency_key_credits_once(harness: ServiceHarness) -> None:
     user = ids.new_id()
-    ops = solo.client(ids.new_id(), "OPS")
+    ops = harness.client(ids.new_id(), "OPS")
     headers = {"idempotency-key": "k1"}
 
     first = await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": 5}, headers=headers)
@@ -179,4 +182,4 @@ async def test_the_same_idempotency_key_credits_once(solo: Solo) -> None:
     other = await ops.post(f"/wallets/{user}/credit", json={"amount_diamonds": 6}, headers=headers)
 
     assert (first.status_code, again.content, other.status_code) == (201, first.content, 422)
-    assert (await solo.client(user).get("/wallets/me")).json()["balance_diamonds"] == 5
+    assert (await harness.client(user).get("/wallets/me")).json()["balance_diamonds"] == 5

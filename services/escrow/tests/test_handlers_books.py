@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import REGISTRY
 
-from chassis.mongo import Raw
+from chassis.storage.mongo import Raw
 from escrow import store
 from escrow.domain import books, ledger
+from escrow.store import migrations
 
 if TYPE_CHECKING:
     from services.escrow.tests.conftest import Story
@@ -33,33 +34,33 @@ async def test_what_is_held_and_for_how_long_is_counted_every_few_seconds(
     story: Story, hours: int, longer: Mapping[str, int]
 ) -> None:
     await story.credit(900)
-    await story.solo.hear(*(story.gift(100, funding=story.goal) for _ in range(2)), story.proposed(300))
-    await story.solo.hear(story.gift(1_000, funding=story.goal))  # refused: not held
-    await store.begin_counting(story.solo.runtime.database)
-    story.solo.clock.advance(hours * HOUR)
-    due = await story.solo.next_due()
+    await story.harness.handle(*(story.gift(100, funding=story.goal) for _ in range(2)), story.proposed(300))
+    await story.harness.handle(story.gift(1_000, funding=story.goal))  # refused: not held
+    await migrations.begin_counting(story.harness.runtime.database)
+    story.harness.clock.advance(hours * HOUR)
+    due = await story.harness.next_due()
     assert due is not None
 
-    async with story.solo.tx() as tx:
+    async with story.harness.tx() as tx:
         tx.set_timer(books.count_due(tx.now))
-    await story.solo.run_timers()
+    await story.harness.run_timers()
 
     held = {"held_earnings": 3, "held_diamonds": 500, "open_escrows": 2, "oldest_held_seconds": hours * HOUR}
     assert gauges() == {**held, **longer}
-    assert [timer.NAME for timer in await story.solo.timers()] == ["count-due"]  # and again, soon
+    assert [timer.NAME for timer in await story.harness.timers()] == ["count-due"]  # and again, soon
 
-    await story.solo.hear(story.rejected(), story.blocked())
-    story.solo.clock.advance(books.COUNT_EVERY.total_seconds())
-    await story.solo.run_timers()
+    await story.harness.handle(story.rejected(), story.blocked())
+    story.harness.clock.advance(books.COUNT_EVERY.total_seconds())
+    await story.harness.run_timers()
     assert set(gauges().values()) == {0}
 
 
 async def test_counting_walks_over_what_is_held_alone(story: Story) -> None:
     """However much was settled before: each query is led by an index of what is open."""
-    database = story.solo.runtime.database
+    database = story.harness.runtime.database
     queries: dict[str, Raw] = {
         store.ESCROWS.name: {"open_earnings": {"$gt": 0}},
-        store.EARNINGS.name: {"status": "held", "at": {"$lt": story.solo.now}},
+        store.EARNINGS.name: {"status": "held", "at": {"$lt": story.harness.now}},
     }
     for name, where in queries.items():
         plan = await database.command({"explain": {"find": name, "filter": where}, "verbosity": "queryPlanner"})
@@ -68,13 +69,13 @@ async def test_counting_walks_over_what_is_held_alone(story: Story) -> None:
 
 async def test_movements_are_folded_and_change_no_balance(story: Story) -> None:
     await story.credit(500)
-    await story.solo.hear(story.payment(), story.payment())
+    await story.harness.handle(story.payment(), story.payment())
     before = await story.money()
 
-    async with story.solo.tx() as tx:
-        tx.set_timer(ledger.fold_due(story.solo.now))
-    await story.solo.run_timers()
+    async with story.harness.tx() as tx:
+        tx.set_timer(ledger.fold_due(story.harness.now))
+    await story.harness.run_timers()
 
     assert await story.money() == before == {"wallet": 100, "earnings": 400}
-    async with story.solo.tx() as tx:
+    async with story.harness.tx() as tx:
         assert await tx.find(store.MOVEMENTS, {}) == []

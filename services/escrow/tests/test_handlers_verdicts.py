@@ -9,7 +9,7 @@ import pytest
 
 from chassis import ids
 from chassis.decision import At
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import EscrowFailedV1, GoalEndedV1, GoalLapsedV1
 from contracts.goals import Conditions, Context, GoalKind, Metadata, Outcome
 from escrow import store
@@ -54,8 +54,8 @@ def ended(story: Story, kind: GoalKind, outcome: Outcome) -> GoalEndedV1:
         levels=(),
         conditions=Conditions(session_id=story.session),
         context=Context.model_validate({"type": "show", **of.get(kind, {})}),
-        exp=story.solo.now,
-        ended_at=story.solo.now,
+        exp=story.harness.now,
+        ended_at=story.harness.now,
         triggerer=None,
         metadata=Metadata(user_id=story.streamer),
         outcome=outcome,
@@ -72,12 +72,12 @@ async def test_each_row_acts_on_its_kinds_and_returns_on_others(story: Story, ki
     ]
     expected = ENDS[kind, outcome]
     for row in rows:
-        await story.solo.clear()
-        async with story.solo.tx() as tx:
+        await story.harness.clear()
+        async with story.harness.tx() as tx:
             await row(ended(story, kind, outcome), tx)
-        async with story.solo.tx() as tx:
+        async with story.harness.tx() as tx:
             written = await tx.find(store.ESCROWS, {})
-        timers = [timer for timer in await story.solo.timers() if "refund-check" in timer.NAME]
+        timers = [timer for timer in await story.harness.timers() if "refund-check" in timer.NAME]
         did = REFUND if written and written[0].verdict == "refund" else TIMER if timers else None
         assert did == (expected[1] if expected and expected[0] is row else None), row
         assert expected or not written
@@ -88,22 +88,24 @@ async def test_each_timer_has_the_name_of_its_row(story: Story) -> None:
 
     assert names[FundingRefundCheckDue] == "check_funding_goal_refundable"
     assert names[InvitationRefundCheckDue] == "check_trigger_exclusive_goal_refundable"
-    await story.solo.hear(ended(story, "ShowFundingGoal", "unfunded"), ended(story, "TriggerExclusiveGoal", "agreed"))
-    assert {type(timer) for timer in await story.solo.timers()} == {FundingRefundCheckDue, InvitationRefundCheckDue}
+    await story.harness.handle(
+        ended(story, "ShowFundingGoal", "unfunded"), ended(story, "TriggerExclusiveGoal", "agreed")
+    )
+    assert {type(timer) for timer in await story.harness.timers()} == {FundingRefundCheckDue, InvitationRefundCheckDue}
 
 
 async def test_a_funding_that_was_given_up_is_refunded_at_once(story: Story) -> None:
     await story.credit(500)
     funding = ids.new_id()
     ticket = story.gift(200, funding=funding)
-    await story.solo.hear(ticket)
+    await story.harness.handle(ticket)
     [held] = [event for event in await story.take() if event.TYPE == "escrow.held.v1"]
     accepted = story.accepted().model_copy(
         update={"earning_id": held.subject, "escrow_id": f"show_funding:{funding}", "goal_id": funding}
     )
     lapsed = GoalLapsedV1(**story.of, goal_id=funding, kind="ShowFundingGoal", reason="given_up")
-    await story.solo.hear(accepted, lapsed)
-    await story.solo.run_timers()
+    await story.harness.handle(accepted, lapsed)
+    await story.harness.run_timers()
 
     assert await story.money() == {"wallet": 500}
     assert [getattr(event, "reason", "") for event in await story.take(EscrowFailedV1)] == ["given_up"]
@@ -111,14 +113,14 @@ async def test_a_funding_that_was_given_up_is_refunded_at_once(story: Story) -> 
 
 async def test_timers_that_an_older_release_has_set_still_run(story: Story) -> None:
     escrow_id = f"show_funding:{ids.new_id()}"
-    async with story.solo.tx() as tx:
+    async with story.harness.tx() as tx:
         tx.put(store.ESCROWS, Escrow(escrow_id, escrow_id[-24:], story.session, story.streamer, lapsed="no_show"))
         for timer in (RefundCheckDue(escrow_id=escrow_id), HeldTooLong()):
             tx.set_timer(At(timer, timer.NAME, tx.now, story.session))
 
-    await story.solo.run_timers()
+    await story.harness.run_timers()
 
-    async with story.solo.tx() as tx:
+    async with story.harness.tx() as tx:
         escrow = await tx.get(store.ESCROWS, escrow_id)
     assert escrow is not None
     assert (escrow.verdict, escrow.reason) == ("refund", "no_show")

@@ -1,4 +1,4 @@
-"""A night with the goals service: one session, its streamer, and whoever comes."""
+"""A session on air, by the goals service: one session, its streamer, and whoever comes."""
 
 import asyncio
 import random
@@ -13,9 +13,9 @@ import pytest
 
 from chassis import ids
 from chassis.clock import unix
-from chassis.collection import Collection
-from chassis.testing import Solo
-from chassis.tx import Tx
+from chassis.storage.collection import Collection
+from chassis.storage.tx import Tx
+from chassis_testing.service import ServiceHarness
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -39,8 +39,8 @@ from goals.domain.stage import Stage
 from goals.service import SERVICE
 from goals.settings import GoalsSettings
 
-SoloOf = Callable[..., Awaitable[Solo]]
-Round = Callable[["Night"], AsyncGenerator[Any, Any]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
+Round = Callable[["LiveSession"], AsyncGenerator[Any, Any]]
 
 ROUNDS = 48
 SIDE_BY_SIDE = 12
@@ -56,10 +56,10 @@ async def soon(deed: Awaitable[Any], seconds_max: float = AHEAD_SECONDS_MAX) -> 
 
 
 @dataclass
-class Night:
-    """One session on one Solo. Facts of other services are made by `started`, `held` and so on, and heard by `hear`."""
+class LiveSession:
+    """One session. Facts of other services are made by `started`, `held` and so on, and heard by `handle`."""
 
-    solo: Solo
+    harness: ServiceHarness
     streamer: str = field(default_factory=ids.new_id)
     session_id: str = field(default_factory=ids.new_id)
 
@@ -72,7 +72,7 @@ class Night:
         return SessionUpdatedV1(**self._session(price, None))
 
     def ended(self, at: datetime | None = None) -> SessionEndedV1:
-        return SessionEndedV1(**self._session(20, at or self.solo.now))
+        return SessionEndedV1(**self._session(20, at or self.harness.now))
 
     def blocked(self, viewer: str) -> ViewerBlockedV1:
         return ViewerBlockedV1(streamer_id=self.streamer, viewer_id=viewer)
@@ -177,10 +177,10 @@ class Night:
     # What people do
 
     def viewer(self, viewer: str) -> httpx.AsyncClient:
-        return self.solo.client(viewer)
+        return self.harness.client(viewer)
 
     def host(self) -> httpx.AsyncClient:
-        return self.solo.client(self.streamer, "CREATOR")
+        return self.harness.client(self.streamer, "CREATOR")
 
     async def ask(self, viewer: str, duration: int | None = None) -> httpx.Response:
         context = {"session_id": self.session_id} | ({"duration": duration} if duration else {})
@@ -201,7 +201,7 @@ class Night:
         """Sell tickets for a show of a step, for 600 s."""
         body: dict[str, Any] = {
             "levels": [{"title": "A song", "target": 10}],
-            "exp": unix(self.solo.now) + 600,
+            "exp": unix(self.harness.now) + 600,
             "context": {
                 "session_id": self.session_id,
                 "perform_duration": 60,
@@ -222,22 +222,22 @@ class Night:
 
     async def proposal(self, viewer: str) -> str:
         """A proposal that waits for its money."""
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             return await self._propose(viewer, tx)
 
     async def invitation(self, viewer: str) -> str:
         """An open invitation."""
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             return await self._invite(viewer, tx)
 
     async def agreement(self, viewer: str) -> str:
         """An agreed invitation."""
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             return await self._agree(viewer, tx)
 
     async def exclusive(self, viewer: str) -> tuple[str, str]:
         """A running 1-on-1, after its invitation."""
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             invitation_id, exclusive_id = await self._agree(viewer, tx), ids.new_id()
             invited, stage = await tx.get(store.GOALS, invitation_id), await store.stage(tx, self.session_id)
             wanted = exclusive.Wanted(goal_id=exclusive_id, levels=(), nbf=None)
@@ -256,7 +256,7 @@ class Night:
         """Gifts are asked for."""
         body = {
             "levels": [{"title": "For you", "target": target}],
-            "exp": unix(self.solo.now) + 600,
+            "exp": unix(self.harness.now) + 600,
             "context": {"session_id": self.session_id},
         }
         asked = await self.host().post("/goals?type=trigger-private", json=body)
@@ -268,7 +268,7 @@ class Night:
         """The streamer has ended the sale after so many tickets; 10 are enough."""
         funding_id = await self.funding()
         if tickets:
-            await self.solo.hear(self.ticket(funding_id, tickets))
+            await self.harness.handle(self.ticket(funding_id, tickets))
         assert (await self.answer(funding_id, agree=None)).status_code == 204
         return funding_id
 
@@ -304,8 +304,8 @@ class Night:
 
     async def later(self, seconds: float) -> None:
         """Let time pass, and everything happen that it brings."""
-        self.solo.clock.advance(seconds)
-        await self.solo.run_timers()
+        self.harness.clock.advance(seconds)
+        await self.harness.run_timers()
 
     async def goal(self, goal_id: str) -> Goal:
         goal: Goal = await self._stored(store.GOALS, goal_id)
@@ -315,13 +315,13 @@ class Night:
         stage: Stage = await self._stored(store.STAGES, self.session_id)
         return stage
 
-    async def told(self) -> list[str]:
+    async def published(self) -> list[str]:
         """The types of what was published since the last time, without their versions."""
-        return [event.TYPE.removesuffix(".v1") for event in await self.solo.take()]
+        return [event.TYPE.removesuffix(".v1") for event in await self.harness.take()]
 
-    async def told_of(self, goal_id: str) -> list[str]:
+    async def published_about(self, goal_id: str) -> list[str]:
         """The same of one goal, and nothing is taken."""
-        published: list[Event] = await self.solo.published()
+        published: list[Event] = await self.harness.published()
         return [event.TYPE.removesuffix(".v1") for event in published if getattr(event, "goal_id", None) == goal_id]
 
     async def race(self, one_round: Round, *, brink: float | None = None, at_least: int = ROUNDS) -> Counter[Any]:
@@ -335,12 +335,12 @@ class Night:
             if wins.total() >= at_least and len(wins) > 1:  # a race that only one side can win shows nothing
                 break
             sessions = [self.another() for _ in range(SIDE_BY_SIDE)]
-            await self.solo.hear(*(one.started() for one in sessions))
+            await self.harness.handle(*(one.started() for one in sessions))
             rounds = [one_round(one) for one in sessions]
             deeds = await asyncio.gather(*(anext(played) for played in rounds))
             within = AHEAD_SECONDS_MAX * WIDER[number % len(WIDER)]
             if brink is not None:
-                self.solo.clock.advance(brink - 0.001)
+                self.harness.clock.advance(brink - 0.001)
                 within = AHEAD_SECONDS_MAX * SIDE_BY_SIDE  # these sessions' timers run one after the other
             *results, _ = await asyncio.gather(
                 *(asyncio.gather(*(soon(deed, within) for deed in of_one)) for of_one in deeds),
@@ -349,19 +349,19 @@ class Night:
             for played, result in zip(rounds, results, strict=True):
                 wins[await played.asend(result)] += 1
                 await played.aclose()
-            await self.solo.clear()  # what is judged must not run on beside the next
+            await self.harness.clear()  # what is judged must not run on beside the next
         return wins
 
     async def _pass_brink(self, brink: float | None) -> None:
         if brink is not None:
             await soon(self.later(0.001))
 
-    def another(self) -> "Night":
+    def another(self) -> "LiveSession":
         """Another session of another streamer, on the same service."""
-        return Night(self.solo)
+        return LiveSession(self.harness)
 
     async def _stored(self, collection: Collection[Any], id_: str) -> Any:
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             found = await tx.get(collection, id_)
         assert found is not None
         return found
@@ -374,27 +374,27 @@ class Night:
             "prices": Prices(exclusive=price),
             "preset": "sd",
             "sources": (),
-            "statuses": Statuses(created=self.solo.now, ended=ended),
+            "statuses": Statuses(created=self.harness.now, ended=ended),
             "exclusive_to": (),
         }
 
 
-NightOf = Callable[..., Awaitable[Night]]
+LiveSessionOf = Callable[..., Awaitable[LiveSession]]
 
 
 @pytest.fixture
-def night_of(solo_of: SoloOf) -> NightOf:
+def live_session(harness_of: HarnessOf) -> LiveSessionOf:
     """Begin a session on a service of its own, with the settings that are given."""
 
-    async def begin(**env: Any) -> Night:
-        night = Night(await solo_of(SERVICE, **env))
-        await night.solo.hear(night.started())
-        return night
+    async def begin(**env: Any) -> LiveSession:
+        live = LiveSession(await harness_of(SERVICE, **env))
+        await live.harness.handle(live.started())
+        return live
 
     return begin
 
 
 @pytest.fixture
-async def night(night_of: NightOf) -> Night:
+async def live(live_session: LiveSessionOf) -> LiveSession:
     """A session that has just started."""
-    return await night_of()
+    return await live_session()

@@ -15,7 +15,7 @@ from goals.domain.invitation import KEPT_FOR_PATRONS, OPEN_INVITATIONS_MAX
 if TYPE_CHECKING:
     import httpx
 
-    from services.goals.tests.conftest import Night, NightOf
+    from services.goals.tests.conftest import LiveSession, LiveSessionOf
 
 NOBODY = "f" * 24
 
@@ -28,31 +28,31 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 # Invitations
 
 
-async def test_an_invitation_is_accepted_with_the_id_to_follow(night: Night) -> None:
+async def test_an_invitation_is_accepted_with_the_id_to_follow(live: LiveSession) -> None:
     viewer = ids.new_id()
 
-    asked = await night.ask(viewer, duration=120)
+    asked = await live.ask(viewer, duration=120)
 
     assert asked.status_code == 202
     assert asked.json()["amount_diamonds"] == 40
-    goal = (await night.viewer(viewer).get(f"/goals/{asked.json()['goal_id']}")).json()
+    goal = (await live.viewer(viewer).get(f"/goals/{asked.json()['goal_id']}")).json()
     assert goal == {
         "id": asked.json()["goal_id"],
         "kind": "TriggerExclusiveGoal",
         "active": False,
         "state": "proposed",
-        "conditions": {"session_id": night.session_id, "exclusive_to": viewer},
+        "conditions": {"session_id": live.session_id, "exclusive_to": viewer},
         "context": {
             "type": "trigger-exclusive",
-            "session_id": night.session_id,
+            "session_id": live.session_id,
             "exclusive_to": viewer,
             "duration": 120,
         },
         "levels": [],
         "progress": 0,
         "nbf": None,
-        "exp": unix(night.solo.now) + 30,
-        "metadata": {"user_id": night.streamer, "prepaid_duration": 120, "agreed": None},
+        "exp": unix(live.harness.now) + 30,
+        "metadata": {"user_id": live.streamer, "prepaid_duration": 120, "agreed": None},
         "outcome": None,
         "ended_at": None,
         "lapsed": False,
@@ -61,94 +61,94 @@ async def test_an_invitation_is_accepted_with_the_id_to_follow(night: Night) -> 
     }
 
 
-async def test_a_viewer_has_one_open_invitation_in_a_session(night: Night) -> None:
+async def test_a_viewer_has_one_open_invitation_in_a_session(live: LiveSession) -> None:
     viewer = ids.new_id()
-    goal_id = await night.proposal(viewer)
+    goal_id = await live.proposal(viewer)
 
-    assert refusal(await night.ask(viewer)) == (409, "invitation-open")
-    await night.solo.hear(night.held(goal_id, viewer))
-    assert refusal(await night.ask(viewer)) == (409, "invitation-open")
-    await night.later(30 + 60)
-    assert (await night.ask(viewer)).status_code == 202
+    assert refusal(await live.ask(viewer)) == (409, "invitation-open")
+    await live.harness.handle(live.held(goal_id, viewer))
+    assert refusal(await live.ask(viewer)) == (409, "invitation-open")
+    await live.later(30 + 60)
+    assert (await live.ask(viewer)).status_code == 202
 
 
-async def test_after_a_refusal_the_viewer_waits_300_seconds(night: Night) -> None:
+async def test_after_a_refusal_the_viewer_waits_300_seconds(live: LiveSession) -> None:
     viewer = ids.new_id()
-    await night.answer(await night.invitation(viewer), agree=False)
+    await live.answer(await live.invitation(viewer), agree=False)
 
-    asked = await night.ask(viewer)
+    asked = await live.ask(viewer)
     assert refusal(asked) == (429, "refused-recently")
     assert asked.headers["retry-after"] == "300"
-    night.solo.clock.advance(299.5)
-    assert (await night.ask(viewer)).headers["retry-after"] == "1"
-    night.solo.clock.advance(0.5)
-    assert (await night.ask(viewer)).status_code == 202
+    live.harness.clock.advance(299.5)
+    assert (await live.ask(viewer)).headers["retry-after"] == "1"
+    live.harness.clock.advance(0.5)
+    assert (await live.ask(viewer)).status_code == 202
 
 
-async def test_a_refusal_in_one_session_is_none_in_another(night: Night) -> None:
-    viewer, other = ids.new_id(), night.another()
-    await night.solo.hear(other.started())
-    await night.answer(await night.invitation(viewer), agree=False)
+async def test_a_refusal_in_one_session_is_none_in_another(live: LiveSession) -> None:
+    viewer, other = ids.new_id(), live.another()
+    await live.harness.handle(other.started())
+    await live.answer(await live.invitation(viewer), agree=False)
 
     assert (await other.ask(viewer)).status_code == 202
 
 
-async def test_who_may_not_ask(night: Night) -> None:
+async def test_who_may_not_ask(live: LiveSession) -> None:
     blocked, unblocked = ids.new_id(), ids.new_id()
-    await night.solo.hear(night.blocked(blocked), night.blocked(unblocked), night.unblocked(unblocked))
+    await live.harness.handle(live.blocked(blocked), live.blocked(unblocked), live.unblocked(unblocked))
 
-    assert refusal(await night.ask(night.streamer)) == (403, "own-invitation")
-    assert refusal(await night.ask(blocked)) == (403, "blocked-by-streamer")
-    assert (await night.ask(unblocked)).status_code == 202
-
-
-async def test_a_session_without_a_price_sells_no_exclusive(night: Night) -> None:
-    await night.solo.hear(night.updated(None))
-
-    assert refusal(await night.ask(ids.new_id())) == (409, "no-exclusive-price")
+    assert refusal(await live.ask(live.streamer)) == (403, "own-invitation")
+    assert refusal(await live.ask(blocked)) == (403, "blocked-by-streamer")
+    assert (await live.ask(unblocked)).status_code == 202
 
 
-async def test_an_ended_session_takes_no_command(night: Night) -> None:
-    open_id = await night.invitation(ids.new_id())
-    agreed = night.another()
-    await night.solo.hear(agreed.started())
+async def test_a_session_without_a_price_sells_no_exclusive(live: LiveSession) -> None:
+    await live.harness.handle(live.updated(None))
+
+    assert refusal(await live.ask(ids.new_id())) == (409, "no-exclusive-price")
+
+
+async def test_an_ended_session_takes_no_command(live: LiveSession) -> None:
+    open_id = await live.invitation(ids.new_id())
+    agreed = live.another()
+    await live.harness.handle(agreed.started())
     agreed_id = await agreed.agreement(ids.new_id())
-    await night.solo.hear(night.ended(), agreed.ended())
+    await live.harness.handle(live.ended(), agreed.ended())
 
-    assert refusal(await night.ask(ids.new_id())) == (409, "session-over")
-    assert refusal(await night.answer(open_id, agree=True)) == (409, "goal-not-active")
+    assert refusal(await live.ask(ids.new_id())) == (409, "session-over")
+    assert refusal(await live.answer(open_id, agree=True)) == (409, "goal-not-active")
     assert refusal(await agreed.start(agreed_id)) == (409, "session-over")
 
 
-async def test_at_most_150_strangers_have_an_open_invitation_in_a_session(night: Night) -> None:
+async def test_at_most_150_strangers_have_an_open_invitation_in_a_session(live: LiveSession) -> None:
     first = ids.new_id()
-    goal_id = await night.proposal(first)
+    goal_id = await live.proposal(first)
     for _ in range(OPEN_INVITATIONS_MAX - KEPT_FOR_PATRONS - 1):
-        await night.proposal(ids.new_id())
+        await live.proposal(ids.new_id())
 
-    assert refusal(await night.ask(ids.new_id())) == (409, "too-many-invitations")
-    await night.solo.hear(night.not_held(goal_id, first))
-    assert (await night.ask(ids.new_id())).status_code == 202
+    assert refusal(await live.ask(ids.new_id())) == (409, "too-many-invitations")
+    await live.harness.handle(live.not_held(goal_id, first))
+    assert (await live.ask(ids.new_id())).status_code == 202
 
 
-async def test_who_has_paid_this_streamer_before_has_places_kept(night: Night) -> None:
+async def test_who_has_paid_this_streamer_before_has_places_kept(live: LiveSession) -> None:
     buyer, payer, stranger = ids.new_id(), ids.new_id(), ids.new_id()
-    await night.solo.hear(night.kept(buyer), night.kept(buyer), night.spent(payer))
+    await live.harness.handle(live.kept(buyer), live.kept(buyer), live.spent(payer))
     for _ in range(OPEN_INVITATIONS_MAX - KEPT_FOR_PATRONS):
-        await night.proposal(ids.new_id())
+        await live.proposal(ids.new_id())
 
-    assert refusal(await night.ask(stranger)) == (409, "too-many-invitations")
-    assert [(await night.ask(patron)).status_code for patron in (buyer, payer)] == [202, 202]
-    elsewhere = night.another()
-    await night.solo.hear(elsewhere.started(), elsewhere.kept(stranger))
-    assert refusal(await night.ask(stranger)) == (409, "too-many-invitations")
+    assert refusal(await live.ask(stranger)) == (409, "too-many-invitations")
+    assert [(await live.ask(patron)).status_code for patron in (buyer, payer)] == [202, 202]
+    elsewhere = live.another()
+    await live.harness.handle(elsewhere.started(), elsewhere.kept(stranger))
+    assert refusal(await live.ask(stranger)) == (409, "too-many-invitations")
 
 
-async def test_more_than_was_agreed_is_never_paid(night: Night) -> None:
+async def test_more_than_was_agreed_is_never_paid(live: LiveSession) -> None:
     viewer = ids.new_id()
-    body = {"context": {"session_id": night.session_id, "duration": 120}, "max_amount_diamonds": 40}
-    await night.solo.hear(night.updated(21))
-    ask = night.viewer(viewer).post
+    body = {"context": {"session_id": live.session_id, "duration": 120}, "max_amount_diamonds": 40}
+    await live.harness.handle(live.updated(21))
+    ask = live.viewer(viewer).post
 
     dearer = await ask("/goals?type=trigger-exclusive", json=body)
 
@@ -160,351 +160,352 @@ async def test_more_than_was_agreed_is_never_paid(night: Night) -> None:
         assert refusal(asked) == (422, "invalid-request")
 
 
-async def test_without_an_answer_the_wait_doubles_in_a_row(night: Night) -> None:
+async def test_without_an_answer_the_wait_doubles_in_a_row(live: LiveSession) -> None:
     viewer = ids.new_id()
     waits = []
     for _ in range(4):
-        await night.invitation(viewer)
-        await night.later(30)
-        asked = await night.ask(viewer)
+        await live.invitation(viewer)
+        await live.later(30)
+        asked = await live.ask(viewer)
         assert refusal(asked) == (429, "unanswered-recently")
         waits.append(asked.headers["retry-after"])
-        night.solo.clock.advance(int(waits[-1]))
+        live.harness.clock.advance(int(waits[-1]))
 
     assert waits == ["60", "120", "240", "300"]
 
 
-async def test_without_diamonds_the_next_proposal_waits(night: Night) -> None:
-    viewer = ids.new_id()
-    await night.solo.hear(night.not_held(await night.proposal(viewer), viewer))
+async def test_without_diamonds_the_next_proposal_waits(live: LiveSession) -> None:
+    viewer, other = ids.new_id(), live.another()
+    await live.harness.handle(other.started())
+    await live.harness.handle(live.not_held(await live.proposal(viewer), viewer))
 
-    asked = await night.ask(viewer)
+    asked, elsewhere = await live.ask(viewer), await other.ask(viewer)
 
-    assert refusal(asked) == (429, "unpaid-recently")
-    assert asked.headers["retry-after"] == "30"
-    night.solo.clock.advance(30)
-    assert (await night.ask(viewer)).status_code == 202
+    assert refusal(asked) == refusal(elsewhere) == (429, "unpaid-recently")
+    assert asked.headers["retry-after"] == elsewhere.headers["retry-after"] == "30"
+    live.harness.clock.advance(30)
+    assert (await live.ask(viewer)).status_code == 202
 
 
-async def test_a_viewer_withdraws_an_invitation_and_waits_like_who_got_no_answer(night: Night) -> None:
+async def test_a_viewer_withdraws_an_invitation_and_waits_like_who_got_no_answer(live: LiveSession) -> None:
     viewer, other = ids.new_id(), ids.new_id()
-    goal_id = await night.invitation(viewer)
-    night.solo.clock.advance(7)
-    await night.told()
+    goal_id = await live.invitation(viewer)
+    live.harness.clock.advance(7)
+    await live.published()
 
-    assert refusal(await night.viewer(other).delete(f"/goals/{goal_id}")) == (403, "scope-missing")
-    assert (await night.viewer(viewer).delete(f"/goals/{goal_id}")).status_code == 204
+    assert refusal(await live.viewer(other).delete(f"/goals/{goal_id}")) == (403, "scope-missing")
+    assert (await live.viewer(viewer).delete(f"/goals/{goal_id}")).status_code == 204
 
-    (ended,) = await night.solo.take()
+    (ended,) = await live.harness.take()
     assert isinstance(ended, GoalEndedV1)
-    assert (ended.outcome, ended.ended_at) == ("cancelled", night.solo.now)
-    assert (await night.stage()).open_invitations == 0
-    assert refusal(await night.viewer(viewer).delete(f"/goals/{goal_id}")) == (409, "goal-not-active")
-    assert refusal(await night.ask(viewer)) == (429, "unanswered-recently")
+    assert (ended.outcome, ended.ended_at) == ("cancelled", live.harness.now)
+    assert (await live.stage()).open_invitations == 0
+    assert refusal(await live.viewer(viewer).delete(f"/goals/{goal_id}")) == (409, "goal-not-active")
+    assert refusal(await live.ask(viewer)) == (429, "unanswered-recently")
 
 
-async def test_only_what_is_open_is_withdrawn(night: Night) -> None:
+async def test_only_what_is_open_is_withdrawn(live: LiveSession) -> None:
     proposer, partner = ids.new_id(), ids.new_id()
-    proposal_id = await night.proposal(proposer)
-    _, exclusive_id = await night.exclusive(partner)
+    proposal_id = await live.proposal(proposer)
+    _, exclusive_id = await live.exclusive(partner)
 
-    assert refusal(await night.viewer(proposer).delete(f"/goals/{proposal_id}")) == (409, "goal-not-active")
-    assert refusal(await night.viewer(partner).delete(f"/goals/{exclusive_id}")) == (403, "scope-missing")
+    assert refusal(await live.viewer(proposer).delete(f"/goals/{proposal_id}")) == (409, "goal-not-active")
+    assert refusal(await live.viewer(partner).delete(f"/goals/{exclusive_id}")) == (403, "scope-missing")
 
 
 @pytest.mark.parametrize("over_at", [43_200, 50_000])
-async def test_a_session_is_over_at_its_maximum_although_nobody_has_told(night: Night, over_at: int) -> None:
-    open_id = await night.invitation(ids.new_id())
-    night.solo.clock.advance(over_at)
+async def test_a_session_is_over_at_its_maximum_although_nobody_has_told(live: LiveSession, over_at: int) -> None:
+    open_id = await live.invitation(ids.new_id())
+    live.harness.clock.advance(over_at)
 
-    assert refusal(await night.ask(ids.new_id())) == (409, "session-over")
-    assert refusal(await night.offer()) == (409, "session-over")
-    assert refusal(await night.answer(open_id, agree=False)) == (409, "session-over")
+    assert refusal(await live.ask(ids.new_id())) == (409, "session-over")
+    assert refusal(await live.offer()) == (409, "session-over")
+    assert refusal(await live.answer(open_id, agree=False)) == (409, "session-over")
 
 
-async def test_what_cannot_end_before_the_sessions_maximum_is_refused(night: Night) -> None:
-    night.solo.clock.advance(43_200 - 390)
+async def test_what_cannot_end_before_the_sessions_maximum_is_refused(live: LiveSession) -> None:
+    live.harness.clock.advance(43_200 - 390)
 
-    assert refusal(await night.offer({"exp": unix(night.solo.now) + 331})) == (409, "session-too-short")
-    assert refusal(await night.ask(ids.new_id(), duration=360)) == (409, "session-too-short")
-    assert (await night.offer({"exp": unix(night.solo.now) + 330})).status_code == 201
-    other = night.another()
-    await night.solo.hear(other.started())
-    night.solo.clock.advance(43_200 - 360)
+    assert refusal(await live.offer({"exp": unix(live.harness.now) + 331})) == (409, "session-too-short")
+    assert refusal(await live.ask(ids.new_id(), duration=360)) == (409, "session-too-short")
+    assert (await live.offer({"exp": unix(live.harness.now) + 330})).status_code == 201
+    other = live.another()
+    await live.harness.handle(other.started())
+    live.harness.clock.advance(43_200 - 360)
     assert (await other.ask(ids.new_id(), duration=300)).status_code == 202
     assert refusal(await other.ask(ids.new_id(), duration=360)) == (409, "session-too-short")
 
 
-async def test_what_could_not_be_performed_any_more_is_not_agreed_to(night: Night) -> None:
-    night.solo.clock.advance(43_200 - 370)
-    invitation_id = await night.invitation(ids.new_id())
-    night.solo.clock.advance(10.001)
+async def test_what_could_not_be_performed_any_more_is_not_agreed_to(live: LiveSession) -> None:
+    live.harness.clock.advance(43_200 - 370)
+    invitation_id = await live.invitation(ids.new_id())
+    live.harness.clock.advance(10.001)
 
-    assert refusal(await night.answer(invitation_id, agree=True)) == (409, "session-too-short")
-    assert (await night.answer(invitation_id, agree=False)).status_code == 204
-
-
-async def test_after_a_private_goal_was_reached_it_is_performed_first(night: Night) -> None:
-    goal_id = await night.private_goal(target=100)
-    invitation_id, viewer = await night.invitation(ids.new_id()), ids.new_id()
-    await night.solo.hear(night.gift(goal_id, viewer, 100))
-    night.solo.clock.advance(29)
-
-    assert refusal(await night.answer(invitation_id, agree=True)) == (409, "private-goal-owed")
-    night.solo.clock.advance(26)
-    later_id = await night.invitation(ids.new_id())
-    night.solo.clock.advance(4.999)
-    assert refusal(await night.answer(later_id, agree=True)) == (409, "private-goal-owed")
-    night.solo.clock.advance(0.001)
-    assert (await night.answer(later_id, agree=True)).status_code == 204
+    assert refusal(await live.answer(invitation_id, agree=True)) == (409, "session-too-short")
+    assert (await live.answer(invitation_id, agree=False)).status_code == 204
 
 
-async def test_an_exclusive_is_extended_to_60_steps_ahead_at_most(night: Night) -> None:
-    _, exclusive_id = await night.exclusive(ids.new_id())  # 6 steps
+async def test_after_a_private_goal_was_reached_it_is_performed_first(live: LiveSession) -> None:
+    goal_id = await live.private_goal(target=100)
+    invitation_id, viewer = await live.invitation(ids.new_id()), ids.new_id()
+    await live.harness.handle(live.gift(goal_id, viewer, 100))
+    live.harness.clock.advance(29)
+
+    assert refusal(await live.answer(invitation_id, agree=True)) == (409, "private-goal-owed")
+    live.harness.clock.advance(26)
+    later_id = await live.invitation(ids.new_id())
+    live.harness.clock.advance(4.999)
+    assert refusal(await live.answer(later_id, agree=True)) == (409, "private-goal-owed")
+    live.harness.clock.advance(0.001)
+    assert (await live.answer(later_id, agree=True)).status_code == 204
+
+
+async def test_an_exclusive_is_extended_to_60_steps_ahead_at_most(live: LiveSession) -> None:
+    _, exclusive_id = await live.exclusive(ids.new_id())  # 6 steps
     for _ in range(54):
-        assert (await night.extend(exclusive_id)).status_code == 204
+        assert (await live.extend(exclusive_id)).status_code == 204
 
-    assert refusal(await night.extend(exclusive_id)) == (409, "extended-enough")
-    night.solo.clock.advance(60)
-    assert (await night.extend(exclusive_id)).status_code == 204
+    assert refusal(await live.extend(exclusive_id)) == (409, "extended-enough")
+    live.harness.clock.advance(60)
+    assert (await live.extend(exclusive_id)).status_code == 204
 
 
-async def test_a_session_nobody_has_heard_of_is_not_found(night: Night) -> None:
-    unknown = night.another()
+async def test_a_session_nobody_has_heard_of_is_not_found(live: LiveSession) -> None:
+    unknown = live.another()
 
     assert refusal(await unknown.ask(ids.new_id())) == (404, "session-not-found")
     assert refusal(await unknown.start(NOBODY)) == (404, "session-not-found")
 
 
 @pytest.mark.parametrize("duration", [-60, 0, 30, 61, 3_660, 10**24, 60.5, "60", True])
-async def test_a_duration_is_1_to_60_whole_steps(night: Night, duration: Any) -> None:
-    context = {"session_id": night.session_id, "duration": duration}
+async def test_a_duration_is_1_to_60_whole_steps(live: LiveSession, duration: Any) -> None:
+    context = {"session_id": live.session_id, "duration": duration}
 
-    asked = await night.viewer(NOBODY).post("/goals?type=trigger-exclusive", json={"context": context})
+    asked = await live.viewer(NOBODY).post("/goals?type=trigger-exclusive", json={"context": context})
 
     assert asked.status_code == 422
     assert asked.json()["errors"][0]["field"] == "context.duration"
-    assert await night.solo.published() == []
+    assert await live.harness.published() == []
 
 
 # Answers
 
 
-async def test_an_agreement_is_told_with_its_moment_and_its_client(night: Night) -> None:
-    goal_id = await night.invitation(ids.new_id())
-    night.solo.clock.advance(7)
-    await night.told()
+async def test_an_agreement_is_told_with_its_moment_and_its_client(live: LiveSession) -> None:
+    goal_id = await live.invitation(ids.new_id())
+    live.harness.clock.advance(7)
+    await live.published()
 
-    answered = await night.host().request(
+    answered = await live.host().request(
         "DELETE", f"/goals/{goal_id}", json={"agree": True}, headers={"x-client-id": "phone-1"}
     )
 
     assert (answered.status_code, answered.content) == (204, b"")
-    (ended,) = await night.solo.take()
+    (ended,) = await live.harness.take()
     assert isinstance(ended, GoalEndedV1)
-    assert (ended.outcome, ended.triggerer, ended.metadata.agreed) == ("agreed", "phone-1", night.solo.now)
-    assert ended.exp == ended.ended_at == night.solo.now
+    assert (ended.outcome, ended.triggerer, ended.metadata.agreed) == ("agreed", "phone-1", live.harness.now)
+    assert ended.exp == ended.ended_at == live.harness.now
     assert ended.metadata.prepaid_duration == 300
 
 
-async def test_an_agreement_rules_out_every_invitation_then_open_for_good(night: Night) -> None:
+async def test_an_agreement_rules_out_every_invitation_then_open_for_good(live: LiveSession) -> None:
     other = ids.new_id()
-    ruled_out = await night.invitation(other)
-    await night.agreement(ids.new_id())
+    ruled_out = await live.invitation(other)
+    await live.agreement(ids.new_id())
 
-    assert refusal(await night.answer(ruled_out, agree=True)) == (409, "stage-taken")
-    assert refusal(await night.ask(ids.new_id())) == (409, "stage-taken")
-
-
-async def test_a_ruled_out_invitation_stays_so_when_the_stage_is_free_again(night_of: NightOf) -> None:
-    night = await night_of(EXCLUSIVE_WINDOW_SECONDS=10)
-    ruled_out = await night.invitation(ids.new_id())
-    await night.agreement(ids.new_id())
-    await night.later(10)
-    assert (await night.stage()).holder_id is None
-
-    assert refusal(await night.answer(ruled_out, agree=True)) == (409, "invitation-ruled-out")
-    later = await night.invitation(ids.new_id())
-    assert (await night.answer(later, agree=True)).status_code == 204
-    assert (await night.answer(ruled_out, agree=False)).status_code == 204
+    assert refusal(await live.answer(ruled_out, agree=True)) == (409, "stage-taken")
+    assert refusal(await live.ask(ids.new_id())) == (409, "stage-taken")
 
 
-async def test_agreeing_at_exp_is_too_late_and_refusing_then_is_a_time_out(night: Night) -> None:
+async def test_a_ruled_out_invitation_stays_so_when_the_stage_is_free_again(live_session: LiveSessionOf) -> None:
+    live = await live_session(EXCLUSIVE_WINDOW_SECONDS=10)
+    ruled_out = await live.invitation(ids.new_id())
+    await live.agreement(ids.new_id())
+    await live.later(10)
+    assert (await live.stage()).holder_id is None
+
+    assert refusal(await live.answer(ruled_out, agree=True)) == (409, "invitation-ruled-out")
+    later = await live.invitation(ids.new_id())
+    assert (await live.answer(later, agree=True)).status_code == 204
+    assert (await live.answer(ruled_out, agree=False)).status_code == 204
+
+
+async def test_agreeing_at_exp_is_too_late_and_refusing_then_is_a_time_out(live: LiveSession) -> None:
     viewer = ids.new_id()
-    goal_id = await night.invitation(viewer)
-    night.solo.clock.advance(30)
+    goal_id = await live.invitation(viewer)
+    live.harness.clock.advance(30)
 
-    assert refusal(await night.answer(goal_id, agree=True)) == (409, "invitation-expired")
-    assert (await night.answer(goal_id, agree=False)).status_code == 204
+    assert refusal(await live.answer(goal_id, agree=True)) == (409, "invitation-expired")
+    assert (await live.answer(goal_id, agree=False)).status_code == 204
 
-    goal = await night.goal(goal_id)
+    goal = await live.goal(goal_id)
     assert goal.outcome == "timed_out"
-    assert goal.ended_at == night.solo.now
-    assert refusal(await night.ask(viewer)) == (429, "unanswered-recently")
+    assert goal.ended_at == live.harness.now
+    assert refusal(await live.ask(viewer)) == (429, "unanswered-recently")
 
 
-async def test_who_may_not_end_a_goal(night: Night) -> None:
-    goal_id = await night.invitation(viewer := ids.new_id())
-    before = await night.solo.snapshot()
-    stranger = night.solo.client(ids.new_id(), "CREATOR")
+async def test_who_may_not_end_a_goal(live: LiveSession) -> None:
+    goal_id = await live.invitation(viewer := ids.new_id())
+    before = await live.harness.snapshot()
+    stranger = live.harness.client(ids.new_id(), "CREATOR")
 
-    assert refusal(await night.solo.client().request("DELETE", f"/goals/{goal_id}")) == (401, "token-missing")
+    assert refusal(await live.harness.client().request("DELETE", f"/goals/{goal_id}")) == (401, "token-missing")
     answer = {"agree": True}
-    assert refusal(await night.viewer(viewer).request("DELETE", f"/goals/{goal_id}", json=answer)) == (
+    assert refusal(await live.viewer(viewer).request("DELETE", f"/goals/{goal_id}", json=answer)) == (
         403,
         "scope-missing",
     )
     assert refusal(await stranger.request("DELETE", f"/goals/{goal_id}", json=answer)) == (404, "goal-not-found")
-    assert refusal(await night.host().request("DELETE", f"/goals/{NOBODY}", json=answer)) == (404, "goal-not-found")
-    assert refusal(await night.host().request("DELETE", "/goals/not-an-id", json=answer)) == (422, "invalid-request")
-    assert await night.solo.snapshot() == before
+    assert refusal(await live.host().request("DELETE", f"/goals/{NOBODY}", json=answer)) == (404, "goal-not-found")
+    assert refusal(await live.host().request("DELETE", "/goals/not-an-id", json=answer)) == (422, "invalid-request")
+    assert await live.harness.snapshot() == before
 
 
-async def test_an_invitation_is_answered_with_true_or_false(night: Night) -> None:
-    goal_id = await night.invitation(ids.new_id())
-    host = night.host()
+async def test_an_invitation_is_answered_with_true_or_false(live: LiveSession) -> None:
+    goal_id = await live.invitation(ids.new_id())
+    host = live.host()
 
     assert refusal(await host.delete(f"/goals/{goal_id}")) == (422, "answer-missing")
-    assert refusal(await night.answer(goal_id, agree=None)) == (422, "answer-missing")
+    assert refusal(await live.answer(goal_id, agree=None)) == (422, "answer-missing")
     for agree in ("true", 1, {"$ne": None}):
         assert refusal(await host.request("DELETE", f"/goals/{goal_id}", json={"agree": agree})) == (
             422,
             "invalid-request",
         )
-    assert (await night.goal(goal_id)).active
+    assert (await live.goal(goal_id)).active
 
 
-async def test_a_goal_ends_once(night: Night) -> None:
-    goal_id = await night.agreement(ids.new_id())
+async def test_a_goal_ends_once(live: LiveSession) -> None:
+    goal_id = await live.agreement(ids.new_id())
 
     for agree in (True, False):
-        assert refusal(await night.answer(goal_id, agree=agree)) == (409, "goal-not-active")
-    assert (await night.told()).count("goal.ended") == 1
+        assert refusal(await live.answer(goal_id, agree=agree)) == (409, "goal-not-active")
+    assert (await live.published()).count("goal.ended") == 1
 
 
-async def test_a_proposal_is_not_answered_yet(night: Night) -> None:
-    goal_id = await night.proposal(ids.new_id())
+async def test_a_proposal_is_not_answered_yet(live: LiveSession) -> None:
+    goal_id = await live.proposal(ids.new_id())
 
-    assert refusal(await night.answer(goal_id, agree=False)) == (409, "goal-not-active")
+    assert refusal(await live.answer(goal_id, agree=False)) == (409, "goal-not-active")
 
 
 # Exclusives
 
 
-async def test_an_exclusive_is_created_once(night: Night) -> None:
-    invitation_id = await night.agreement(ids.new_id())
-    nbf = unix(night.solo.now) + 20.25
+async def test_an_exclusive_is_created_once(live: LiveSession) -> None:
+    invitation_id = await live.agreement(ids.new_id())
+    nbf = unix(live.harness.now) + 20.25
 
-    created = await night.start(invitation_id, nbf=nbf, levels=[{"target": 5}, {"title": "more", "target": 9}])
+    created = await live.start(invitation_id, nbf=nbf, levels=[{"target": 5}, {"title": "more", "target": 9}])
 
     assert created.status_code == 201
-    goal = (await night.host().get(f"/goals/{created.json()['goal_id']}")).json()
-    assert (goal["nbf"], goal["exp"]) == (nbf, unix(night.solo.now) + 360)
+    goal = (await live.host().get(f"/goals/{created.json()['goal_id']}")).json()
+    assert (goal["nbf"], goal["exp"]) == (nbf, unix(live.harness.now) + 360)
     assert [level["target"] for level in goal["levels"]] == [5, 9]
     assert goal["context"]["trigger_exclusive_goal_id"] == invitation_id
-    assert refusal(await night.start(invitation_id)) == (409, "exclusive-exists")
+    assert refusal(await live.start(invitation_id)) == (409, "exclusive-exists")
 
 
-async def test_goal_is_another_name_of_goals(night: Night) -> None:
-    invitation_id = await night.agreement(ids.new_id())
-    context = {"session_id": night.session_id, "trigger_exclusive_goal_id": invitation_id}
+async def test_goal_is_another_name_of_goals(live: LiveSession) -> None:
+    invitation_id = await live.agreement(ids.new_id())
+    context = {"session_id": live.session_id, "trigger_exclusive_goal_id": invitation_id}
 
-    created = await night.host().post("/goal?type=exclusive", json={"context": context})
+    created = await live.host().post("/goal?type=exclusive", json={"context": context})
 
     assert created.status_code == 201
 
 
-async def test_who_may_not_create_an_exclusive(night: Night) -> None:
-    invitation_id, elsewhere = await night.agreement(viewer := ids.new_id()), night.another()
-    await night.solo.hear(elsewhere.started())
-    context = {"session_id": night.session_id, "trigger_exclusive_goal_id": invitation_id}
+async def test_who_may_not_create_an_exclusive(live: LiveSession) -> None:
+    invitation_id, elsewhere = await live.agreement(viewer := ids.new_id()), live.another()
+    await live.harness.handle(elsewhere.started())
+    context = {"session_id": live.session_id, "trigger_exclusive_goal_id": invitation_id}
     body = {"context": context}
-    await night.told()
+    await live.published()
 
-    assert refusal(await night.viewer(viewer).post("/goals?type=exclusive", json=body)) == (403, "scope-missing")
-    stranger = night.solo.client(elsewhere.streamer, "CREATOR")
+    assert refusal(await live.viewer(viewer).post("/goals?type=exclusive", json=body)) == (403, "scope-missing")
+    stranger = live.harness.client(elsewhere.streamer, "CREATOR")
     assert refusal(await stranger.post("/goals?type=exclusive", json=body)) == (403, "not-your-session")
     assert refusal(await elsewhere.start(invitation_id)) == (404, "invitation-not-found")
-    assert refusal(await night.start(NOBODY)) == (404, "invitation-not-found")
-    assert await night.told() == []
+    assert refusal(await live.start(NOBODY)) == (404, "invitation-not-found")
+    assert await live.published() == []
 
 
-async def test_only_an_agreed_invitation_is_followed_by_an_exclusive(night: Night) -> None:
-    open_id, refused_id = await night.invitation(ids.new_id()), await night.invitation(ids.new_id())
-    await night.answer(refused_id, agree=False)
+async def test_only_an_agreed_invitation_is_followed_by_an_exclusive(live: LiveSession) -> None:
+    open_id, refused_id = await live.invitation(ids.new_id()), await live.invitation(ids.new_id())
+    await live.answer(refused_id, agree=False)
 
-    assert refusal(await night.start(open_id)) == (409, "invitation-not-agreed")
-    assert refusal(await night.start(refused_id)) == (409, "invitation-not-agreed")
+    assert refusal(await live.start(open_id)) == (409, "invitation-not-agreed")
+    assert refusal(await live.start(refused_id)) == (409, "invitation-not-agreed")
 
 
 @pytest.mark.parametrize("timers_ran", [True, False])
-async def test_after_60_seconds_it_is_too_late(night: Night, *, timers_ran: bool) -> None:
-    invitation_id = await night.agreement(ids.new_id())
-    night.solo.clock.advance(60.001)
+async def test_after_60_seconds_it_is_too_late(live: LiveSession, *, timers_ran: bool) -> None:
+    invitation_id = await live.agreement(ids.new_id())
+    live.harness.clock.advance(60.001)
     if timers_ran:
-        await night.solo.run_timers()
+        await live.harness.run_timers()
 
-    assert refusal(await night.start(invitation_id)) == (409, "agreement-lapsed")
+    assert refusal(await live.start(invitation_id)) == (409, "agreement-lapsed")
 
 
 @pytest.mark.parametrize(("ran", "outcome"), [(293, "cancelled"), (294, "completed"), (300, "completed")])
 async def test_a_streamer_may_end_an_exclusive_when_the_prepaid_time_has_run(
-    night: Night, ran: int, outcome: str
+    live: LiveSession, ran: int, outcome: str
 ) -> None:
-    _, exclusive_id = await night.exclusive(ids.new_id())
-    await night.told()
-    night.solo.clock.advance(ran)
+    _, exclusive_id = await live.exclusive(ids.new_id())
+    await live.published()
+    live.harness.clock.advance(ran)
 
-    assert (await night.host().delete(f"/goals/{exclusive_id}")).status_code == 204
+    assert (await live.host().delete(f"/goals/{exclusive_id}")).status_code == 204
 
-    (ended,) = await night.solo.take()
+    (ended,) = await live.harness.take()
     assert isinstance(ended, GoalEndedV1)
     assert ended.outcome == outcome
-    assert (await night.stage()).holder_id is None
+    assert (await live.stage()).holder_id is None
 
 
-async def test_extending_gives_one_step_more(night: Night) -> None:
+async def test_extending_gives_one_step_more(live: LiveSession) -> None:
     viewer = ids.new_id()
-    _, exclusive_id = await night.exclusive(viewer)
-    exp = (await night.goal(exclusive_id)).exp
-    await night.told()
+    _, exclusive_id = await live.exclusive(viewer)
+    exp = (await live.goal(exclusive_id)).exp
+    await live.published()
 
-    assert (await night.extend(exclusive_id)).status_code == 204
+    assert (await live.extend(exclusive_id)).status_code == 204
 
-    (extended,) = await night.solo.take()
+    (extended,) = await live.harness.take()
     assert isinstance(extended, GoalExtendedV1)
-    assert (extended.viewers, extended.nbf, extended.duration) == ((viewer,), night.solo.now, 60)
+    assert (extended.viewers, extended.nbf, extended.duration) == ((viewer,), live.harness.now, 60)
     assert extended.exp == exp + timedelta(seconds=60)
     assert extended.payment_id is None
 
 
-async def test_what_cannot_be_extended(night: Night) -> None:
-    invitation_id, exclusive_id = await night.exclusive(viewer := ids.new_id())
-    stranger = night.solo.client(ids.new_id(), "CREATOR")
+async def test_what_cannot_be_extended(live: LiveSession) -> None:
+    invitation_id, exclusive_id = await live.exclusive(viewer := ids.new_id())
+    stranger = live.harness.client(ids.new_id(), "CREATOR")
 
-    assert refusal(await night.extend(invitation_id)) == (409, "not-exclusive")
-    assert refusal(await night.extend(NOBODY)) == (404, "goal-not-found")
+    assert refusal(await live.extend(invitation_id)) == (409, "not-exclusive")
+    assert refusal(await live.extend(NOBODY)) == (404, "goal-not-found")
     assert refusal(await stranger.put(f"/goals/{exclusive_id}/extend")) == (404, "goal-not-found")
-    assert refusal(await night.viewer(viewer).put(f"/goals/{exclusive_id}/extend")) == (403, "scope-missing")
-    await night.host().delete(f"/goals/{exclusive_id}")
-    assert refusal(await night.extend(exclusive_id)) == (409, "goal-not-active")
+    assert refusal(await live.viewer(viewer).put(f"/goals/{exclusive_id}/extend")) == (403, "scope-missing")
+    await live.host().delete(f"/goals/{exclusive_id}")
+    assert refusal(await live.extend(exclusive_id)) == (409, "goal-not-active")
 
 
 # Queries
 
 
-async def test_goals_are_listed_by_session_in_the_order_of_writing(night: Night) -> None:
+async def test_goals_are_listed_by_session_in_the_order_of_writing(live: LiveSession) -> None:
     goal_ids = []
     for _ in range(5):
-        goal_ids.append(await night.invitation(ids.new_id()))
-        night.solo.clock.advance(1)
-    await night.answer(goal_ids[1], agree=False)
-    client = night.viewer(NOBODY)
+        goal_ids.append(await live.invitation(ids.new_id()))
+        live.harness.clock.advance(1)
+    await live.answer(goal_ids[1], agree=False)
+    client = live.viewer(NOBODY)
 
     async def listed(query: str) -> list[str]:
         found, after = [], ""
         while after is not None:
-            page = (await client.get(f"/goals?session_id={night.session_id}&limit=2{query}{after}")).json()
+            page = (await client.get(f"/goals?session_id={live.session_id}&limit=2{query}{after}")).json()
             found += [item["id"] for item in page["items"]]
             after = page["next"] and f"&after={page['next']}"
         return found
@@ -514,13 +515,13 @@ async def test_goals_are_listed_by_session_in_the_order_of_writing(night: Night)
     assert await listed("&active=false") == [goal_ids[1]]
     assert (await client.get(f"/goals?session_id={NOBODY}")).json() == {"items": [], "next": None}
     assert refusal(await client.get("/goals")) == (422, "invalid-request")
-    assert refusal(await client.get(f"/goals?session_id={night.session_id}&limit=101")) == (422, "invalid-request")
+    assert refusal(await client.get(f"/goals?session_id={live.session_id}&limit=101")) == (422, "invalid-request")
     assert refusal(await client.get(f"/goals/{NOBODY}")) == (404, "goal-not-found")
 
 
-async def test_the_leaderboard_of_an_invitation_is_who_made_it(night: Night) -> None:
-    goal_id = await night.invitation(viewer := ids.new_id())
-    client = night.viewer(viewer)
+async def test_the_leaderboard_of_an_invitation_is_who_made_it(live: LiveSession) -> None:
+    goal_id = await live.invitation(viewer := ids.new_id())
+    client = live.viewer(viewer)
 
     assert (await client.get(f"/goals/{goal_id}/leaderboard")).json() == {
         "items": [{"user_id": viewer, "rank": 1, "count": 1, "amount_diamonds": 100}],
@@ -557,21 +558,21 @@ AGREED = {"trigger_exclusive_goal_id": NOBODY}
         ("type=exclusive", {"context": SESSION_ID | AGREED, "levels": [{"target": 1, "title": "x" * 101}]}),
     ],
 )
-async def test_bad_input_names_the_field_and_changes_nothing(night: Night, query: str, body: Any) -> None:
-    before = await night.solo.snapshot()
+async def test_bad_input_names_the_field_and_changes_nothing(live: LiveSession, query: str, body: Any) -> None:
+    before = await live.harness.snapshot()
 
-    answer = await night.host().post(f"/goals?{query}", json=body)
+    answer = await live.host().post(f"/goals?{query}", json=body)
 
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"]
-    assert await night.solo.snapshot() == before
+    assert await live.harness.snapshot() == before
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999"])
-async def test_numbers_that_are_none_are_refused(night: Night, number: bytes) -> None:
+async def test_numbers_that_are_none_are_refused(live: LiveSession, number: bytes) -> None:
     body = b'{"context": {"session_id": "%b", "trigger_exclusive_goal_id": "%b"}, "nbf": %b}'
 
-    answer = await night.host().post(
+    answer = await live.host().post(
         "/goals?type=exclusive",
         content=body % (NOBODY.encode(), NOBODY.encode(), number),
         headers={"content-type": "application/json"},
@@ -580,14 +581,14 @@ async def test_numbers_that_are_none_are_refused(night: Night, number: bytes) ->
     assert answer.status_code == 422
 
 
-async def test_the_same_command_with_the_same_key_is_done_once(night: Night) -> None:
+async def test_the_same_command_with_the_same_key_is_done_once(live: LiveSession) -> None:
     viewer = ids.new_id()
-    body = {"context": {"session_id": night.session_id}}
+    body = {"context": {"session_id": live.session_id}}
     headers = {"idempotency-key": "once"}
 
     first, second = [
-        await night.viewer(viewer).post("/goals?type=trigger-exclusive", json=body, headers=headers) for _ in range(2)
+        await live.viewer(viewer).post("/goals?type=trigger-exclusive", json=body, headers=headers) for _ in range(2)
     ]
 
     assert (first.status_code, first.content) == (second.status_code, second.content)
-    assert await night.told() == ["goal.proposed"]
+    assert await live.published() == ["goal.proposed"]

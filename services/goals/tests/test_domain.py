@@ -24,6 +24,7 @@ from contracts import (
     GoalRejectedV1,
     Metadata,
     SessionEndedV1,
+    SessionStartedV1,
     SessionUpdatedV1,
 )
 from contracts.sessions import Prices, Statuses
@@ -44,7 +45,7 @@ from goals.domain.stage import (
     freed,
     require_own,
 )
-from goals.domain.state import SLICE, Change, Contribution, Extension, Guest, Supporter, place
+from goals.domain.state import SLICE, Change, Contribution, Extension, Guest, Supporter, Unpaid, place
 from goals.settings import GoalsSettings
 
 NOW = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
@@ -172,6 +173,19 @@ def test_an_ended_session_stays_ended_whatever_is_read_later() -> None:
     assert stage == Stage(id=SESSION, streamer_id=STREAMER, exclusive_price=7, ended_at=after(10), over_at=after(3_600))
 
 
+def test_a_session_is_over_when_sessions_said_it_would_be_also_after_news_from_before_that_was_told() -> None:
+    facts: dict[str, Any] = {
+        "session_id": SESSION, "streamer_id": STREAMER, "preset": "sd", "sources": (), "exclusive_to": (),
+        "active": True, "prices": Prices(), "statuses": Statuses(created=NOW, ended=None),
+    }  # fmt: skip
+
+    told = follow_session(None, SessionStartedV1(**facts, exp=after(60)), HOUR)
+    kept = follow_session(told, SessionUpdatedV1(**facts), HOUR)
+
+    assert (told.over_at, kept.over_at) == (after(60), after(60))
+    assert follow_session(None, SessionUpdatedV1(**facts), HOUR).over_at == after(3_600)
+
+
 def test_a_session_is_over_at_its_maximum_although_nobody_has_told() -> None:
     stage = replace(STAGE, over_at=after(3_600))
 
@@ -284,7 +298,6 @@ def test_what_forbids_to_ask(viewer: Viewer, stage: Stage, refusal: type[Refusal
         replace(REFUSED, outcome="cancelled"),
         replace(REFUSED, outcome="agreed", ended_at=NOW),
         *(replace(NOT_PAID, reason=reason, ended_at=NOW) for reason in ("proposal_expired", "stage_taken")),
-        replace(NOT_PAID, ended_at=NOW - timedelta(seconds=30)),
     ],
 )
 def test_what_does_not_forbid_to_ask_again(last: Goal) -> None:
@@ -310,7 +323,6 @@ WITHDRAWN = replace(REFUSED, outcome="cancelled", ended_at=NOW)
         (TIMED_OUT, 3, 300, invitation.UnansweredRecently),
         (TIMED_OUT, 16, 300, invitation.UnansweredRecently),
         (WITHDRAWN, 0, 60, invitation.UnansweredRecently),
-        (replace(NOT_PAID, ended_at=NOW), 0, 30, invitation.UnpaidRecently),
     ],
 )
 def test_who_asked_in_vain_waits(last: Goal, unanswered: int, seconds: float, refusal: type[Refusal]) -> None:
@@ -320,6 +332,26 @@ def test_who_asked_in_vain_waits(last: Goal, unanswered: int, seconds: float, re
     assert refused.value.retry_after_seconds == seconds
     earlier = replace(last, ended_at=NOW - timedelta(seconds=seconds))
     assert kinds(propose(a_viewer(last=earlier, unanswered=unanswered))) == [GoalProposedV1]
+
+
+@pytest.mark.parametrize("last", [None, NOT_PAID, replace(TIMED_OUT, ended_at=NOW - timedelta(seconds=40))])
+def test_who_had_too_few_diamonds_waits_wherever_that_was_and_the_longer_wait_is_told(last: Goal | None) -> None:
+    with pytest.raises(invitation.UnpaidRecently) as refused:
+        propose(a_viewer(last=last, unpaid_at=NOW - timedelta(seconds=7)))
+
+    assert refused.value.retry_after_seconds == 23
+    with pytest.raises(invitation.UnansweredRecently):
+        propose(a_viewer(last=TIMED_OUT, unpaid_at=NOW))
+    rested = a_viewer(last=NOT_PAID, unpaid_at=NOW - timedelta(seconds=30))
+    assert kinds(propose(rested)) == [GoalProposedV1]
+
+
+def test_a_proposal_without_diamonds_is_remembered_of_its_viewer_and_no_other_is() -> None:
+    unpaid = invitation.reject_proposal(PROPOSED, STAGE, "insufficient_diamonds", NOW)
+
+    assert saved(unpaid, Unpaid) == Unpaid(id=VIEWER, at=NOW)
+    late = invitation.reject_proposal(PROPOSED, STAGE, "expired", NOW)
+    assert not any(isinstance(one, Unpaid) for one in late.state or ())
 
 
 @pytest.mark.parametrize(

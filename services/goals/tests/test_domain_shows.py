@@ -513,4 +513,14 @@ def test_a_gift_for_an_ended_session_makes_no_goal() -> None:
 
 def test_a_song_for_who_cannot_watch_makes_no_goal() -> None:
     assert karaoke.create(SONG.id, GIFT, HELD, SHOW, NOW).state == ()
-    assert saved(karaoke.create(SONG.id, GIFT, HELD, VIEWER, NOW), Goal) == SONG
+
+
+@pytest.mark.parametrize(("gift", "alone_with"), [
+    (GIFT, VIEWER), (GIFT.model_copy(update={"exclusive_to": VIEWER}), None),
+])  # fmt: skip
+def test_a_song_in_a_1_on_1_is_those_two_peoples_also_if_that_has_just_ended(
+    gift: GiftSentV1, alone_with: str | None
+) -> None:
+    change = karaoke.create(SONG.id, gift, HELD, alone_with, NOW)
+
+    assert saved(change, Goal) == replace(SONG, conditions=Conditions(session_id=STAGE.id, exclusive_to=VIEWER))

@@ -11,7 +11,7 @@ from chassis import ids
 if TYPE_CHECKING:
     import httpx
 
-    from services.goals.tests.conftest import Night
+    from services.goals.tests.conftest import LiveSession
 
 GOAL = {
     "id", "kind", "active", "state", "conditions.session_id", "context.type", "levels", "progress", "nbf", "exp",
@@ -53,42 +53,42 @@ def names_of(data: Any, prefix: str = "") -> set[str]:
     return {prefix}
 
 
-async def scene(night: Night, name: str, viewer: str) -> str:
+async def scene(live: LiveSession, name: str, viewer: str) -> str:
     """A goal of that name, of this viewer if it is anybody's; its id."""
     if name in ("agreed", "exclusive"):
-        return (await night.exclusive(viewer))[name == "exclusive"]
+        return (await live.exclusive(viewer))[name == "exclusive"]
     if name in ("funding", "show"):
-        return (await night.show())[name == "show"]
+        return (await live.show())[name == "show"]
     if name == "private":
-        return await night.private_goal(100)
+        return await live.private_goal(100)
     if name == "karaoke":
-        await night.solo.hear(night.song(viewer))
-        return (await night.solo.take())[-1].subject
-    goal_id = await (night.invitation if name == "invitation" else night.proposal)(viewer)
+        await live.harness.handle(live.song(viewer))
+        return (await live.harness.take())[-1].subject
+    goal_id = await (live.invitation if name == "invitation" else live.proposal)(viewer)
     if name == "rejected":
-        await night.solo.hear(night.not_held(goal_id, viewer))
+        await live.harness.handle(live.not_held(goal_id, viewer))
     return goal_id
 
 
 @pytest.mark.parametrize("name", SEEN)
-async def test_each_role_sees_these_fields_and_no_others(night: Night, name: str) -> None:
+async def test_each_role_sees_these_fields_and_no_others(live: LiveSession, name: str) -> None:
     viewer, blocked = ids.new_id(), ids.new_id()
-    await night.solo.hear(night.blocked(blocked))
-    goal_id = await scene(night, name, viewer)
+    await live.harness.handle(live.blocked(blocked))
+    goal_id = await scene(live, name, viewer)
     roles: dict[str, tuple[httpx.AsyncClient, str]] = {
-        "streamer": (night.host(), "two"),
-        "viewer": (night.viewer(viewer), "two"),
-        "stranger": (night.viewer(ids.new_id()), "others"),
-        "another streamer": (night.solo.client(ids.new_id(), "CREATOR"), "others"),
-        "blocked": (night.viewer(blocked), "others"),
-        "operator": (night.solo.client(ids.new_id(), "OPS"), "others"),
+        "streamer": (live.host(), "two"),
+        "viewer": (live.viewer(viewer), "two"),
+        "stranger": (live.viewer(ids.new_id()), "others"),
+        "another streamer": (live.harness.client(ids.new_id(), "CREATOR"), "others"),
+        "blocked": (live.viewer(blocked), "others"),
+        "operator": (live.harness.client(ids.new_id(), "OPS"), "others"),
     }
 
     for role, (client, group) in roles.items():
         got = await client.get(f"/goals/{goal_id}")
         should = SEEN[name][group]
         assert (names_of(got.json()) if got.status_code == 200 else NOTHING) == should, role
-        listed = (await client.get(f"/goals?session_id={night.session_id}")).json()["items"]
+        listed = (await client.get(f"/goals?session_id={live.session_id}")).json()["items"]
         of_list = [item for item in listed if item["id"] == goal_id]
         never_a_promise = name in ("proposal", "rejected")
         if role == "streamer" or (should and not never_a_promise):
@@ -97,27 +97,27 @@ async def test_each_role_sees_these_fields_and_no_others(night: Night, name: str
             assert of_list == [], role
 
 
-async def test_only_its_two_people_read_why_a_proposal_was_rejected(night: Night) -> None:
+async def test_only_its_two_people_read_why_a_proposal_was_rejected(live: LiveSession) -> None:
     viewer = ids.new_id()
-    goal_id = await scene(night, "rejected", viewer)
+    goal_id = await scene(live, "rejected", viewer)
 
-    for client in (night.viewer(viewer), night.host()):
+    for client in (live.viewer(viewer), live.host()):
         assert (await client.get(f"/goals/{goal_id}")).json()["reason"] == "insufficient_diamonds"
 
 
 @pytest.mark.parametrize("name", ["proposal", "rejected", "invitation", "agreed"])
-async def test_the_leaderboard_of_an_invitation_is_its_two_peoples(night: Night, name: str) -> None:
+async def test_the_leaderboard_of_an_invitation_is_its_two_peoples(live: LiveSession, name: str) -> None:
     viewer = ids.new_id()
-    path = f"/goals/{await scene(night, name, viewer)}/leaderboard"
+    path = f"/goals/{await scene(live, name, viewer)}/leaderboard"
 
-    assert (await night.host().get(path)).status_code == (await night.viewer(viewer).get(path)).status_code == 200
-    for stranger in (night.viewer(ids.new_id()), night.solo.client(ids.new_id(), "OPS")):
+    assert (await live.host().get(path)).status_code == (await live.viewer(viewer).get(path)).status_code == 200
+    for stranger in (live.viewer(ids.new_id()), live.harness.client(ids.new_id(), "OPS")):
         assert (await stranger.get(path)).status_code == 404
 
 
-async def test_a_stranger_does_not_learn_that_a_proposal_is_there(night: Night) -> None:
-    goal_id = await night.proposal(ids.new_id())
-    stranger = night.solo.client(ids.new_id(), "CREATOR")
+async def test_a_stranger_does_not_learn_that_a_proposal_is_there(live: LiveSession) -> None:
+    goal_id = await live.proposal(ids.new_id())
+    stranger = live.harness.client(ids.new_id(), "CREATOR")
 
     for body in (None, {"agree": True}):
         assert (await stranger.request("DELETE", f"/goals/{goal_id}", json=body)).status_code == 404

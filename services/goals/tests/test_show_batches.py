@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from contracts import Event, GiftSentV1, Level
 from goals import handlers, store
 from goals.domain import funding, lifecycle, private, show
@@ -20,10 +20,10 @@ from goals.service import SERVICE
 from goals.settings import GoalsSettings
 
 if TYPE_CHECKING:
-    from chassis.tx import Tx
-    from services.goals.tests.conftest import Night
+    from chassis.storage.tx import Tx
+    from services.goals.tests.conftest import LiveSession
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 TIMING = GoalsSettings().timing
 TARGET = 3  # two purchases of two tickets reach it
 DIAMONDS = 20  # two gifts of 14 reach it
@@ -32,17 +32,17 @@ DIAMONDS = 20  # two gifts of 14 reach it
 class Session:
     """One session and what is going on in it; all ids follow from its number."""
 
-    def __init__(self, night: type[Night], solo: Solo, state: str, number: int) -> None:
+    def __init__(self, live_session: type[LiveSession], harness: ServiceHarness, state: str, number: int) -> None:
         def id_(n: int) -> str:
             return f"{number:012x}{n:012x}"
 
-        self.night = night(solo, streamer=id_(1), session_id=id_(2))
-        self.state, self.solo, self.id_ = state, solo, id_
+        self.live = live_session(harness, streamer=id_(1), session_id=id_(2))
+        self.state, self.harness, self.id_ = state, harness, id_
         self.funding_id, self.show_id, self.private_id = id_(3), id_(4), id_(5)
 
     async def begin(self, tx: Tx) -> None:
         """Tickets are sold, beside a private goal; or the show is on; or nobody wanted one, and the hesitation runs."""
-        await handlers.remember_session(self.night.started(), tx)
+        await handlers.remember_session(self.live.started(), tx)
         offer = funding.Offer(
             goal_id=self.funding_id,
             level=Level(title="A song", target=TARGET),
@@ -53,7 +53,7 @@ class Session:
             ticket_product_type="regular",
             discount_percentage=None,
         )
-        stage = await store.stage(tx, self.night.session_id)
+        stage = await store.stage(tx, self.live.session_id)
         store.save(tx, funding.create(offer, stage, tx.now))
         level = Level(title="A dance", target=DIAMONDS)
         stage = await store.stage(tx, stage.id)
@@ -80,20 +80,20 @@ class Session:
             self._held("trigger_private", self.funding_id, other, 15),
             self._held("show_funding", self.id_(16), other, 16),
             self._song(rich),
-            self.night.blocked(rich),
-            self.night.updated(30),
-            self.night.ended(),
+            self.live.blocked(rich),
+            self.live.updated(30),
+            self.live.ended(),
         ]
 
     def _held(self, kind: str, goal_id: str, buyer: str, n: int) -> Event:
         facts: dict[str, Any] = {"earning_id": self.id_(n), "gift_id": self.id_(100 + n)}
         held = {"escrow_id": f"{kind}:{goal_id}", "amount_diamonds": 14, "count": 2}
-        return self.night.held(goal_id, buyer, **held, **facts)
+        return self.live.held(goal_id, buyer, **held, **facts)
 
     def _song(self, sender: str) -> Event:
         return GiftSentV1(
-            session_id=self.night.session_id,
-            streamer_id=self.night.streamer,
+            session_id=self.live.session_id,
+            streamer_id=self.live.streamer,
             gift_id=self.id_(20),
             sender_id=sender,
             product_id="karaoke-song_60",
@@ -105,24 +105,24 @@ class Session:
 
 
 async def test_in_one_batch_or_one_by_one_every_pair_of_a_show_night_comes_to_the_same(
-    night: Night, solo_of: SoloOf
+    live: LiveSession, harness_of: HarnessOf
 ) -> None:
     ends = []
     for together in (True, False):
-        solo = await solo_of(SERVICE)
+        harness = await harness_of(SERVICE)
         pairs = product(("selling", "playing", "hesitating"), range(11), range(11))
-        sessions = [(Session(type(night), solo, state, n), i, j) for n, (state, i, j) in enumerate(pairs)]
+        sessions = [(Session(type(live), harness, state, n), i, j) for n, (state, i, j) in enumerate(pairs)]
         for session, _, _ in sessions:
-            async with solo.tx() as tx:  # one for all may last longer than MongoDB lets it on a busy machine
+            async with harness.tx() as tx:  # one for all may last longer than MongoDB lets it on a busy machine
                 await session.begin(tx)
         heard = [(session.events()[first], session.events()[second]) for session, first, second in sessions]
         if together:
-            await solo.hear(*(event for pair in heard for event in pair))
+            await harness.handle(*(event for pair in heard for event in pair))
         else:
-            await solo.hear(*(first for first, _ in heard))
-            await solo.hear(*(second for _, second in heard))
-        told = sorted((event.TYPE, event.subject, event.model_dump_json()) for event in await solo.take())
-        timers = sorted((timer.NAME, timer.model_dump_json()) for timer in await solo.timers())
-        ends.append((await solo.snapshot(), told, timers))
+            await harness.handle(*(first for first, _ in heard))
+            await harness.handle(*(second for _, second in heard))
+        told = sorted((event.TYPE, event.subject, event.model_dump_json()) for event in await harness.take())
+        timers = sorted((timer.NAME, timer.model_dump_json()) for timer in await harness.timers())
+        ends.append((await harness.snapshot(), told, timers))
 
     assert ends[0] == ends[1]

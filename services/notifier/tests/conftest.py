@@ -1,4 +1,4 @@
-"""The recorded events, which together tell one evening: an invitation, its exclusive, and what went wrong."""
+"""The recorded events, which together tell one scenario: an invitation, its exclusive, and what went wrong."""
 
 import json
 from collections.abc import Callable

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from itertools import product
 from typing import Any
 
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -27,11 +27,11 @@ from contracts.sessions import Remaining
 from notifier.domain.pushes import Push
 from notifier.service import SERVICE
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 An = Callable[..., Event]
 
 
-def evening(an: An, number: int) -> list[Event]:
+def scenario(an: An, number: int) -> list[Event]:
     """What is told of one show, its tickets and their money; all ids follow from the number."""
 
     def id_(n: int) -> str:
@@ -68,34 +68,38 @@ def evening(an: An, number: int) -> list[Event]:
     ]
 
 
-async def hear(solo: Solo, events: Iterable[tuple[str, Event]]) -> None:
+async def hear(harness: ServiceHarness, events: Iterable[tuple[str, Event]]) -> None:
     """Hear events, each with its id, as one batch."""
-    assert not any(await solo.handle([solo.work(event, solo.cause(event_id=id_)) for id_, event in events]))
+    assert not any(
+        await harness.handle_items([harness.work(event, harness.cause(event_id=id_)) for id_, event in events])
+    )
 
 
-async def left(solo: Solo) -> tuple[Any, ...]:
+async def left(harness: ServiceHarness) -> tuple[Any, ...]:
     """All that it keeps; what waits on each channel, in order; and its timers."""
-    pushes = [effect for effect in await solo.effects() if isinstance(effect, Push)]
+    pushes = [effect for effect in await harness.effects() if isinstance(effect, Push)]
     channels = {push.channel for push in pushes}
     waiting = {name: [(push.name, push.data) for push in pushes if push.channel == name] for name in channels}
-    return await solo.snapshot(), waiting, sorted(timer.model_dump_json() for timer in await solo.timers())
+    return await harness.snapshot(), waiting, sorted(timer.model_dump_json() for timer in await harness.timers())
 
 
-async def test_in_one_batch_or_one_by_one_every_pair_of_a_show_night_comes_to_the_same(solo_of: SoloOf, an: An) -> None:
-    pairs = list(product(range(len(evening(an, 0))), repeat=2))
-    firsts = [(f"{number} first", evening(an, number)[first]) for number, (first, _) in enumerate(pairs)]
-    seconds = [(f"{number} second", evening(an, number)[second]) for number, (_, second) in enumerate(pairs)]
+async def test_in_one_batch_or_one_by_one_every_pair_of_a_show_night_comes_to_the_same(
+    harness_of: HarnessOf, an: An
+) -> None:
+    pairs = list(product(range(len(scenario(an, 0))), repeat=2))
+    firsts = [(f"{number} first", scenario(an, number)[first]) for number, (first, _) in enumerate(pairs)]
+    seconds = [(f"{number} second", scenario(an, number)[second]) for number, (_, second) in enumerate(pairs)]
     ends = []
     for together in (True, False):
-        solo = await solo_of(SERVICE)
+        harness = await harness_of(SERVICE)
         if together:
-            await hear(solo, (event for pair in zip(firsts, seconds, strict=True) for event in pair))
+            await hear(harness, (event for pair in zip(firsts, seconds, strict=True) for event in pair))
         else:
-            await hear(solo, firsts)
-            await hear(solo, seconds)
-        heard = await left(solo)
-        solo.clock.advance(1)
-        await solo.run_timers()
-        ends.append((heard, await left(solo)))
+            await hear(harness, firsts)
+            await hear(harness, seconds)
+        heard = await left(harness)
+        harness.clock.advance(1)
+        await harness.run_timers()
+        ends.append((heard, await left(harness)))
 
     assert ends[0] == ends[1]

@@ -1,4 +1,4 @@
-"""SPEC §6, row by row and both ways; what a push is made of; channel names; who is entitled."""
+"""SPEC §6, row by row and both ways; what a push is made of; who is entitled."""
 
 import json
 from collections.abc import Callable
@@ -31,12 +31,11 @@ from contracts import (
     SessionViewerRevokedV1,
     WalletCreditedV1,
 )
-from contracts.goals import Conditions, Context, Level
-from contracts.sessions import Remaining, Statuses
-from notifier.domain import entitlement, pushes
-from notifier.domain.channels import Channel, channel_of, user, viewer, watching
+from contracts.goals import Conditions, Level
+from notifier.domain import pushes
+from notifier.domain.channels import Channel, user, watching
 from notifier.domain.fields import shown
-from notifier.domain.pushes import DATA_BYTES_MAX, KEPT, STALE, Audience, Occasion, Part, Push
+from notifier.domain.pushes import DATA_BYTES_MAX, KEPT, STALE, Audience, Part, Push, PushCause
 from notifier.domain.table import TABLE, Row
 
 An = Callable[..., Event]
@@ -180,19 +179,19 @@ def test_only_news_of_a_running_goal_ends_with_it() -> None:
 
 
 def test_every_deed_has_its_own_name() -> None:
-    assert len({row.deed for row in TABLE}) == len(TABLE)
+    assert len({row.handler_name for row in TABLE}) == len(TABLE)
 
 
 # -- what a push is made of --------------------------------------------------------------------------------------------
 
 
-def pushed(event: Event, *channels: Channel, at: datetime = NOW, **seq: int) -> pushes.Pushed:
+def pushed(event: Event, *channels: Channel, at: datetime = NOW, **seq: int) -> pushes.PushResult:
     audiences = {id_: Audience(id_, last) for id_, last in {S: seq.get("s"), V: seq.get("v")}.items() if last}
     names = tuple(name for row in TABLE if isinstance(event, row.event) for view in row.views for name in view.fields)
-    return pushes.push("name", [Part(channels, shown(event, names))], audiences, Occasion("e1", at, NOW))
+    return pushes.push("name", [Part(channels, shown(event, names))], audiences, PushCause("e1", at, NOW))
 
 
-def data_of(result: pushes.Pushed) -> dict[str, Any]:
+def data_of(result: pushes.PushResult) -> dict[str, Any]:
     [data] = {call.effect.data for call in result.calls if isinstance(call.effect, Push)}
     found: dict[str, Any] = json.loads(data)
     return found
@@ -222,12 +221,12 @@ def test_the_same_event_makes_the_same_push(an: An) -> None:
 
 
 def test_two_pushes_of_one_event_on_one_channel_are_two() -> None:
-    occasion = Occasion("e1", NOW, NOW)
+    cause = PushCause("e1", NOW, NOW)
 
-    assert occasion.copy_id("goal.ended", user(S)[0]) != occasion.copy_id("exclusive.closed", user(S)[0])
+    assert cause.copy_id("goal.ended", user(S)[0]) != cause.copy_id("exclusive.closed", user(S)[0])
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.deed)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.handler_name)
 def test_data_is_what_is_shown_of_the_event_with_unix_times_and_its_id_time_and_number(an: An, row: Row[Any]) -> None:
     event = an(row.event)
     at = datetime(2026, 11, 21, 20, 1, 2, 123_000, tzinfo=UTC)
@@ -298,7 +297,9 @@ def test_length_is_that_of_the_bytes_and_not_of_the_characters(an: An) -> None:
     assert "fetch" in made(["界" * 100] * 60)  # as many characters, thrice the bytes
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.until_ended or "stream" in row.push], ids=lambda r: r.deed)
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.until_ended or "stream" in row.push], ids=lambda r: r.handler_name
+)
 def test_what_goes_to_a_stream_is_never_longer_than_pusher_takes(an: An, row: Row[Any]) -> None:
     ten = tuple(Level(title="\x01" * 100, target=10**12) for _ in range(10))  # the longest that JSON can make of it
     event = an(row.event, **({"levels": ten} if "levels" in row.event.model_fields else {}))
@@ -324,171 +325,9 @@ def test_a_push_to_a_stream_is_stale_after_a_minute_and_one_to_a_user_when_it_is
 
 def test_of_history_only_users_are_told_and_only_as_long_as_it_is_kept() -> None:
     def heard(age: timedelta) -> set[str]:
-        parts = pushes.still_news([Part(watching(S), {})], Occasion("e1", NOW - age, NOW))
+        parts = pushes.still_news([Part(watching(S), {})], PushCause("e1", NOW - age, NOW))
         return {channel.kind for part in parts for channel in part.channels}
 
     assert heard(timedelta(hours=23)) == {"presence-stream", "private-stream", "private-user"}
     assert heard(timedelta(hours=24)) == {"private-user"}
     assert heard(timedelta(days=7)) == set()
-
-
-# -- channel names -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("channel", [*watching(S), *viewer(S, V, "preview", "sd")], ids=lambda channel: channel.name)
-def test_a_channels_name_reads_back(channel: Channel) -> None:
-    assert channel_of(channel.name) == channel
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "private-user@",
-        f"private-user@{S[1:]}",
-        f"private-user@{S}5",
-        f"private-user@{S}\n",
-        f"private-user@{'A' * 24}",
-        f" private-user@{S}",
-        f"private-user@{S}.preview.{V}",
-        f"presence-user@{S}",
-        f"presence-cache-stream@{S}",
-        f"private-encrypted-user@{S}",
-        f"presence-stream-viewer@{S}",
-        f"presence-stream-viewer@{S}.preview",
-        f"presence-stream-viewer@{S}.hd.{V}",
-        f"private-stream-viewer@{S}.preview.{V}",
-        f"presence-enc-stream-viewer@{S}.sd.{V}",
-        f"#server-to-user-{S}",
-        f"stream@{S}",
-    ],
-)
-def test_what_is_not_exactly_a_name_of_ours_is_no_channel(name: str) -> None:
-    assert channel_of(name) is None
-
-
-def test_names_fit_pusher() -> None:
-    longest = max((c.name for c in (*watching(S), *viewer(S, V, "preview", "sd"))), key=len)
-
-    assert len(longest) <= 164
-
-
-# -- who is entitled ---------------------------------------------------------------------------------------------------
-
-
-def broadcast(an: An, of: type[Event] = SessionStartedV1, known: Any = None, **changes: Any) -> entitlement.Broadcast:
-    event: Any = an(of, streamer_id=S, **({"session_id": G} | changes))
-    return entitlement.broadcast(known, event)
-
-
-def authorized(an: An, known: Any = None, **changes: Any) -> entitlement.Permit:
-    event: Any = an(SessionViewerAuthorizedV1, session_id=G, viewer_id=V, **changes)
-    return entitlement.authorized(known, event, NOW)
-
-
-def may(
-    on_air: entitlement.Broadcast | None,
-    permit: entitlement.Permit | None,
-    *,
-    viewer_id: str = V,
-    at: datetime = NOW,
-    show_ended: bool = False,
-) -> bool:
-    return entitlement.may_watch_paid(on_air, permit, viewer_id, at, show_ended=show_ended)
-
-
-def show_added(an: An, known: entitlement.Broadcast, goal_id: str, funding_goal_id: str | None = None) -> Any:
-    kind = "ShowGoal" if funding_goal_id else "ShowFundingGoal"
-    context = Context(type="show" if funding_goal_id else "show-funding", funding_goal_id=funding_goal_id)
-    event: Any = an(SessionGoalAddedV1, streamer_id=S, session_id=G, kind=kind, goal_id=goal_id, context=context)
-    return entitlement.show_added(known, event)
-
-
-def test_who_paid_is_entitled_from_nbf_by_a_clock_five_seconds_behind_until_before_exp(an: An) -> None:
-    permit = authorized(an, reason="paid", nbf=NOW, exp=NOW + timedelta(seconds=60))
-
-    def may_after(seconds: float) -> bool:
-        return may(broadcast(an), permit, at=NOW + timedelta(seconds=seconds))
-
-    assert [may_after(-5.001), may_after(-5), may_after(59.999), may_after(60)] == [False, True, True, False]
-
-
-def test_nobody_is_entitled_without_a_permit_but_the_streamer(an: An) -> None:
-    assert not may(broadcast(an), None)
-    assert may(broadcast(an), None, viewer_id=S)
-
-
-def test_nobody_is_entitled_off_air(an: An) -> None:
-    permit = authorized(an, reason="private")
-
-    assert not may(None, None)
-    assert not may(broadcast(an, SessionEndedV1, active=False), permit)
-    assert not may(broadcast(an, SessionEndedV1, active=False), None, viewer_id=S)
-
-
-def test_an_exclusive_session_is_its_viewers_alone(an: An) -> None:
-    permit = authorized(an, reason="private")
-
-    assert may(broadcast(an, SessionUpdatedV1, exclusive_to=(V,)), permit)
-    assert not may(broadcast(an, SessionUpdatedV1, exclusive_to=("8" * 24,)), permit)
-
-
-def test_a_kept_private_goal_entitles_without_time_and_what_gives_no_time_changes_none(an: An) -> None:
-    paid = authorized(an, reason="paid", nbf=NOW, exp=NOW + timedelta(seconds=60))
-
-    private = authorized(an, paid, reason="private", nbf=None, exp=None)
-    closed = authorized(an, private, reason="exclusive_ended", nbf=None, exp=None)
-
-    assert private.private
-    assert (closed.nbf, closed.exp, closed.private) == (paid.nbf, paid.exp, True)
-
-
-def revoked(an: An, known: Any, **remaining: Any) -> entitlement.Permit:
-    left = Remaining(**{"nbf": None, "exp": None, "ticket": False, "private": False} | remaining)
-    event: Any = an(SessionViewerRevokedV1, session_id=G, viewer_id=V, remaining=left)
-    return entitlement.revoked(known, event, NOW)
-
-
-def test_a_ticket_entitles_for_the_last_show_while_it_is_on(an: An) -> None:
-    first, second, show = "1" * 24, "2" * 24, "3" * 24
-    ticket = authorized(an, reason="ticket", goal_id=first, nbf=None, exp=None)
-    funding = show_added(an, broadcast(an), first)
-    showing = show_added(an, funding, show, first)
-
-    assert not may(broadcast(an), ticket)
-    assert not may(funding, ticket)
-    assert may(showing, ticket)
-    assert not may(showing, ticket, show_ended=True)
-    assert not may(show_added(an, showing, second), ticket)
-    assert not may(show_added(an, broadcast(an), second), ticket)
-
-
-def test_only_the_last_show_of_the_latest_session_is_known(an: An) -> None:
-    first, second, show = "1" * 24, "2" * 24, "3" * 24
-    funding = show_added(an, show_added(an, broadcast(an), first), second)
-
-    assert show_added(an, funding, show, first) == funding
-    assert show_added(an, funding, show, second).show_goal_id == show
-    assert show_added(an, broadcast(an, session_id="a" * 24), first).funding_goal_id is None
-    assert broadcast(an, SessionUpdatedV1, funding, exclusive_to=(V,)).funding_goal_id == second
-
-
-def test_a_revocation_leaves_what_remains_and_nothing_else(an: An) -> None:
-    first, exp = "1" * 24, NOW + timedelta(seconds=60)
-    ticket = authorized(an, reason="ticket", goal_id=first, nbf=None, exp=None)
-    all_of_it = authorized(an, authorized(an, ticket, reason="private"), reason="paid", nbf=NOW, exp=exp)
-    showing = show_added(an, show_added(an, broadcast(an), first), "2" * 24, first)
-
-    assert revoked(an, all_of_it, ticket=True) == ticket
-    assert revoked(an, all_of_it, private=True) == entitlement.Permit(ticket.id, NOW, private=True)
-    assert revoked(an, all_of_it, nbf=NOW, exp=exp) == entitlement.Permit(ticket.id, NOW, NOW, exp)
-    assert may(showing, revoked(an, all_of_it, ticket=True))
-    assert not may(showing, revoked(an, all_of_it))
-    assert not may(showing, revoked(an, None, ticket=True))
-
-
-def test_an_older_session_never_replaces_a_newer_one(an: An) -> None:
-    newer = broadcast(an, session_id="a" * 24, statuses=Statuses(created=NOW, ended=None))
-    end = Statuses(created=NOW - timedelta(hours=1), ended=NOW)
-
-    assert broadcast(an, SessionEndedV1, newer, active=False, statuses=end) == newer

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from chassis import ids
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from contracts import (
     Conditions,
     Context,
@@ -31,25 +31,26 @@ from sessions.domain.payments import Payment
 from sessions.domain.session import Session
 from sessions.domain.viewer import Viewer, holder_id
 from sessions.service import SERVICE
+from sessions.store import load
 
 STEP = 60
 PREPAID = 300
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 E = TypeVar("E", bound=Event)
 
 
 @dataclass
-class Night:
+class LiveSession:
     """A session on air, and the events that goals and escrow would tell of it."""
 
-    solo: Solo
+    harness: ServiceHarness
     session_id: str
     streamer_id: str
     viewer_id: str = field(default_factory=ids.new_id)
 
     def at(self, seconds: float) -> datetime:
-        return self.solo.now + timedelta(seconds=seconds)
+        return self.harness.now + timedelta(seconds=seconds)
 
     def _of(self, goal_id: str) -> dict[str, Any]:
         return {"session_id": self.session_id, "streamer_id": self.streamer_id, "goal_id": goal_id}
@@ -74,7 +75,7 @@ class Night:
             context=self._invitation(viewer_id),
             levels=(),
             metadata=Metadata(user_id=self.streamer_id, prepaid_duration=PREPAID),
-            nbf=self.solo.now,
+            nbf=self.harness.now,
             exp=self.at(30),
         )
 
@@ -87,13 +88,13 @@ class Night:
             levels=(),
             conditions=self._conditions(viewer_id),
             context=self._invitation(viewer_id),
-            exp=self.solo.now,
-            ended_at=self.solo.now,
+            exp=self.harness.now,
+            ended_at=self.harness.now,
             triggerer="client",
             metadata=Metadata(
                 user_id=self.streamer_id,
                 prepaid_duration=PREPAID,
-                agreed=self.solo.now if outcome == "agreed" else None,
+                agreed=self.harness.now if outcome == "agreed" else None,
             ),
             outcome=outcome,
         )
@@ -107,7 +108,7 @@ class Night:
             context=self._exclusive(invitation_id, viewer_id),
             levels=(Level(title="hello", target=1),),
             metadata=Metadata(user_id=self.streamer_id, prepaid_duration=PREPAID),
-            nbf=self.solo.now,
+            nbf=self.harness.now,
             exp=self.at(STEP + PREPAID),
         )
 
@@ -122,8 +123,8 @@ class Night:
             levels=(),
             conditions=self._conditions(viewer_id),
             context=self._exclusive(invitation_id, viewer_id),
-            exp=self.solo.now,
-            ended_at=self.solo.now,
+            exp=self.harness.now,
+            ended_at=self.harness.now,
             triggerer=None,
             metadata=Metadata(user_id=self.streamer_id, prepaid_duration=PREPAID),
             outcome=outcome,
@@ -133,7 +134,7 @@ class Night:
         return GoalExtendedV1(
             **self._of(goal_id),
             viewers=(self.viewer_id,),
-            nbf=self.solo.now,
+            nbf=self.harness.now,
             duration=STEP,
             exp=self.at(exp_seconds),
             payment_id=payment_id,
@@ -186,62 +187,62 @@ class Night:
             preset="exclusive" if exclusive_goal_id else "sd",
             exclusive_goal_id=exclusive_goal_id,
         )
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             tx.insert(store.PAYMENTS, payment)
         return payment
 
     async def session(self) -> Session:
-        async with self.solo.tx() as tx:
-            return await store.session(tx, self.session_id)
+        async with self.harness.tx() as tx:
+            return await load.session(tx, self.session_id)
 
     async def viewer(self, viewer_id: str | None = None) -> Viewer | None:
-        async with self.solo.tx() as tx:
+        async with self.harness.tx() as tx:
             return await tx.get(store.VIEWERS, holder_id(self.session_id, viewer_id or self.viewer_id))
 
     async def payment(self, payment: Payment) -> Payment:
-        async with self.solo.tx() as tx:
-            return await store.payment(tx, payment.id)
+        async with self.harness.tx() as tx:
+            return await load.payment(tx, payment.id)
 
-    async def told(self, kind: type[E]) -> list[E]:
-        return [event for event in await self.solo.take() if isinstance(event, kind)]
+    async def published(self, kind: type[E]) -> list[E]:
+        return [event for event in await self.harness.take() if isinstance(event, kind)]
 
     async def end(self) -> None:
-        answer = await self.solo.client(self.streamer_id, "CREATOR").delete(f"/sessions/{self.session_id}")
+        answer = await self.harness.client(self.streamer_id, "CREATOR").delete(f"/sessions/{self.session_id}")
         assert answer.status_code == 204, answer.text
 
     async def agree(self) -> str:
         """An invitation that was just agreed to."""
         goal_id = ids.new_id()
-        await self.solo.hear(self.invited(goal_id), self.answered(goal_id, "agreed"))
+        await self.harness.handle(self.invited(goal_id), self.answered(goal_id, "agreed"))
         return goal_id
 
     async def begin(self) -> tuple[str, str]:
         """An invitation and the exclusive that has just begun."""
         invitation_id, goal_id = await self.agree(), ids.new_id()
-        await self.solo.hear(self.began(goal_id, invitation_id))
+        await self.harness.handle(self.began(goal_id, invitation_id))
         return invitation_id, goal_id
 
 
-NightOf = Callable[..., Awaitable[Night]]
+LiveSessionOf = Callable[..., Awaitable[LiveSession]]
 
 
 @pytest.fixture
-def night_of(solo_of: SoloOf) -> NightOf:
+def live_session(harness_of: HarnessOf) -> LiveSessionOf:
     """A session on air, with settings."""
 
-    async def begin(**env: Any) -> Night:
-        solo = await solo_of(SERVICE, **env)
+    async def begin(**env: Any) -> LiveSession:
+        harness = await harness_of(SERVICE, **env)
         streamer_id = ids.new_id()
         prices = {"sd": 10, "exclusive": 20}
-        answer = await solo.client(streamer_id, "CREATOR").post("/sessions", json={"prices": prices})
+        answer = await harness.client(streamer_id, "CREATOR").post("/sessions", json={"prices": prices})
         assert answer.status_code == 201, answer.text
-        await solo.take()
-        return Night(solo, answer.json()["session_id"], streamer_id)
+        await harness.take()
+        return LiveSession(harness, answer.json()["session_id"], streamer_id)
 
     return begin
 
 
 @pytest.fixture
-async def night(night_of: NightOf) -> Night:
+async def live(live_session: LiveSessionOf) -> LiveSession:
     """A session on air."""
-    return await night_of()
+    return await live_session()

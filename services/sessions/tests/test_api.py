@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from chassis import ids
-from chassis.testing import Solo
+from chassis_testing.service import ServiceHarness
 from contracts import (
     PresenceCountedV1,
     SessionEndedV1,
@@ -21,15 +21,16 @@ from contracts import (
 from sessions import store
 from sessions.domain.session import ExclusivePair, Session
 from sessions.service import SERVICE
+from sessions.store import load
 
-SoloOf = Callable[..., Awaitable[Solo]]
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 PRICES = {"sd": 10, "exclusive": 20}
 
 
 @pytest.fixture
-async def solo(solo_of: SoloOf) -> Solo:
-    return await solo_of(SERVICE)
+async def harness(harness_of: HarnessOf) -> ServiceHarness:
+    return await harness_of(SERVICE)
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def streamer_id() -> str:
 
 
 @pytest.fixture
-def streamer(solo: Solo, streamer_id: str) -> httpx.AsyncClient:
-    return solo.client(streamer_id, "CREATOR")
+def streamer(harness: ServiceHarness, streamer_id: str) -> httpx.AsyncClient:
+    return harness.client(streamer_id, "CREATOR")
 
 
 @pytest.fixture
@@ -48,15 +49,15 @@ def viewer_id() -> str:
 
 
 @pytest.fixture
-def viewer(solo: Solo, viewer_id: str) -> httpx.AsyncClient:
-    return solo.client(viewer_id)
+def viewer(harness: ServiceHarness, viewer_id: str) -> httpx.AsyncClient:
+    return harness.client(viewer_id)
 
 
 @pytest.fixture
-async def session_id(solo: Solo, streamer: httpx.AsyncClient) -> str:
+async def session_id(harness: ServiceHarness, streamer: httpx.AsyncClient) -> str:
     answer = await streamer.post("/sessions", json={"prices": PRICES, "preset": "sd", "title": "Tonight"})
     assert answer.status_code == 201, answer.text
-    await solo.take()
+    await harness.take()
     return str(answer.json()["session_id"])
 
 
@@ -65,12 +66,12 @@ def slug(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].removeprefix("/problems/")
 
 
-async def exclusive(solo: Solo, session_id: str, viewer_id: str, goal_id: str | None) -> None:
+async def exclusive(harness: ServiceHarness, session_id: str, viewer_id: str, goal_id: str | None) -> None:
     """Have the session to a viewer alone, as an agreement does."""
-    async with solo.tx() as tx:
-        session = await store.session(tx, session_id)
+    async with harness.tx() as tx:
+        session = await load.session(tx, session_id)
         invitation_id = ids.new_id()
-        pair = ExclusivePair(invitation_id, solo.now, solo.now, goal_id)
+        pair = ExclusivePair(invitation_id, harness.now, harness.now, goal_id)
         tx.put(store.SESSIONS, _replaced(session, viewer_id, pair))
 
 
@@ -91,7 +92,7 @@ def _replaced(session: Session, viewer_id: str, pair: ExclusivePair) -> Session:
 
 
 async def test_a_session_reads_as_it_was_started(
-    solo: Solo, streamer: httpx.AsyncClient, streamer_id: str, viewer: httpx.AsyncClient
+    harness: ServiceHarness, streamer: httpx.AsyncClient, streamer_id: str, viewer: httpx.AsyncClient
 ) -> None:
     started = await streamer.post("/sessions", json={"prices": PRICES})
 
@@ -105,14 +106,15 @@ async def test_a_session_reads_as_it_was_started(
         "active": True,
         "preset": "preview",
         "prices": PRICES,
-        "statuses": {"created": solo.now.timestamp(), "ended": None},
+        "statuses": {"created": harness.now.timestamp(), "ended": None},
+        "exp": harness.now.timestamp() + 43_200,
         "exclusive": False,
         "status": {"exclusive_to": []},
         "show_goal_pairs": [],
         "exclusive_goal_pairs": {},
         "sources": [],
     }
-    (event,) = await solo.take()
+    (event,) = await harness.take()
     assert isinstance(event, SessionStartedV1)
     assert (event.session_id, event.active) == (session_id, True)
 
@@ -131,16 +133,18 @@ async def test_after_the_end_a_streamer_may_start_again(streamer: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("_round", range(20))
-async def test_of_two_starts_at_once_one_wins(solo: Solo, streamer: httpx.AsyncClient, _round: int) -> None:
+async def test_of_two_starts_at_once_one_wins(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, _round: int
+) -> None:
     answers = await asyncio.gather(*(streamer.post("/sessions", json={"prices": PRICES}) for _ in range(3)))
 
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
-    assert len(await solo.take()) == 1
+    assert len(await harness.take()) == 1
 
 
-async def test_only_creators_start_sessions(viewer: httpx.AsyncClient, solo: Solo) -> None:
+async def test_only_creators_start_sessions(viewer: httpx.AsyncClient, harness: ServiceHarness) -> None:
     assert slug(await viewer.post("/sessions", json={"prices": PRICES})) == (403, "scope-missing")
-    assert (await solo.client().post("/sessions", json={"prices": PRICES})).status_code == 401
+    assert (await harness.client().post("/sessions", json={"prices": PRICES})).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -158,9 +162,11 @@ async def test_only_creators_start_sessions(viewer: httpx.AsyncClient, solo: Sol
         {"prices": {}, "title": "x" * 101},
     ],
 )
-async def test_what_no_session_can_be_is_refused(streamer: httpx.AsyncClient, solo: Solo, body: dict[str, Any]) -> None:
+async def test_what_no_session_can_be_is_refused(
+    streamer: httpx.AsyncClient, harness: ServiceHarness, body: dict[str, Any]
+) -> None:
     assert slug(await streamer.post("/sessions", json=body)) == (422, "invalid-request")
-    assert await solo.take() == []
+    assert await harness.take() == []
 
 
 async def test_unknown_sessions_are_not_found(viewer: httpx.AsyncClient, streamer: httpx.AsyncClient) -> None:
@@ -172,7 +178,9 @@ async def test_unknown_sessions_are_not_found(viewer: httpx.AsyncClient, streame
     assert slug(await viewer.post(f"{unknown}/pay", json={"duration": 60})) == (404, "session-not-found")
 
 
-async def test_prices_and_preset_change_one_by_one(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
+async def test_prices_and_preset_change_one_by_one(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str
+) -> None:
     path = f"/sessions/{session_id}"
 
     assert (await streamer.patch(path, json={"prices": {"sd": 11}})).status_code == 204
@@ -181,28 +189,36 @@ async def test_prices_and_preset_change_one_by_one(solo: Solo, streamer: httpx.A
 
     session = (await streamer.get(path)).json()
     assert (session["prices"], session["preset"]) == ({"sd": 11, "exclusive": None}, "preview")
-    events = await solo.take()
+    events = await harness.take()
     assert [type(event) for event in events] == [SessionUpdatedV1] * 3
 
 
-async def test_what_changes_nothing_is_not_told(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
+async def test_what_changes_nothing_is_not_told(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str
+) -> None:
     assert (await streamer.patch(f"/sessions/{session_id}", json={"prices": PRICES, "preset": "sd"})).status_code == 204
     assert (await streamer.patch(f"/sessions/{session_id}", json={})).status_code == 204
 
-    assert await solo.take() == []
+    assert await harness.take() == []
 
 
 async def test_a_source_is_put_once_and_replaced_in_its_room(
-    solo: Solo, streamer: httpx.AsyncClient, session_id: str
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str
 ) -> None:
     path = f"/sessions/{session_id}/sources/room-1"
 
     for kind in ("phone", "phone", "obs"):
         assert (await streamer.put(path, json={"kind": kind})).status_code == 204
 
-    assert len(await solo.take()) == 2
+    assert len(await harness.take()) == 2
     assert (await streamer.get(f"/sessions/{session_id}")).json()["sources"] == [
-        {"room_id": "room-1", "session_id": session_id, "task_id": f"snapshot_{session_id}_room-1", "kind": "obs"}
+        {
+            "room_id": "room-1",
+            "session_id": session_id,
+            "task_id": f"snapshot_{session_id}_room-1",
+            "kind": "obs",
+            "preset": "sd",
+        }
     ]
 
 
@@ -215,6 +231,21 @@ async def test_a_source_that_says_nothing_of_itself_is_something_else(
     assert source["kind"] == "other"
 
 
+@pytest.mark.parametrize("given", [None, "preview", "sd"])
+async def test_a_room_keeps_its_preset_which_at_first_is_the_sessions(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str, given: str | None
+) -> None:
+    body = {} if given is None else {"preset": given}
+    assert (await streamer.put(f"/sessions/{session_id}/sources/room-1", json=body)).status_code == 204
+    assert (await streamer.patch(f"/sessions/{session_id}", json={"preset": "preview"})).status_code == 204
+    assert (await streamer.put(f"/sessions/{session_id}/sources/room-1", json={})).status_code == 204
+
+    (source,) = (await streamer.get(f"/sessions/{session_id}")).json()["sources"]
+    published = [event for event in await harness.take() if isinstance(event, SessionUpdatedV1)]
+    assert source["preset"] == (given or "sd")
+    assert {event.sources[0].preset for event in published} == {given or "sd"}
+
+
 async def test_sources_are_bounded(streamer: httpx.AsyncClient, session_id: str) -> None:
     for number in range(10):
         assert (await streamer.put(f"/sessions/{session_id}/sources/room-{number}", json={})).status_code == 204
@@ -224,15 +255,17 @@ async def test_sources_are_bounded(streamer: httpx.AsyncClient, session_id: str)
     assert slug(one_more) == (409, "too-many-sources")
 
 
-async def test_a_source_that_is_removed_is_gone(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
+async def test_a_source_that_is_removed_is_gone(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str
+) -> None:
     path = f"/sessions/{session_id}/sources/room-1"
     await streamer.put(path)
-    await solo.take()
+    await harness.take()
 
     assert (await streamer.delete(path)).status_code == 204
 
     assert (await streamer.get(f"/sessions/{session_id}")).json()["sources"] == []
-    (updated,) = await solo.take()
+    (updated,) = await harness.take()
     assert isinstance(updated, SessionUpdatedV1)
     assert updated.sources == ()
     assert slug(await streamer.delete(path)) == (404, "source-not-found")
@@ -253,8 +286,10 @@ async def test_a_room_is_what_the_vendor_takes(streamer: httpx.AsyncClient, sess
     assert (await streamer.put(f"/sessions/{session_id}/sources/{room}")).status_code == 204
 
 
-async def test_a_room_belongs_to_one_session_on_air(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
-    other = solo.client(ids.new_id(), "CREATOR")
+async def test_a_room_belongs_to_one_session_on_air(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str
+) -> None:
+    other = harness.client(ids.new_id(), "CREATOR")
     others = (await other.post("/sessions", json={"prices": {}})).json()["session_id"]
     await streamer.put(f"/sessions/{session_id}/sources/room-1")
 
@@ -268,8 +303,8 @@ async def test_a_room_belongs_to_one_session_on_air(solo: Solo, streamer: httpx.
 
 
 @pytest.mark.parametrize("_round", range(20))
-async def test_of_two_who_take_a_room_at_once_one_has_it(solo: Solo, _round: int) -> None:
-    streamers = [solo.client(ids.new_id(), "CREATOR") for _ in range(3)]
+async def test_of_two_who_take_a_room_at_once_one_has_it(harness: ServiceHarness, _round: int) -> None:
+    streamers = [harness.client(ids.new_id(), "CREATOR") for _ in range(3)]
     started = [(await one.post("/sessions", json={"prices": {}})).json()["session_id"] for one in streamers]
 
     answers = await asyncio.gather(
@@ -281,36 +316,40 @@ async def test_of_two_who_take_a_room_at_once_one_has_it(solo: Solo, _round: int
         assert (await one.delete(f"/sessions/{session}")).status_code == 204
 
 
-async def test_another_streamer_commands_nothing(solo: Solo, session_id: str) -> None:
-    other = solo.client(ids.new_id(), "CREATOR")
+async def test_another_streamer_commands_nothing(harness: ServiceHarness, session_id: str) -> None:
+    other = harness.client(ids.new_id(), "CREATOR")
 
     assert slug(await other.patch(f"/sessions/{session_id}", json={})) == (403, "not-your-session")
     assert slug(await other.put(f"/sessions/{session_id}/sources/room", json={})) == (403, "not-your-session")
     assert slug(await other.delete(f"/sessions/{session_id}")) == (403, "not-your-session")
 
 
-async def test_a_session_ends_once_and_for_good(solo: Solo, streamer: httpx.AsyncClient, session_id: str) -> None:
-    solo.clock.advance(5)
+async def test_a_session_ends_once_and_for_good(
+    harness: ServiceHarness, streamer: httpx.AsyncClient, session_id: str
+) -> None:
+    harness.clock.advance(5)
 
     assert (await streamer.delete(f"/sessions/{session_id}")).status_code == 204
 
     session = (await streamer.get(f"/sessions/{session_id}")).json()
-    assert (session["active"], session["statuses"]["ended"]) == (False, solo.now.timestamp())
-    (ended,) = await solo.take()
+    assert (session["active"], session["statuses"]["ended"]) == (False, harness.now.timestamp())
+    (ended,) = await harness.take()
     assert isinstance(ended, SessionEndedV1)
     assert slug(await streamer.delete(f"/sessions/{session_id}")) == (409, "session-over")
     assert slug(await streamer.patch(f"/sessions/{session_id}", json={})) == (409, "session-over")
-    assert await solo.take() == []
+    assert await harness.take() == []
 
 
-async def test_active_sessions_are_listed_by_head_count_then_by_start(solo: Solo, viewer: httpx.AsyncClient) -> None:
+async def test_active_sessions_are_listed_by_head_count_then_by_start(
+    harness: ServiceHarness, viewer: httpx.AsyncClient
+) -> None:
     started = []
     for _ in range(4):
-        solo.clock.advance(1)
-        answer = await solo.client(ids.new_id(), "CREATOR").post("/sessions", json={"prices": {}})
+        harness.clock.advance(1)
+        answer = await harness.client(ids.new_id(), "CREATOR").post("/sessions", json={"prices": {}})
         started.append(answer.json()["session_id"])
     first, second, third, fourth = started
-    await solo.hear(
+    await harness.handle(
         PresenceCountedV1(session_id=third, streamer_id=ids.new_id(), preset="preview", viewers=9),
         PresenceCountedV1(session_id=fourth, streamer_id=ids.new_id(), preset="preview", viewers=30),
     )
@@ -335,14 +374,14 @@ async def test_ended_sessions_are_not_among_the_active(
 
 
 async def test_a_block_is_told_when_it_changes(
-    solo: Solo, streamer: httpx.AsyncClient, streamer_id: str, viewer_id: str
+    harness: ServiceHarness, streamer: httpx.AsyncClient, streamer_id: str, viewer_id: str
 ) -> None:
     for _ in range(2):
         assert (await streamer.put(f"/blocks/{viewer_id}")).status_code == 204
     for _ in range(2):
         assert (await streamer.delete(f"/blocks/{viewer_id}")).status_code == 204
 
-    assert await solo.take() == [
+    assert await harness.take() == [
         ViewerBlockedV1(streamer_id=streamer_id, viewer_id=viewer_id),
         ViewerUnblockedV1(streamer_id=streamer_id, viewer_id=viewer_id),
     ]
@@ -364,14 +403,14 @@ async def test_only_creators_block(viewer: httpx.AsyncClient) -> None:
 
 
 async def test_a_payment_asks_escrow_for_the_price_of_watching(
-    solo: Solo, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+    harness: ServiceHarness, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
 ) -> None:
     answer = await viewer.post(f"/sessions/{session_id}/pay", json={"duration": 180})
 
     assert answer.status_code == 202
     payment_id = answer.json()["payment_id"]
     assert answer.json() == {"payment_id": payment_id, "amount_diamonds": 30}
-    (requested,) = await solo.take()
+    (requested,) = await harness.take()
     assert isinstance(requested, SessionPaymentRequestedV1)
     assert (requested.payment_id, requested.payer_id, requested.duration) == (payment_id, viewer_id, 180)
     assert (requested.amount_diamonds, requested.preset, requested.exclusive_goal_id) == (30, "sd", None)
@@ -385,26 +424,26 @@ async def test_a_payment_asks_escrow_for_the_price_of_watching(
 
 
 async def test_a_payment_within_the_callers_exclusive_is_at_its_price_and_names_it(
-    solo: Solo, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+    harness: ServiceHarness, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
 ) -> None:
     goal_id = ids.new_id()
-    await exclusive(solo, session_id, viewer_id, goal_id)
+    await exclusive(harness, session_id, viewer_id, goal_id)
 
     answer = await viewer.post(f"/sessions/{session_id}/pay", json={"duration": 60})
 
     assert (answer.status_code, answer.json()["amount_diamonds"]) == (202, 20)
-    (requested,) = await solo.take()
+    (requested,) = await harness.take()
     assert isinstance(requested, SessionPaymentRequestedV1)
     assert (requested.preset, requested.exclusive_goal_id) == ("exclusive", goal_id)
 
 
 async def test_a_streamers_stream_is_paid_like_its_session(
-    viewer: httpx.AsyncClient, streamer_id: str, session_id: str, solo: Solo
+    viewer: httpx.AsyncClient, streamer_id: str, session_id: str, harness: ServiceHarness
 ) -> None:
     answer = await viewer.post(f"/streams/{streamer_id}/pay", json={"duration": 60})
 
     assert answer.status_code == 202
-    (requested,) = await solo.take()
+    (requested,) = await harness.take()
     assert isinstance(requested, SessionPaymentRequestedV1)
     assert requested.session_id == session_id
     off_air = await viewer.post(f"/streams/{ids.new_id()}/pay", json={"duration": 60})
@@ -433,9 +472,9 @@ async def test_a_value_that_can_never_be_is_told_before_the_state(viewer: httpx.
 
 
 async def test_nobody_pays_while_the_session_is_somebody_elses(
-    solo: Solo, viewer: httpx.AsyncClient, session_id: str
+    harness: ServiceHarness, viewer: httpx.AsyncClient, session_id: str
 ) -> None:
-    await exclusive(solo, session_id, ids.new_id(), ids.new_id())
+    await exclusive(harness, session_id, ids.new_id(), ids.new_id())
 
     answer = await viewer.post(f"/sessions/{session_id}/pay", json={"duration": 60})
 
@@ -443,9 +482,9 @@ async def test_nobody_pays_while_the_session_is_somebody_elses(
 
 
 async def test_an_exclusive_is_not_sold_before_it_began(
-    solo: Solo, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+    harness: ServiceHarness, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
 ) -> None:
-    await exclusive(solo, session_id, viewer_id, None)
+    await exclusive(harness, session_id, viewer_id, None)
 
     answer = await viewer.post(f"/sessions/{session_id}/pay", json={"duration": 60})
 
@@ -487,11 +526,13 @@ async def test_a_payment_is_its_payers_alone(
     assert slug(await viewer.get(f"/payments/{ids.new_id()}")) == (404, "payment-not-found")
 
 
-async def test_the_step_is_a_setting(solo_of: SoloOf) -> None:
-    solo = await solo_of(SERVICE, STEP_SECONDS=2)
-    started = await solo.client(ids.new_id(), "CREATOR").post("/sessions", json={"prices": {"sd": 7}})
+async def test_the_step_is_a_setting(harness_of: HarnessOf) -> None:
+    harness = await harness_of(SERVICE, STEP_SECONDS=2)
+    started = await harness.client(ids.new_id(), "CREATOR").post("/sessions", json={"prices": {"sd": 7}})
 
-    answer = await solo.client(ids.new_id()).post(f"/sessions/{started.json()['session_id']}/pay", json={"duration": 6})
+    answer = await harness.client(ids.new_id()).post(
+        f"/sessions/{started.json()['session_id']}/pay", json={"duration": 6}
+    )
 
     assert answer.json()["amount_diamonds"] == 21
 
@@ -500,11 +541,11 @@ async def test_the_step_is_a_setting(solo_of: SoloOf) -> None:
 
 
 async def test_whose_alone_a_session_is_is_told_to_these_two_only(
-    solo: Solo, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+    harness: ServiceHarness, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
 ) -> None:
-    await exclusive(solo, session_id, viewer_id, ids.new_id())
+    await exclusive(harness, session_id, viewer_id, ids.new_id())
     path = f"/sessions/{session_id}"
-    stranger, operator = solo.client(ids.new_id()), solo.client(ids.new_id(), "OPS")
+    stranger, operator = harness.client(ids.new_id()), harness.client(ids.new_id(), "OPS")
 
     for their in (streamer, viewer):
         session = (await their.get(path)).json()
@@ -519,23 +560,23 @@ async def test_whose_alone_a_session_is_is_told_to_these_two_only(
 
 
 async def test_sources_are_shown_to_the_streamer_and_operators_alone(
-    solo: Solo, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, session_id: str
+    harness: ServiceHarness, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, session_id: str
 ) -> None:
     await streamer.put(f"/sessions/{session_id}/sources/room-1")
-    operator = solo.client(ids.new_id(), "OPS")
+    operator = harness.client(ids.new_id(), "OPS")
 
-    for client, count in ((streamer, 1), (operator, 1), (viewer, 0), (solo.client(ids.new_id(), "CREATOR"), 0)):
+    for client, count in ((streamer, 1), (operator, 1), (viewer, 0), (harness.client(ids.new_id(), "CREATOR"), 0)):
         assert len((await client.get(f"/sessions/{session_id}")).json()["sources"]) == count
 
 
 async def test_a_list_shows_lines_without_goals_and_sources(
-    solo: Solo, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+    harness: ServiceHarness, streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
 ) -> None:
-    await exclusive(solo, session_id, viewer_id, ids.new_id())
+    await exclusive(harness, session_id, viewer_id, ids.new_id())
 
     (line,) = (await viewer.get("/sessions")).json()["items"]
 
-    assert set(line) == {"id", "streamer_id", "title", "active", "preset", "prices", "statuses", "exclusive"}
+    assert set(line) == {"id", "streamer_id", "title", "active", "preset", "prices", "statuses", "exp", "exclusive"}
     assert (line["id"], line["exclusive"]) == (session_id, True)
     whole = (await streamer.get(f"/sessions/{session_id}")).json()
     assert {name: whole[name] for name in line} == line

@@ -13,8 +13,8 @@ from sessions.domain.grants import Grant, Holder, Reason, folded, give, refolded
 from sessions.domain.session import Session
 from sessions.domain.viewer import Permission, Viewer
 
-NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
-SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=NIGHT, preset="sd", prices=Prices())
+BEGIN = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=BEGIN, preset="sd", prices=Prices())
 NOBODY_YET = Viewer("1" * 24, "5" * 24, "7" * 24)
 
 
@@ -54,7 +54,7 @@ class Books:
 
 
 def grant(id_: str, at_seconds: float, duration: int, reason: Reason = "paid") -> Grant:
-    nbf = NIGHT + timedelta(seconds=at_seconds)
+    nbf = BEGIN + timedelta(seconds=at_seconds)
     return Grant(id_, NOBODY_YET.session_id, NOBODY_YET.viewer_id, reason, nbf, duration)
 
 
@@ -83,9 +83,9 @@ def revoked(remaining: Remaining) -> SessionViewerRevokedV1:
 def test_time_adds_up_as_specified(grants: list[Grant], nbf: int | None, duration: int, exp: int | None) -> None:
     viewer = folded(grants)
 
-    assert viewer.nbf == (None if nbf is None else NIGHT + timedelta(seconds=nbf))
+    assert viewer.nbf == (None if nbf is None else BEGIN + timedelta(seconds=nbf))
     assert viewer.duration == duration
-    assert viewer.exp == (None if exp is None else NIGHT + timedelta(seconds=exp))
+    assert viewer.exp == (None if exp is None else BEGIN + timedelta(seconds=exp))
 
 
 some_grants = st.lists(
@@ -185,5 +185,5 @@ def test_who_is_given_time_is_told_the_whole_of_it() -> None:
     (event,) = give(SESSION, books.holder(late), late).events
 
     assert isinstance(event, SessionViewerAuthorizedV1)
-    assert (event.nbf, event.duration, event.exp) == (NIGHT, 120, NIGHT + timedelta(seconds=180))
+    assert (event.nbf, event.duration, event.exp) == (BEGIN, 120, BEGIN + timedelta(seconds=180))
     assert (event.payment_id, event.reason) == ("b" * 24, "paid")

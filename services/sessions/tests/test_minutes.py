@@ -17,21 +17,22 @@ from sessions import store
 from sessions.domain import minutes
 from sessions.domain.grants import Grant, Holder, Reason, refolded
 from sessions.domain.minutes import MinutesLeft, pay_back, to_pay_back
-from sessions.domain.payments import Payment
+from sessions.domain.payments import Payment, confirm_reversed
 from sessions.domain.session import Session
 from sessions.domain.viewer import Permission, Viewer, holder_id
+from sessions.store import holders, load
 
 if TYPE_CHECKING:
-    from services.sessions.tests.conftest import Night
+    from services.sessions.tests.conftest import LiveSession
 
 STEP = 60
 PREPAID = 300
-NIGHT = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
-SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=NIGHT, preset="sd", prices=Prices())
+BEGIN = datetime(2026, 1, 31, 20, 0, tzinfo=UTC)
+SESSION = Session(id="5" * 24, streamer_id="6" * 24, created=BEGIN, preset="sd", prices=Prices())
 
 
 def at(seconds: float) -> datetime:
-    return NIGHT + timedelta(seconds=seconds)
+    return BEGIN + timedelta(seconds=seconds)
 
 
 def grant(number: int, seconds: float, steps: int, reason: Reason = "paid") -> Grant:
@@ -94,6 +95,16 @@ def test_what_has_not_begun_is_taken_from_the_latest_payments(
     assert plan == {f"{number:024x}": steps * STEP for number, steps in back.items()}
 
 
+def test_a_part_that_is_heard_of_twice_came_back_once() -> None:
+    bought = Payment("1" * 24, SESSION.id, SESSION.streamer_id, "7" * 24, 15, 3 * STEP, "sd", status="succeeded")
+    part = replace(bought, reversal="blocked", reversed_duration=2 * STEP)
+
+    (once,) = confirm_reversed(part, 10).state or ()
+    (twice,) = confirm_reversed(once, 10).state or ()
+
+    assert once == twice == replace(part, reversed_diamonds=10)
+
+
 some_grants = st.lists(
     st.tuples(st.integers(0, 2_000), st.integers(1, 10), st.sampled_from(["paid", "paid", "extended"])),
     min_size=1,
@@ -126,7 +137,7 @@ def test_nobody_pays_for_more_than_was_watched_and_one_step(
 
 def _watched(grants: tuple[Grant, ...], seconds: int) -> float:
     """How much of the time that was paid for was over by then."""
-    total, until = 0.0, NIGHT
+    total, until = 0.0, BEGIN
     for one in grants:
         begin = max(one.nbf, until)
         until = begin + timedelta(seconds=one.duration)
@@ -138,168 +149,168 @@ def _watched(grants: tuple[Grant, ...], seconds: int) -> float:
 # -- when ----------------------------------------------------------------------------------------------------------
 
 
-async def pays(night: Night, viewer_id: str, steps: int, exclusive_goal_id: str | None = None) -> Payment:
-    payment = await night.asked(viewer_id, exclusive_goal_id, steps)
-    await night.solo.hear(night.paid(payment))
+async def pays(live: LiveSession, viewer_id: str, steps: int, exclusive_goal_id: str | None = None) -> Payment:
+    payment = await live.asked(viewer_id, exclusive_goal_id, steps)
+    await live.harness.handle(live.paid(payment))
     return payment
 
 
-async def test_the_sessions_end_pays_back_what_has_not_begun(night: Night) -> None:
-    payment = await pays(night, night.viewer_id, 10)
-    night.solo.clock.advance(3 * STEP + 1)
-    await night.end()
-    await night.solo.take()
+async def test_the_sessions_end_pays_back_what_has_not_begun(live: LiveSession) -> None:
+    payment = await pays(live, live.viewer_id, 10)
+    live.harness.clock.advance(3 * STEP + 1)
+    await live.end()
+    await live.harness.take()
 
-    await night.solo.run_timers()
+    await live.harness.run_timers()
 
-    revoked, reversed_ = await night.solo.take()
+    revoked, reversed_ = await live.harness.take()
     assert isinstance(revoked, SessionViewerRevokedV1)
     assert isinstance(reversed_, SessionPaymentReversedV1)
-    assert revoked.remaining.exp == night.at(STEP - 1)
+    assert revoked.remaining.exp == live.at(STEP - 1)
     assert (reversed_.payment_id, reversed_.reason) == (payment.id, "session_ended")
     assert (reversed_.amount_diamonds, reversed_.duration) == (60, 6 * STEP)
-    assert (await night.payment(payment)).status == "succeeded"
+    assert (await live.payment(payment)).status == "succeeded"
 
 
 async def test_anothers_agreement_pays_back_what_has_not_begun_but_not_what_was_bought_after_it_is_over(
-    night: Night,
+    live: LiveSession,
 ) -> None:
     other = ids.new_id()
-    await pays(night, other, 10)
-    night.solo.clock.advance(STEP + 1)
-    invitation_id, goal_id = await night.begin()
-    night.solo.clock.advance(1)
-    await night.solo.hear(night.over(goal_id, invitation_id))
-    after = await pays(night, other, 5)
-    await night.solo.take()
+    await pays(live, other, 10)
+    live.harness.clock.advance(STEP + 1)
+    invitation_id, goal_id = await live.begin()
+    live.harness.clock.advance(1)
+    await live.harness.handle(live.over(goal_id, invitation_id))
+    after = await pays(live, other, 5)
+    await live.harness.take()
 
-    await night.solo.run_timers()
+    await live.harness.run_timers()
 
-    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    (reversed_,) = await live.published(SessionPaymentReversedV1)
     assert (reversed_.duration, reversed_.reason) == (8 * STEP, "exclusive_to_another")
-    viewer = await night.viewer(other)
+    viewer = await live.viewer(other)
     assert viewer is not None
     assert viewer.duration == 7 * STEP
-    assert (await night.payment(after)).reversal is None
+    assert (await live.payment(after)).reversal is None
 
 
-async def test_a_block_pays_back_what_has_not_begun_and_gives_nothing_more(night: Night) -> None:
-    await pays(night, night.viewer_id, 10)
-    waiting = await night.asked(night.viewer_id)
-    night.solo.clock.advance(1)
-    await night.solo.take()
+async def test_a_block_pays_back_what_has_not_begun_and_gives_nothing_more(live: LiveSession) -> None:
+    await pays(live, live.viewer_id, 10)
+    waiting = await live.asked(live.viewer_id)
+    live.harness.clock.advance(1)
+    await live.harness.take()
 
-    blocked = await night.solo.client(night.streamer_id, "CREATOR").put(f"/blocks/{night.viewer_id}")
+    blocked = await live.harness.client(live.streamer_id, "CREATOR").put(f"/blocks/{live.viewer_id}")
 
     assert blocked.status_code == 204
-    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    (reversed_,) = await live.published(SessionPaymentReversedV1)
     assert (reversed_.duration, reversed_.reason) == (9 * STEP, "blocked")
-    await night.solo.hear(night.paid(waiting))
-    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    await live.harness.handle(live.paid(waiting))
+    (reversed_,) = await live.published(SessionPaymentReversedV1)
     assert (reversed_.payment_id, reversed_.reason) == (waiting.id, "blocked")
 
 
 @pytest.mark.parametrize("rejected_first", [True, False])
 async def test_what_goals_and_the_sessions_end_both_give_back_goes_back_once(
-    night: Night, *, rejected_first: bool
+    live: LiveSession, *, rejected_first: bool
 ) -> None:
-    _, goal_id = await night.begin()
-    payment = await pays(night, night.viewer_id, 5, goal_id)
-    rejected = night.rejected(goal_id, payment).model_copy(update={"duration": 3 * STEP})
-    night.solo.clock.advance(PREPAID + STEP + 2 * STEP)
-    await night.end()
+    _, goal_id = await live.begin()
+    payment = await pays(live, live.viewer_id, 5, goal_id)
+    rejected = live.rejected(goal_id, payment).model_copy(update={"duration": 3 * STEP})
+    live.harness.clock.advance(PREPAID + STEP + 2 * STEP)
+    await live.end()
 
     if rejected_first:
-        await night.solo.hear(rejected)
-    await night.solo.run_timers()
-    await night.solo.hear(rejected, rejected)
+        await live.harness.handle(rejected)
+    await live.harness.run_timers()
+    await live.harness.handle(rejected, rejected)
 
-    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    (reversed_,) = await live.published(SessionPaymentReversedV1)
     assert (reversed_.amount_diamonds, reversed_.duration) == (30, 3 * STEP)
 
 
-async def test_a_part_that_was_rejected_leaves_the_rest(night: Night) -> None:
-    _, goal_id = await night.begin()
-    payment = await pays(night, night.viewer_id, 5, goal_id)
+async def test_a_part_that_was_rejected_leaves_the_rest(live: LiveSession) -> None:
+    _, goal_id = await live.begin()
+    payment = await pays(live, live.viewer_id, 5, goal_id)
 
-    await night.solo.hear(night.rejected(goal_id, payment).model_copy(update={"duration": 2 * STEP}))
+    await live.harness.handle(live.rejected(goal_id, payment).model_copy(update={"duration": 2 * STEP}))
 
-    viewer = await night.viewer()
+    viewer = await live.viewer()
     assert viewer is not None
     assert viewer.duration == PREPAID + STEP + 3 * STEP
 
 
-async def test_a_payment_of_before_there_were_parts_is_reversed_once(night: Night) -> None:
-    _, goal_id = await night.begin()
-    payment = await pays(night, night.viewer_id, 5, goal_id)
-    async with night.solo.tx() as tx:
-        tx.put(store.PAYMENTS, replace(await store.payment(tx, payment.id), reversal="extension_rejected"))
+async def test_a_payment_of_before_there_were_parts_is_reversed_once(live: LiveSession) -> None:
+    _, goal_id = await live.begin()
+    payment = await pays(live, live.viewer_id, 5, goal_id)
+    async with live.harness.tx() as tx:
+        tx.put(store.PAYMENTS, replace(await load.payment(tx, payment.id), reversal="extension_rejected"))
 
-    await night.solo.hear(night.rejected(goal_id, payment))
+    await live.harness.handle(live.rejected(goal_id, payment))
 
-    assert await night.told(SessionPaymentReversedV1) == []
+    assert await live.published(SessionPaymentReversedV1) == []
 
 
 @pytest.mark.parametrize("_round", range(20))
-async def test_a_block_and_a_payment_at_once_leave_no_minutes(night: Night, _round: int) -> None:
-    payment = await night.asked(night.viewer_id, steps=5)
-    streamer = night.solo.client(night.streamer_id, "CREATOR")
+async def test_a_block_and_a_payment_at_once_leave_no_minutes(live: LiveSession, _round: int) -> None:
+    payment = await live.asked(live.viewer_id, steps=5)
+    streamer = live.harness.client(live.streamer_id, "CREATOR")
 
-    await asyncio.gather(streamer.put(f"/blocks/{night.viewer_id}"), night.solo.hear(night.paid(payment)))
+    await asyncio.gather(streamer.put(f"/blocks/{live.viewer_id}"), live.harness.handle(live.paid(payment)))
 
-    viewer = await night.viewer()
+    viewer = await live.viewer()
     assert viewer is None or viewer.exp is None
-    (reversed_,) = await night.told(SessionPaymentReversedV1)
+    (reversed_,) = await live.published(SessionPaymentReversedV1)
     assert reversed_.duration == 5 * STEP
 
 
 # -- slices --------------------------------------------------------------------------------------------------------
 
 
-async def test_many_are_paid_back_in_slices_each_in_a_transaction_of_its_own(night: Night) -> None:
+async def test_many_are_paid_back_in_slices_each_in_a_transaction_of_its_own(live: LiveSession) -> None:
     count = 2 * minutes.SLICE_MAX + 3
-    await _many(night, count)
-    await night.solo.hear(night.invited(ids.new_id()))
-    night.solo.clock.advance(1)
+    await _many(live, count)
+    await live.harness.handle(live.invited(ids.new_id()))
+    live.harness.clock.advance(1)
 
-    goal_id = await night.agree()
+    goal_id = await live.agree()
 
-    assert await night.told(SessionPaymentReversedV1) == []  # nothing of it in the agreement's own transaction
-    assert await night.solo.run_timers() == 3
-    reversed_ = await night.told(SessionPaymentReversedV1)
+    assert await live.published(SessionPaymentReversedV1) == []  # nothing of it in the agreement's own transaction
+    assert await live.harness.run_timers() == 3
+    reversed_ = await live.published(SessionPaymentReversedV1)
     assert len({event.payment_id for event in reversed_}) == len(reversed_) == count
     assert goal_id
 
 
-async def test_a_run_that_stops_anywhere_goes_on(night: Night) -> None:
-    await _many(night, minutes.SLICE_MAX + 3)
-    await night.end()
-    (left,) = await night.solo.timers()
+async def test_a_run_that_stops_anywhere_goes_on(live: LiveSession) -> None:
+    await _many(live, minutes.SLICE_MAX + 3)
+    await live.end()
+    (left,) = await live.harness.timers()
     assert isinstance(left, MinutesLeft)
-    async with night.solo.tx() as tx:
-        session = await store.session(tx, night.session_id)
-        slice_ = await store.viewers_with_minutes(tx, left, STEP)
-        await store.pay_back(tx, session, left, slice_, STEP)  # and its timer is not set anew
+    async with live.harness.tx() as tx:
+        session = await load.session(tx, live.session_id)
+        slice_ = await holders.viewers_with_minutes(tx, left, STEP)
+        await holders.pay_back(tx, session, left, slice_, STEP)  # and its timer is not set anew
 
-    await night.solo.run_timers()
+    await live.harness.run_timers()
 
-    reversed_ = await night.told(SessionPaymentReversedV1)
+    reversed_ = await live.published(SessionPaymentReversedV1)
     assert len({event.payment_id for event in reversed_}) == len(reversed_) == minutes.SLICE_MAX + 3
 
 
-async def _many(night: Night, count: int) -> None:
+async def _many(live: LiveSession, count: int) -> None:
     """So many viewers who have just paid a step."""
-    async with night.solo.tx() as tx:
+    async with live.harness.tx() as tx:
         for _ in range(count):
             viewer_id, payment_id = ids.new_id(), ids.new_id()
-            one = Grant(payment_id, night.session_id, viewer_id, "paid", night.solo.now, 2 * STEP)
-            nobody = Viewer(holder_id(night.session_id, viewer_id), night.session_id, viewer_id)
+            one = Grant(payment_id, live.session_id, viewer_id, "paid", live.harness.now, 2 * STEP)
+            nobody = Viewer(holder_id(live.session_id, viewer_id), live.session_id, viewer_id)
             viewer, (following,) = refolded(nobody, Permission(), [one])
             tx.insert(store.VIEWERS, viewer)
             tx.insert(store.GRANTS, following)
             tx.insert(
                 store.PAYMENTS,
                 Payment(
-                    payment_id, night.session_id, night.streamer_id, viewer_id, 20, 2 * STEP, "sd", None, "succeeded"
+                    payment_id, live.session_id, live.streamer_id, viewer_id, 20, 2 * STEP, "sd", None, "succeeded"
                 ),
             )

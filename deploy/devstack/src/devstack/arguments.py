@@ -1,10 +1,12 @@
 """What `devstack` understands: its commands, their options and what each is good for."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 SCOPES = ("PAID", "HUMAN", "CREATOR", "OPS")
 TOKEN_SECONDS = 3_600
+EVERY_SERVICE = "all"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     commands = every.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     _add_the_stack(commands, everywhere)
     _add_its_parts(commands, everywhere)
+    _add_its_data(commands, everywhere)
     _add_its_users(commands, everywhere)
     return every
 
@@ -51,6 +54,11 @@ def _add_the_stack(commands: Any, everywhere: argparse.ArgumentParser) -> None:
         default=[],
         help="so many worker processes of a service, which share its topics' partitions (goals=2)",
     )
+    up.add_argument(
+        "--together",
+        action="store_true",
+        help="one process for each service: its api is its worker, too, and has the name of the api",
+    )
 
     commands.add_parser("down", parents=[everywhere], help="stop it")
 
@@ -78,10 +86,21 @@ def _add_its_parts(commands: Any, everywhere: argparse.ArgumentParser) -> None:
         parents=[everywhere],
         help="run `python -m SERVICE ARGS` in that service's environment",
         description="Run `python -m SERVICE ARGS` with the environment of that service in the running stack: "
-        "`devstack exec escrow parked`. Options of devstack itself stand before SERVICE.",
+        f"`devstack exec escrow parked`; or of each: `devstack exec {EVERY_SERVICE} parked`. "
+        "Options of devstack itself stand before SERVICE.",
     )
-    execute.add_argument("service", metavar="SERVICE")
+    execute.add_argument("service", metavar="SERVICE", help=f"or `{EVERY_SERVICE}`, one after another")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="ARGS")
+
+
+def _add_its_data(commands: Any, everywhere: argparse.ArgumentParser) -> None:
+    for name, deed in (
+        ("backup", "write all that a service has stored, as of one moment, to FILE"),
+        ("restore", "put what `backup` wrote in the place of what a service, which is stopped, has stored"),
+    ):
+        data = commands.add_parser(name, parents=[everywhere], help=deed)
+        data.add_argument("service", metavar="SERVICE")
+        data.add_argument("file", metavar="FILE", type=Path)
 
 
 def _add_its_users(commands: Any, everywhere: argparse.ArgumentParser) -> None:

@@ -1,8 +1,9 @@
 """Is this part ready? Each check answers False while it is not, and never raises for a server that is not there yet."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -40,13 +41,17 @@ def mongod_is_primary(port: int, replica_set: str) -> Check:
     return check
 
 
-def kafka_answers(bootstrap: str) -> Check:
-    """The broker tells its clients where it is, which it does once it is registered and unfenced."""
+def kafka_answers(bootstrap: str, security: Mapping[str, Any] | None = None) -> Check:
+    """The broker tells its clients where it is, which it does once it is registered and unfenced.
+
+    `security` is for aiokafka, where a broker wants more than to be asked.
+    """
 
     async def check() -> bool:
         if not await _accepts(int(bootstrap.rpartition(":")[2])):
             return False  # aiokafka would log an error for it
-        client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=int(ATTEMPT_SECONDS * 1_000))
+        milliseconds = int(ATTEMPT_SECONDS * 1_000)
+        client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=milliseconds, **(security or {}))
         try:
             await client.bootstrap()
             return bool(client.cluster.brokers())

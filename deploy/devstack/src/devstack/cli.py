@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from devstack.arguments import parser
+from devstack.arguments import EVERY_SERVICE, parser
 from devstack.errors import StackError
 from devstack.printable import printable
 
@@ -48,13 +48,17 @@ def _stack(arguments: argparse.Namespace, **more: Any) -> "Stack":
 
 
 def _up(arguments: argparse.Namespace) -> int:
+    from devstack.settings import require_own_pusher  # noqa: PLC0415 - late, see above
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)  # leave nothing behind then either
+    require_own_pusher(os.environ)
     stack = _stack(
         arguments,
         only=tuple(arguments.only),
         port_base=_port_base(arguments.port_base),
         workers=dict(arguments.workers),
+        together=arguments.together,
     )
     began = time.monotonic()
     if not stack.start(say=lambda line: print(f"  {printable(line)}", flush=True)):
@@ -125,11 +129,12 @@ def _logs(arguments: argparse.Namespace) -> int:
 def _token(arguments: argparse.Namespace) -> int:
     from devstack import state  # noqa: PLC0415 - late, see above
     from devstack.settings import data_directory, handed_on  # noqa: PLC0415 - late, see above
-    from devstack.tokens import access_token  # noqa: PLC0415 - late, see above
+    from devstack.tokens import access_token, with_keys  # noqa: PLC0415 - late, see above
 
     _require_ids("--user", [arguments.user])
-    running = state.read(data_directory(arguments.data))
-    variables = running.settings.variables if running else handed_on(os.environ)
+    data = data_directory(arguments.data)
+    running = state.read(data)
+    variables = with_keys(running.settings.variables, data) if running else handed_on(os.environ)
     print(access_token(arguments.user, arguments.scope, variables, arguments.seconds))
     return 0
 
@@ -170,12 +175,30 @@ def _change(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _exec(arguments: argparse.Namespace) -> NoReturn:
+def _exec(arguments: argparse.Namespace) -> int:
+    from devstack import services  # noqa: PLC0415 - late, see above
     from devstack.settings import base_environment, package  # noqa: PLC0415 - late, see above
 
-    told = _stack(arguments).environment_of(arguments.service)
-    command = (sys.executable, "-m", package(arguments.service), *arguments.words)
-    os.execve(sys.executable, command, {**base_environment(), **told})  # noqa: S606 - no shell is wanted
+    stack = _stack(arguments)
+    one = arguments.service != EVERY_SERVICE
+    code = 0
+    for service in [arguments.service] if one else services.chosen(stack.settings):
+        environment = {**base_environment(), **stack.environment_of(service)}
+        command = (sys.executable, "-m", package(service), *arguments.words)
+        if one:
+            os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+        code = max(code, subprocess.run(command, env=environment, check=False).returncode)
+    return code
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from devstack import backups  # noqa: PLC0415 - late, see above
+
+    stack = _stack(arguments)
+    deed = {"backup": backups.backup, "restore": backups.restore}[arguments.command]
+    number, moment = deed(stack, arguments.service, arguments.file)
+    print(f"{number} documents of {arguments.service}, as of {moment}")
+    return 0
 
 
 def _topics(arguments: argparse.Namespace) -> int:
@@ -196,6 +219,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "start": _change,
     "restart": _change,
     "exec": _exec,
+    "backup": _backup,
+    "restore": _backup,
     "call": _call,
     "token": _token,
     "listen": _listen,

@@ -6,6 +6,8 @@ announces to its clients, as member of a replica set or as broker, is right on b
 
 import asyncio
 import gc
+import os
+import re
 import socket
 import time
 import warnings
@@ -19,12 +21,24 @@ from devstack import checks
 from devstack.errors import StackError
 from devstack.parts import KAFKA_PROPERTIES, MONGOD_OPTIONS, REPLICA_SET
 
-MONGO_IMAGE = "mongo:7.0"
-KAFKA_IMAGE = "apache/kafka:4.3.1"
+IMAGES = {"TEST_MONGO_IMAGE": "mongo:7.0", "TEST_KAFKA_IMAGE": "apache/kafka:4.3.1"}
+"""By the variable that names another, best by its digest (SECURITY.md says why these have none)."""
+IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 CONTROLLER = "127.0.0.1:9093"  # below the ports that the kernel gives away, and seen inside the container only
 READY_SECONDS = 180.0  # for a machine that does much else besides; the image is there already
 CHECK_INTERVAL_SECONDS = 0.5  # each question that comes too early for Kafka is logged as an error
 TAIL_LINES = 20
+
+
+def image(variable: str) -> str:
+    """The image that a variable names, else its default.
+
+    Raises StackError for what is no image: who has mistyped a digest would learn it from an engine, in its words.
+    """
+    named = os.environ.get(variable) or IMAGES[variable]
+    if not IMAGE.fullmatch(named):
+        raise StackError(f"{variable}={named} is no image: NAME[:TAG], or NAME[:TAG]@sha256: and 64 hex digits")
+    return named
 
 
 @contextmanager
@@ -34,7 +48,7 @@ def mongod() -> Iterator[str]:
     Raises StackError when no engine answers, the image cannot be had, or the server does not become ready.
     """
     port = _free_port()
-    container = _container(MONGO_IMAGE, port)
+    container = _container(image("TEST_MONGO_IMAGE"), port)
     container.with_command(["mongod", "--bind_ip_all", "--port", str(port), *MONGOD_OPTIONS])
     with _running(container, checks.mongod_is_primary(port, REPLICA_SET)):
         yield f"mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"
@@ -51,7 +65,7 @@ def kafka() -> Iterator[str]:
         "controller.quorum.voters": f"{KAFKA_PROPERTIES['node.id']}@{CONTROLLER}",
         **KAFKA_PROPERTIES,
     }
-    container = _container(KAFKA_IMAGE, port).with_env("KAFKA_HEAP_OPTS", "-Xmx384m")
+    container = _container(image("TEST_KAFKA_IMAGE"), port).with_env("KAFKA_HEAP_OPTS", "-Xmx384m")
     for name, value in properties.items():
         container.with_env(f"KAFKA_{name.upper().replace('.', '_')}", str(value))
     with _running(container, checks.kafka_answers(address)):

@@ -23,14 +23,14 @@ DOWNLOAD_SECONDS = 900  # Kafka's jars and what Maven needs are 70 MB, soketi's 
 KAFKA_MEGABYTES = 200  # of free disk: 44 stay, Maven takes 70 meanwhile
 SOKETI_MEGABYTES = 500  # 300 stay, and npm keeps 110 in its own cache, which is usually on the same disk
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 def _silent(_: str) -> None:
     """For those who only want to know where it is."""
 
 
-def kafka_jars(say: Say = _silent) -> Path:
+def kafka_jars(say: Progress = _silent) -> Path:
     """The folder with Kafka and all it needs, fetched by Maven the first time."""
 
     def fetch(into: Path) -> None:
@@ -69,7 +69,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def node_modules(say: Say = _silent) -> Path:
+def node_modules(say: Progress = _silent) -> Path:
     """The `node_modules` with soketi and pusher-js, installed by npm as its lock says, the first time."""
 
     def fetch(into: Path) -> None:

@@ -13,8 +13,8 @@ from devstack.settings import CHECKOUT, Settings
 STOP_SECONDS = 45  # the services may take 12, then the servers 15; then patience ends
 
 
-class Line:
-    """To a supervisor that we started. Hanging up ends a stack that is not up yet, or is tied to us."""
+class SupervisorHandle:
+    """To a supervisor that we started. Disconnecting ends a stack that is not up yet, or is attached to us."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
@@ -57,11 +57,11 @@ class Line:
                 say(news["say"])
         raise StackError(f"the stack did not come up: {failure}")
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """The stack is up and stays."""
         self._close()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """End the stack and return when nothing is left of it."""
         self._close()
         if self._supervisor and not wait_gone(self._supervisor, STOP_SECONDS):

@@ -12,7 +12,7 @@ from typing import IO
 
 from devstack.process import die_with
 
-COMMON = "chassis.life"
+COMMON = "chassis.runtime.cli"
 
 
 def main(packages: list[str]) -> int:

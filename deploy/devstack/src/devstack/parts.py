@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from devstack import checks, downloads, tools
 from devstack.command import run
@@ -13,7 +14,14 @@ KAFKA_CLUSTER_ID = "Zm9vdGxpZ2h0cy1kZXZzdA"  # base64 of "footlights-devst": 16 
 PUSHER_APP_ID = "1001"  # digits only: the Pusher library refuses anything else
 PUSHER_KEY = "demo-key-of-the-devstack"
 PUSHER_SECRET = "demo-secret-of-the-devstack"  # noqa: S105 - a demo secret, accepted on local stacks only
-WEBHOOK_EVENTS = ("channel_occupied", "channel_vacated", "member_added", "member_removed")
+# Of each family whose listeners are counted, the events that soketi knows. Anybody can listen to whatever other name
+# they like: of that it tells nobody.
+WEBHOOKS = (
+    ("private-stream@", ("channel_occupied", "channel_vacated")),
+    ("presence-stream@", ("member_added", "member_removed")),
+    ("presence-stream-viewer@", ("member_added", "member_removed")),
+    ("presence-enc-stream-viewer@", ("member_added", "member_removed")),
+)
 
 # What the servers are told wherever they run: as processes of the stack, or in containers (`containers.py`).
 MONGOD_OPTIONS = (
@@ -125,13 +133,12 @@ def _mongod(settings: Settings) -> Part:
     return Part("mongod", argv, checks.mongod_is_primary(port, REPLICA_SET), (port,), prepare=prepare)
 
 
-def _kafka(settings: Settings) -> Part:
-    data = settings.data / "kafka"
-    port, controller = settings.port("kafka"), settings.port("kafka-controller")
-    java = (
+def kafka_java(heap_megabytes: int) -> tuple[str, ...]:
+    """The beginning of a command line, for any of Kafka's programs."""
+    return (
         "java",
         *(
-            "-Xmx384m",
+            f"-Xmx{heap_megabytes}m",
             "-XX:+UseSerialGC",
             "-XX:-UsePerfData",
             "-Djava.awt.headless=true",
@@ -142,6 +149,17 @@ def _kafka(settings: Settings) -> Part:
         # The quick compiler only: a stack lives for minutes. Start and 31 500 messages: 7.5 s of CPU, not 15.2.
         "-XX:TieredStopAtLevel=1",
     )
+
+
+def kafka_format(java: tuple[str, ...], file: Path) -> tuple[str, ...]:
+    """The command line that prepares the disk of the broker with these properties."""
+    return (*java, "kafka.tools.StorageTool", "format", "-t", KAFKA_CLUSTER_ID, "-c", str(file), "--ignore-formatted")
+
+
+def _kafka(settings: Settings) -> Part:
+    data = settings.data / "kafka"
+    port, controller = settings.port("kafka"), settings.port("kafka-controller")
+    java = kafka_java(384)
     properties = {
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
@@ -155,18 +173,7 @@ def _kafka(settings: Settings) -> Part:
         data.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         if not (data / "data" / "meta.properties").exists():
-            await run(
-                (
-                    *java,
-                    "kafka.tools.StorageTool",
-                    "format",
-                    "-t",
-                    KAFKA_CLUSTER_ID,
-                    "-c",
-                    str(file),
-                    "--ignore-formatted",
-                )
-            )
+            await run(kafka_format(java, file))
 
     return Part(
         "kafka",
@@ -186,11 +193,19 @@ def _soketi(settings: Settings) -> Part:
         "secret": PUSHER_SECRET,
         "enabled": True,
         "enableClientMessages": False,
+        "enableUserAuthentication": True,  # who signs in can be cut by name
         "maxConnections": -1,
         "maxBackendEventsPerSecond": -1,
         "maxClientEventsPerSecond": -1,
         "maxReadRequestsPerSecond": -1,
-        "webhooks": [{"url": f"{gateway(settings)}/notify/pusher", "event_types": WEBHOOK_EVENTS}],
+        "webhooks": [
+            {
+                "url": f"{gateway(settings)}/notify/pusher",
+                "event_types": events,
+                "filter": {"channel_name_starts_with": prefix},
+            }
+            for prefix, events in WEBHOOKS
+        ],
     }
     config = {
         "host": "127.0.0.1",
@@ -207,6 +222,10 @@ def _soketi(settings: Settings) -> Part:
         "eventLimits.maxBatchSize": 10,
         "httpApi.requestLimitInMb": 1,
         "presence.maxMembersPerChannel": 100,
+        # In production who does not sign in is cut (*authorized connections*). Here anybody may try a channel by hand.
+        "userAuthenticationTimeout": 86_400_000,  # milliseconds
+        "webhooks.batching.enabled": True,
+        "webhooks.batching.duration": 250,  # milliseconds: many who come at once are one delivery
         "shutdownGracePeriod": 100,  # milliseconds; the default of 3 s is for load balancers
     }
 
@@ -226,13 +245,13 @@ def _soketi(settings: Settings) -> Part:
 
 
 LOCAL_GATEWAY: Mapping[str, str] = {
-    # One address is everybody here, a bench or a whole evening of tests: limits that nobody meets.
+    # One address is everybody here, a bench or all tests: limits that nobody meets.
     "GATEWAY_ADDRESS_RATE": "100000r/s",
     "GATEWAY_ADDRESS_BURST": "100000",
     "GATEWAY_TOKEN_RATE": "100000r/s",
     "GATEWAY_TOKEN_BURST": "100000",
-    "GATEWAY_MONEY_RATE": "100000r/s",
-    "GATEWAY_MONEY_BURST": "100000",
+    "GATEWAY_COMMAND_RATE": "100000r/s",
+    "GATEWAY_COMMAND_BURST": "100000",
     "GATEWAY_CONNECTIONS": "4096",
     "GATEWAY_HEADER_SECONDS": "10",
     "GATEWAY_BODY_SECONDS": "15",

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+FILES_MAX = 65_536  # mongod asks for 64 000; with the 1 024 of an ordinary user it dies of many collections
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported between fork and exec
 
 
@@ -44,6 +46,25 @@ def send(process: Identity, number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
+def freeze(process: Identity, seconds: float) -> bool:
+    """Stop this very process, and return once each of its threads stands. False if one still runs after so long."""
+    send(process, signal.SIGSTOP)
+    deadline = time.monotonic() + seconds
+    while is_alive(process) and any(state not in "TtZX" for state in _thread_states(process.pid)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def _thread_states(pid: int) -> list[str]:
+    states = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return states
+
+
 def wait_gone(process: Identity, seconds: float) -> bool:
     """Wait until the process is gone. False if it still runs after so many seconds."""
     deadline = time.monotonic() + seconds
@@ -52,6 +73,14 @@ def wait_gone(process: Identity, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def allow_many_files() -> None:
+    """Let this process, and what it starts, have as many files open as the system allows, up to `FILES_MAX`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def die_with(parent: int) -> Callable[[], None]:

@@ -7,10 +7,20 @@ from devstack import checks
 from devstack.command import run
 from devstack.errors import StackError
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, kafka_bootstrap, mongo_url
-from devstack.settings import CHECKOUT, EVERY_SERVICE, MORE_WORKERS_MAX, OWN_VARIABLES, SERVICES, Settings, package
-from devstack.tokens import DEMO_KEYS
+from devstack.settings import (
+    CHECKOUT,
+    EVERY_API,
+    EVERY_PROCESS,
+    MORE_WORKERS_MAX,
+    OWN_VARIABLES,
+    SERVICES,
+    Settings,
+    package,
+)
+from devstack.tokens import DEMO_STREAM_TOKENS, KEYS_FILE
 
 ROLES = ("api", "worker")
+MINTERS = {"sessions", "notifier"}  # who lets viewers watch
 
 
 def chosen(settings: Settings) -> list[str]:
@@ -24,14 +34,20 @@ def chosen(settings: Settings) -> list[str]:
 
 
 def services(settings: Settings) -> list[Part]:
-    """The api and the workers of every service, as far as they were asked for."""
+    """The api and the workers of every service, as far as they were asked for; together, the api is a worker, too."""
     return [
         _service(settings, name, role, part)
         for name in chosen(settings)
-        for role in ROLES
-        if settings.runs(f"{name}-{role}")
-        for part in (settings.worker_names(name) if role == "worker" else (f"{name}-{role}",))
+        for role, parts in _processes(settings, name).items()
+        for part in parts
     ]
+
+
+def _processes(settings: Settings, name: str) -> dict[str, tuple[str, ...]]:
+    """The parts of one service, by their role."""
+    api = (f"{name}-api",) if settings.runs(f"{name}-api") else ()
+    workers = settings.worker_names(name) if settings.runs(f"{name}-worker") else ()
+    return {"all": api, "worker": workers[1:]} if settings.together and api else {"api": api, "worker": workers}
 
 
 def require_workers(settings: Settings) -> None:
@@ -52,15 +68,24 @@ async def migrate(settings: Settings) -> None:
     packages = [package(name) for name in chosen(settings)]
     if packages:
         await run(
-            (sys.executable, "-m", "devstack.migrations", *packages), env=environment(settings, *chosen(settings))
+            (sys.executable, "-m", "devstack.migrations", *packages),
+            env=environment(settings, *chosen(settings), api=False),
         )
 
 
-def environment(settings: Settings, *names: str) -> dict[str, str]:
-    """What these services read, and nothing else: what the stack tells them, and what `up` was given for them."""
-    read = {*EVERY_SERVICE, *(variable for name in names for variable in OWN_VARIABLES.get(name, ()))}
+def environment(settings: Settings, *names: str, api: bool = True) -> dict[str, str]:
+    """What these services read, and nothing else: what the stack tells them, and what `up` was given for them.
+
+    Who does not answer HTTP (`api` is false) is not told what tokens are signed with.
+    """
+    read = {*EVERY_PROCESS, *(variable for name in names for variable in OWN_VARIABLES.get(name, ()))}
+    read |= set(EVERY_API) if api else set()
     given = {name: value for name, value in settings.variables.items() if name in read}
-    return _told_all(settings) | (_told_notifier(settings) if "notifier" in names else {}) | given
+    keys = {"JWT_KEYS_FILE": str(settings.data / KEYS_FILE)} if api and "JWT_KEYS" not in given else {}
+    told = keys | (_told_notifier(settings) if "notifier" in names else {})
+    if MINTERS & set(names):
+        told |= DEMO_STREAM_TOKENS
+    return _told_all(settings) | told | given
 
 
 def _told_all(settings: Settings) -> dict[str, str]:
@@ -70,7 +95,6 @@ def _told_all(settings: Settings) -> dict[str, str]:
         "MONGO_URL": mongo_url(settings),
         "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
         "KAFKA_REPLICATION_FACTOR": "1",
-        "JWT_KEYS": DEMO_KEYS,
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -93,6 +117,6 @@ def _service(settings: Settings, name: str, role: str, part: str) -> Part:
         (sys.executable, "-m", package(name), role),
         checks.http_answers(port, "/readyz"),
         (port,),
-        env={**environment(settings, name), "HTTP_PORT": str(port)},
+        env={**environment(settings, name, api=role != "worker"), "HTTP_PORT": str(port)},
         stop_seconds=12,  # it takes 6 s for what is in hand and 3 s for closes
     )

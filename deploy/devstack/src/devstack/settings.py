@@ -39,20 +39,33 @@ BASE_VARIABLES = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH
 
 # What a process reads besides what the stack itself sets: it is handed on from the environment of `up`, to those alone
 # who read it. A second `up` compares these.
-EVERY_SERVICE = (
-    "UNKNOWN_WAIT_SECONDS",
+EVERY_PROCESS = (
     "KAFKA_SESSION_TIMEOUT_SECONDS",
+    "KAFKA_SECURITY_PROTOCOL",
+    "KAFKA_SASL_MECHANISM",
+    "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SSL_CA_FILE",
+    "KAFKA_SSL_CERTIFICATE_FILE",
+    "KAFKA_SSL_KEY_FILE",
     "LEASE_SECONDS",
+    "STUCK_SECONDS",
+    "BACKLOG_MAX",
     "MONGO_DRIVER",
     "NAMESPACE",
-    "JWT_KEYS",
-    "JWT_ISSUER",
-    "JWT_AUDIENCE",
-    "ACCESS_TOKEN_SECONDS_MAX",
     "LOG_LEVEL",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "FAULT_PLAN",
 )
+EVERY_API = (
+    "UNKNOWN_WAIT_SECONDS",
+    "JWT_KEYS",
+    "JWT_KEYS_FILE",
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+    "ACCESS_TOKEN_SECONDS_MAX",
+)
+STREAM_TOKENS = ("STREAM_TOKEN_KEYS", "BYTEPLUS_APP_ID", "BYTEPLUS_APP_KEY", "TOKEN_MAX_SECONDS")
 OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "goals": (
         "STEP_SECONDS",
@@ -65,7 +78,14 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "TIMED_OUT_COOLDOWN_SECONDS",
         "UNPAID_COOLDOWN_SECONDS",
     ),
-    "sessions": ("STEP_SECONDS", "PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PRIVATE_JUDGED_SECONDS"),
+    "sessions": (
+        "STEP_SECONDS",
+        "PROPOSAL_SECONDS",
+        "SESSION_MAX_SECONDS",
+        "PRIVATE_JUDGED_SECONDS",
+        *STREAM_TOKENS,
+    ),
+    "notifier": STREAM_TOKENS,
     "escrow": (
         "INVITATION_REFUND_SECONDS",
         "EXCLUSIVE_WINDOW_SECONDS",
@@ -79,8 +99,8 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "GATEWAY_ADDRESS_BURST",
         "GATEWAY_TOKEN_RATE",
         "GATEWAY_TOKEN_BURST",
-        "GATEWAY_MONEY_RATE",
-        "GATEWAY_MONEY_BURST",
+        "GATEWAY_COMMAND_RATE",
+        "GATEWAY_COMMAND_BURST",
         "GATEWAY_CONNECTIONS",
         "GATEWAY_HEADER_SECONDS",
         "GATEWAY_BODY_SECONDS",
@@ -89,7 +109,10 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "CORS_ORIGINS",
     ),
 }
-VARIABLES = tuple(sorted({*EVERY_SERVICE, *(name for names in OWN_VARIABLES.values() for name in names)}))
+# What is there already and cannot be another: a stack with its own soketi would leave this unread.
+PUSHER_VARIABLES = ("PUSHER_SCHEME", "PUSHER_HOST", "PUSHER_PORT", "PUSHER_APP_ID", "PUSHER_KEYS")
+SECRETS = ("JWT_KEYS", "OTEL_EXPORTER_OTLP_ENDPOINT", "STREAM_TOKEN_KEYS", "BYTEPLUS_APP_KEY")
+VARIABLES = tuple(sorted({*EVERY_PROCESS, *EVERY_API, *(name for names in OWN_VARIABLES.values() for name in names)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +125,12 @@ class Settings:
     """The parts to run, by process name; empty means all there are."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Those of VARIABLES that were set when the stack was started."""
-    tied: bool = False
+    attached: bool = False
     """Whether the stack ends with whoever started it."""
     workers: Mapping[str, int] = field(default_factory=dict)
     """How many worker processes a service has, if not one."""
+    together: bool = False
+    """Whether the api of a service is its first worker, too: one process instead of two."""
 
     def worker_names(self, service: str) -> tuple[str, ...]:
         """The worker processes of a service: `goals-worker`, then `goals-worker-2` and so on."""
@@ -149,6 +174,9 @@ class Settings:
             for name in SERVICES
             if (runs := self.workers.get(name, 1)) != (wanted := other.workers.get(name, 1))
         ]
+        if self.together != other.together:
+            how = {True: "together", False: "apart"}
+            lines.append(f"api and worker: {how[self.together]} they run, {how[other.together]} they are wanted")
         for name in VARIABLES:
             mine, theirs = self.variables.get(name), other.variables.get(name)
             if mine != theirs:
@@ -159,7 +187,7 @@ class Settings:
 def _shown(name: str, value: str | None) -> str:
     if value is None:
         return "(not set)"
-    return "(another secret)" if name in ("JWT_KEYS", "OTEL_EXPORTER_OTLP_ENDPOINT") else repr(value)
+    return "(another secret)" if name in SECRETS else repr(value)
 
 
 def package(service: str) -> str:
@@ -175,6 +203,12 @@ def data_directory(given: str | Path | None) -> Path:
 def handed_on(environ: Mapping[str, str]) -> dict[str, str]:
     """What of the environment the parts of a stack will read."""
     return {name: environ[name] for name in VARIABLES if name in environ}
+
+
+def require_own_pusher(environ: Mapping[str, str]) -> None:
+    """Raise StackError if another Pusher is wanted than the stack's own, which would be ignored."""
+    if wanted := [name for name in PUSHER_VARIABLES if environ.get(name)]:
+        raise StackError(f"{', '.join(wanted)}: a stack has a Pusher of its own, soketi, with demo keys: unset it")
 
 
 def base_environment() -> dict[str, str]:

@@ -11,18 +11,20 @@ from typing import Any, Self
 
 from devstack import control, downloads, parts, services, state, tools
 from devstack.errors import StackError
-from devstack.launch import STOP_SECONDS, Line
-from devstack.process import Identity, is_alive, listens, send, wait_gone
+from devstack.launch import STOP_SECONDS, SupervisorHandle
+from devstack.process import Identity, freeze, is_alive, listens, send, wait_gone
 from devstack.settings import INFRASTRUCTURE, SERVICES, Settings, data_directory, decided_port_base, handed_on
+from devstack.tokens import write_demo_keys
 
 POLL_SECONDS = 0.05
+FREEZE_SECONDS = 10.0  # a signal takes microseconds, on a machine that is overloaded more
 DATA_MEGABYTES = 500  # of free disk: what a new stack writes, and room to be used for an hour
 
 
 class Stack:
     """One stack, known by its data directory. It may be running already, and may have been started by somebody else.
 
-    As a context manager it is started and stopped, and tied: should this process be killed, the stack ends with it.
+    As a context manager it is started and stopped, and attached: should this process be killed, the stack ends with it.
     """
 
     def __init__(
@@ -33,20 +35,22 @@ class Stack:
         port_base: int | None = None,
         environ: Mapping[str, str] | None = None,
         workers: Mapping[str, int] | None = None,
+        together: bool = False,
     ) -> None:
         """`only` names the parts to run, all if empty. Each part gets what it reads of `environ`, by default ours.
 
-        `workers` says how many worker processes a service has, if not one.
+        `workers` says how many worker processes a service has, if not one. `together`, its api is the first of them.
         """
         self.data = data_directory(data)
         self._only = only
         self._wanted_base = port_base
         self._workers = dict(workers or {})
+        self._together = together
         self._environ = dict(os.environ if environ is None else environ)
-        self._line: Line | None = None
+        self._supervisor: SupervisorHandle | None = None
 
     def __enter__(self) -> Self:
-        self.start(tied=True)
+        self.start(attached=True)
         return self
 
     def __exit__(
@@ -54,7 +58,7 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def start(self, *, tied: bool = False, say: Callable[[str], None] = lambda _: None) -> bool:
+    def start(self, *, attached: bool = False, say: Callable[[str], None] = lambda _: None) -> bool:
         """Start the stack and return when every part is ready. False if it was running already.
 
         Raises StackError when it cannot run (then nothing is left of it), or runs with other settings (and says which).
@@ -65,16 +69,16 @@ class Stack:
                 self._must_agree(running.settings)
                 if self._wait_up(running.supervisor):
                     return False
-            elif self._launch(tied=tied, say=say):
+            elif self._launch(attached=attached, say=say):
                 return True
             time.sleep(POLL_SECONDS)  # another one is starting or stopping this stack at this moment
 
     def stop(self) -> bool:
         """Stop the stack and return when it is gone. False if none was running; what a killed one left is removed."""
         stopped = state.kill_stack(self.data, grace_seconds=STOP_SECONDS)
-        if self._line:
-            self._line.let_go()
-            self._line = None
+        if self._supervisor:
+            self._supervisor.detach()
+            self._supervisor = None
         return stopped
 
     def state(self) -> state.StackState:
@@ -160,8 +164,9 @@ class Stack:
         wait_gone(process, state.KILL_SECONDS)
 
     def pause(self, name: str) -> None:
-        """Freeze a part, its sockets open."""
-        send(self.process(name), signal.SIGSTOP)
+        """Freeze a part, its sockets open: nothing of it runs any more when this returns."""
+        if not freeze(self.process(name), FREEZE_SECONDS):
+            raise StackError(f"{name} does not stand still within {FREEZE_SECONDS} s")
 
     def resume(self, name: str) -> None:
         """Let a frozen part go on."""
@@ -196,7 +201,9 @@ class Stack:
 
     def _must_agree(self, running: Settings) -> None:
         base = running.port_base if self._wanted_base is None else self._wanted_base
-        wanted = Settings(self.data, base, self._only, handed_on(self._environ), workers=self._workers)
+        wanted = Settings(
+            self.data, base, self._only, handed_on(self._environ), workers=self._workers, together=self._together
+        )
         if differences := running.differences(wanted):
             lines = "".join(f"\n    {line}" for line in differences)
             raise StackError(
@@ -213,22 +220,23 @@ class Stack:
             time.sleep(POLL_SECONDS)
         return False
 
-    def _launch(self, *, tied: bool, say: Callable[[str], None]) -> bool:
+    def _launch(self, *, attached: bool, say: Callable[[str], None]) -> bool:
         """Start a supervisor and follow it until the stack is up. False if another one was quicker."""
         self._prepare(say)
         with decided_port_base(self.data, self._wanted_base) as base:
+            write_demo_keys(self.data)
             variables = handed_on(self._environ)
-            settings = Settings(self.data, base, self._only, variables, tied, self._workers)
-            line = Line(settings, self._environ)
+            settings = Settings(self.data, base, self._only, variables, attached, self._workers, self._together)
+            supervisor = SupervisorHandle(settings, self._environ)
             try:
-                came_up = line.follow(say)
+                came_up = supervisor.follow(say)
             except BaseException:
-                line.hang_up()
+                supervisor.disconnect()
                 raise
-        if came_up and tied:
-            self._line = line
+        if came_up and attached:
+            self._supervisor = supervisor
         else:
-            line.let_go()
+            supervisor.detach()
         return came_up
 
     def _prepare(self, say: Callable[[str], None]) -> None:

@@ -1,8 +1,8 @@
 """The process behind a running stack: starts the parts in order, keeps them alive, stops them.
 
 Run as `python -m devstack.supervisor`. Standard input brings the settings, one line of JSON; its end means that whoever
-started the stack is gone, which ends a stack that is not up yet, or is tied to its starter. Standard output carries the
-story to the starter until the stack is up. Commands about single parts come over a Unix socket. A lock on the data
+started the stack is gone, which ends a stack that is not up yet, or is attached to its starter. Standard output carries
+the story to the starter until the stack is up. Commands about single parts come over a Unix socket. A lock on the data
 directory itself, which the kernel drops with the process, keeps a second supervisor out.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from devstack import control, parts, services, state
 from devstack.child import Child
 from devstack.errors import StackError
-from devstack.process import Identity, identity_of
+from devstack.process import Identity, allow_many_files, identity_of
 from devstack.settings import INFRASTRUCTURE, Settings
 
 log = logging.getLogger("devstack")
@@ -86,7 +86,7 @@ class Supervisor:
         self._become("up")
         _tell(up=True)
         _let_go(sys.stdout.fileno())
-        if not settings.tied:
+        if not settings.attached:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             _let_go(sys.stdin.fileno())
 
@@ -185,6 +185,7 @@ def _let_go(descriptor: int) -> None:
 def main() -> int:
     """Take the lock, then run the stack."""
     os.umask(0o077)
+    allow_many_files()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is not there yet is no error here
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:

@@ -10,11 +10,43 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from devstack.errors import StackError
 
 DEMO_KEYS = json.dumps({"demo-1": {"alg": "HS256", "key": "demo-key-of-the-devstack-accepted-nowhere-else"}})
+DEMO_STREAM_TOKENS = {
+    "STREAM_TOKEN_KEYS": json.dumps(
+        {"demo-1": {"alg": "HS256", "key": "demo-stream-key-of-the-devstack-and-of-nobody"}}
+    ),
+    "BYTEPLUS_APP_ID": "demo" * 6,
+    "BYTEPLUS_APP_KEY": "demo-app-key-of-the-devstack-0123456789",
+}
+KEYS_FILE = "jwt-keys.json"  # beside the stack's data: what changes there holds without a restart
 DEMO_ISSUER = DEMO_AUDIENCE = "footlights"
+
+
+def write_demo_keys(data: Path) -> None:
+    """Put the demo keys where the services of this stack read them, whatever they were before."""
+    file = data / KEYS_FILE
+    file.write_text(DEMO_KEYS)
+    file.chmod(0o600)
+
+
+def with_keys(variables: Mapping[str, str], data: Path) -> Mapping[str, str]:
+    """The stack's variables, with `JWT_KEYS` as its services read them now.
+
+    Raises StackError when they are in a file that cannot be read.
+    """
+    file = data / KEYS_FILE
+    if "JWT_KEYS_FILE" in variables:
+        file = Path(variables["JWT_KEYS_FILE"])
+    elif "JWT_KEYS" in variables or not file.exists():
+        return variables
+    try:
+        return {**variables, "JWT_KEYS": file.read_text()}
+    except OSError as error:
+        raise StackError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def access_token(user_id: str, scopes: Sequence[str], variables: Mapping[str, str], seconds: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from devstack.downloads import Say, kafka_folder, node_folder, why_failed
+from devstack.downloads import Progress, kafka_folder, node_folder, why_failed
 from devstack.errors import StackError
 
 JAVA_LEAST = 17
@@ -40,7 +40,7 @@ def mongod() -> Path:
     return path
 
 
-def require_commands(*, java: bool, node: bool, nginx: bool, say: Say) -> None:
+def require_commands(*, java: bool, node: bool, nginx: bool, say: Progress) -> None:
     """See to it that the commands of the chosen parts are there, installing what is missing as root on Debian."""
     missing = []
     if java and (_major("java", "-version") or 0) < JAVA_LEAST:
@@ -89,7 +89,7 @@ def nginx() -> str:
     return _nginx() or "nginx"
 
 
-def _install(packages: list[str], say: Say) -> None:
+def _install(packages: list[str], say: Progress) -> None:
     command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise StackError(f"missing on this machine: {', '.join(packages)}. On Debian or Ubuntu: sudo {command}")

@@ -18,3 +18,7 @@ class Cause:
     """W3C trace context."""
     client_id: str | None = None
     """The client of a command (`x-client-id`): the `triggerer` of what follows."""
+    origin: str | None = None
+    """What the ids of the events that follow derive from: a restored database, which decides once more what it has
+    decided before, says so under the same ids. None for a command, which nothing brings again.
+    """

@@ -62,5 +62,12 @@ def unix(moment: datetime) -> float:
 
 
 def from_unix(seconds: float) -> datetime:
-    """The UTC instant of Unix `seconds`, cut to milliseconds."""
-    return instant(round(seconds * 1_000) * 1_000)
+    """The UTC instant of Unix `seconds`, cut to milliseconds.
+
+    Raises:
+        ValueError: it lies beyond the years 1 to 9999.
+    """
+    try:
+        return instant(round(seconds * 1_000) * 1_000)
+    except (OSError, OverflowError):  # so far beyond that the C library does not name the year
+        raise ValueError("no year has this moment") from None

@@ -95,3 +95,7 @@ class NotYet(Exception):
         """Say what has not been heard of, e.g. `session`."""
         super().__init__(f"{what} is not known yet")
         self.what = what
+
+
+class StuckError(Exception):
+    """There is something to do and nothing is done. The process should end and be started again."""

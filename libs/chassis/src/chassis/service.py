@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 from fastapi import APIRouter
 from pydantic_settings import BaseSettings
 
-from chassis.collection import Collection, Ref
+from chassis.context import Outside, Runtime
 from chassis.decision import Effect, Timer
-from chassis.mongo import Database
-from chassis.runtime import Outside, Runtime
-from chassis.tx import Tx
+from chassis.storage.collection import Collection, Ref
+from chassis.storage.mongo import Database
+from chassis.storage.tx import Tx
 from contracts import Event
 
 E = TypeVar("E", bound=Event)
@@ -29,7 +29,7 @@ class On:
     subject: type[Event] | type[Timer] | type[Effect]
     handler: Handler
     needs: Needs | None
-    memory: Collection[Any] | None = None
+    processed_marker: Collection[Any] | None = None
     """Where a document with the event's own id may be, which `handler` loads, too."""
 
 
@@ -38,10 +38,10 @@ def on(
     handler: Callable[[E, Tx], Awaitable[None]],
     *,
     needs: Callable[[E], Iterable[Ref]] | None = None,
-    memory: Collection[Any] | None = None,
+    processed_marker: Collection[Any] | None = None,
 ) -> On:
     """When `event` arrives, do `handler`. Several rows of one event run in the table's order, in one savepoint."""
-    return On(event, handler, needs, memory)
+    return On(event, handler, needs, processed_marker)
 
 
 def when(
@@ -52,7 +52,7 @@ def when(
 
 
 @dataclass(frozen=True, slots=True)
-class Pending(Generic[F]):
+class EffectRequest(Generic[F]):
     """A vendor call that is due now; `id` is the vendor's idempotency key, `attempt` counts from 1."""
 
     id: str
@@ -62,7 +62,7 @@ class Pending(Generic[F]):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[F]):
+class EffectResult(Generic[F]):
     """What the vendor said to a call: `result` is for the `done` handler; with a `retry` reason it is made again."""
 
     effect: F
@@ -74,36 +74,36 @@ class Answer(Generic[F]):
 
 
 @dataclass(frozen=True, slots=True)
-class Performs:
+class EffectHandler:
     """One row of the table: how vendor calls of one kind are made, and what is done with the answers."""
 
     effect: type[Effect]
-    perform: Callable[[Sequence[Pending[Any]], Outside], Awaitable[Sequence[Answer[Any]]]]
-    done: Callable[[Answer[Any], Tx], Awaitable[None]] | None
+    execute: Callable[[Sequence[EffectRequest[Any]], Outside], Awaitable[Sequence[EffectResult[Any]]]]
+    done: Callable[[EffectResult[Any], Tx], Awaitable[None]] | None
     expired: Callable[[Any, Tx], Awaitable[None]] | None
     deadline_seconds: float
     batch: int
-    in_a_row: int
+    max_per_key: int
 
 
-def call(
+def effect(
     effect: type[F],
-    perform: Callable[[Sequence[Pending[F]], Outside], Awaitable[Sequence[Answer[F]]]],
+    execute: Callable[[Sequence[EffectRequest[F]], Outside], Awaitable[Sequence[EffectResult[F]]]],
     *,
-    done: Callable[[Answer[F], Tx], Awaitable[None]] | None = None,
+    done: Callable[[EffectResult[F], Tx], Awaitable[None]] | None = None,
     expired: Callable[[F, Tx], Awaitable[None]] | None = None,
     deadline_seconds: float = 5.0,
     batch: int = 100,
-    in_a_row: int = 1,
-) -> Performs:
+    max_per_key: int = 1,
+) -> EffectHandler:
     """Make vendor calls of this kind with `perform`, then do `done` in a Tx with each answer.
 
     `perform` gets at most `batch` calls, each at the head of its key, and returns an Answer for each, in any order;
     a call without an Answer, an exception and a time-out are retried with back-off. Calls past their `not_after` go to
-    `expired`. With `in_a_row`, up to so many of one key come together, in order: then it is for `perform` that none
+    `expired`. With `max_per_key`, up to so many of one key come together, in order: then it is for `perform` that none
     overtakes another, and that what follows a call that is to be made again is made again too.
     """
-    return Performs(effect, perform, done, expired, deadline_seconds, batch, in_a_row)
+    return EffectHandler(effect, execute, done, expired, deadline_seconds, batch, max_per_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +135,13 @@ class Service:
     router: APIRouter
     handlers: tuple[On, ...] = ()
     timers: tuple[On, ...] = ()
-    effects: tuple[Performs, ...] = ()
+    effects: tuple[EffectHandler, ...] = ()
     collections: tuple[Collection[Any], ...] = ()
     settings: tuple[type[BaseSettings], ...] = ()
     migrations: tuple[Migration, ...] = ()
     commands: tuple[Command, ...] = ()
+    remembers: tuple[On, ...] = ()
+    """What `remember` does with the service's own events after a restore: it publishes nothing."""
 
     @property
     def package(self) -> str:

@@ -4,13 +4,13 @@ Importing this package registers every event.
 """
 
 from contracts.envelope import (
+    EventAttributes,
     Message,
-    Meta,
     Undecodable,
     UnknownType,
     UnknownVersion,
+    attributes_of,
     event_of,
-    meta_of,
     to_message,
 )
 from contracts.escrow import (
@@ -107,7 +107,6 @@ from contracts.values import (
     Data,
     Diamonds,
     EscrowId,
-    Flag,
     Instant,
     ObjectIdStr,
     PassKind,
@@ -138,7 +137,7 @@ __all__ = [
     "EscrowRejectedV1",
     "EscrowSettledV1",
     "Event",
-    "Flag",
+    "EventAttributes",
     "Gateway",
     "GiftFailedV1",
     "GiftRequestedV1",
@@ -162,7 +161,6 @@ __all__ = [
     "Level",
     "Levels",
     "Message",
-    "Meta",
     "Metadata",
     "ObjectIdStr",
     "OrderCreatedV1",
@@ -218,7 +216,7 @@ __all__ = [
     "Viewers",
     "WalletCreatedV1",
     "WalletCreditedV1",
+    "attributes_of",
     "event_of",
-    "meta_of",
     "to_message",
 ]

@@ -9,7 +9,7 @@ WORDING = frozenset({"$defs", "description", "title", "default", "examples", "x-
 """Keywords that change nothing on the wire (`$defs` are read where they are referred to)."""
 
 
-def breaks(old: Schema, new: Schema) -> list[str]:
+def incompatibilities(old: Schema, new: Schema) -> list[str]:
     """List what a reader or writer of `old` would trip over in `new`, a line each with the path of the field.
 
     Both ways: a message written by either side must be valid for the other. So a wider enum, a looser limit and a

@@ -1,6 +1,7 @@
 """CloudEvents 1.0 in Kafka's binary mode: the attributes are headers, the value is the data as JSON (SPEC §9)."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from contracts.event import REGISTRY, Event
+from contracts.versions import parse_type
 
 CONTENT_TYPE: Final = "application/json"
 ATTRIBUTE_BYTES_MAX: Final = 512  # ids and a traceparent are far shorter; a longer header is not ours
@@ -32,7 +34,8 @@ HEADERS: Final = frozenset(
 ERRORS_SHOWN_MAX: Final = 3  # enough to mend a message; a reason is stored and logged
 RFC3339: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 """Date, hours and minutes, seconds (60 in a leap second), fraction, offset: the `date-time` of RFC 3339, all of it."""
-VERSIONED: Final = re.compile(r"(?P<name>[a-z_.]+)\.v[1-9][0-9]{0,4}")
+OUR_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z", re.ASCII)
+"""How our own relays write it: Python's parser alone is enough, at a third of the price."""
 
 
 class Undecodable(Exception):
@@ -59,7 +62,7 @@ class UnknownVersion(Exception):
         self.type = type_
 
 
-class Meta(NamedTuple):
+class EventAttributes(NamedTuple):
     """The CloudEvents attributes of one message.
 
     `correlation_id` is the request that set it all off, `causation_id` the event that led to this one directly.
@@ -88,36 +91,36 @@ class Message:
     headers: list[tuple[str, bytes]]
 
 
-def to_message(event: Event, meta: Meta) -> Message:
+def to_message(event: Event, attributes: EventAttributes) -> Message:
     """Render an event. ValueError if `meta` is that of another event, or its time is not in UTC."""
-    if (meta.type, meta.subject, meta.partition_key) != (event.TYPE, event.subject, event.key):
-        message = f"the attributes of {meta.type} {meta.subject} do not fit {event.TYPE} {event.subject}"
+    if (attributes.type, attributes.subject, attributes.partition_key) != (event.TYPE, event.subject, event.key):
+        message = f"the attributes of {attributes.type} {attributes.subject} do not fit {event.TYPE} {event.subject}"
         raise ValueError(message)
-    if meta.time.utcoffset() != timedelta(0):
-        message = f"the time of {meta.type} is not in UTC"
+    if attributes.time.utcoffset() != timedelta(0):
+        message = f"the time of {attributes.type} is not in UTC"
         raise ValueError(message)
-    key = meta.partition_key.encode()
+    key = attributes.partition_key.encode()
     headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", meta.id.encode()),
-        ("ce_type", meta.type.encode()),
-        ("ce_source", meta.source.encode()),
-        ("ce_subject", meta.subject.encode()),
-        ("ce_time", f"{meta.time.isoformat(timespec='milliseconds')[:-6]}Z".encode()),
+        ("ce_id", attributes.id.encode()),
+        ("ce_type", attributes.type.encode()),
+        ("ce_source", attributes.source.encode()),
+        ("ce_subject", attributes.subject.encode()),
+        ("ce_time", f"{attributes.time.isoformat(timespec='milliseconds')[:-6]}Z".encode()),
         ("ce_partitionkey", key),
-        ("ce_correlationid", meta.correlation_id.encode()),
+        ("ce_correlationid", attributes.correlation_id.encode()),
     ]
-    if meta.causation_id:
-        headers.append(("ce_causationid", meta.causation_id.encode()))
-    if meta.versions:
-        headers.append(("ce_versions", ",".join(meta.versions).encode()))
-    if meta.traceparent:
-        headers.append(("traceparent", meta.traceparent.encode()))
+    if attributes.causation_id:
+        headers.append(("ce_causationid", attributes.causation_id.encode()))
+    if attributes.versions:
+        headers.append(("ce_versions", ",".join(attributes.versions).encode()))
+    if attributes.traceparent:
+        headers.append(("traceparent", attributes.traceparent.encode()))
     headers.append(("content-type", CONTENT_TYPE.encode()))
     return Message(event.TOPIC, key, event.model_dump_json(exclude_defaults=True).encode(), headers)
 
 
-def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
+def attributes_of(headers: Sequence[tuple[str, bytes | None]]) -> EventAttributes:
     """Read the attributes of a message. Undecodable if one is missing or malformed; foreign headers are ignored."""
     attributes = _attributes(headers)
     try:
@@ -127,30 +130,30 @@ def meta_of(headers: Sequence[tuple[str, bytes | None]]) -> Meta:
         if content_type != CONTENT_TYPE and content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
             raise Undecodable(f"content-type is not {CONTENT_TYPE}")
         versions = attributes.get("ce_versions")
-        return Meta(
-            id=attributes["ce_id"],
-            type=attributes["ce_type"],
-            source=attributes["ce_source"],
-            subject=attributes["ce_subject"],
-            time=_instant(attributes["ce_time"]),
-            partition_key=attributes["ce_partitionkey"],
-            correlation_id=attributes["ce_correlationid"],
-            causation_id=attributes.get("ce_causationid"),
-            traceparent=attributes.get("traceparent"),
-            versions=tuple(versions.split(",")) if versions else (),
+        return EventAttributes(  # by place: by name it takes more than twice as long
+            attributes["ce_id"],
+            attributes["ce_type"],
+            attributes["ce_source"],
+            attributes["ce_subject"],
+            _instant(attributes["ce_time"]),
+            attributes["ce_partitionkey"],
+            attributes["ce_correlationid"],
+            attributes.get("ce_causationid"),
+            attributes.get("traceparent"),
+            tuple(versions.split(",")) if versions else (),
         )
     except KeyError as missing:
         raise Undecodable(f"{missing.args[0]} is missing") from None
 
 
-def event_of(meta: Meta, value: bytes | None, key: bytes | None = None) -> Event:
+def event_of(attributes: EventAttributes, value: bytes | None, key: bytes | None = None) -> Event:
     """Read the data of a message; with `key`, that it is the record's key too.
 
     Raises UnknownType, UnknownVersion, and Undecodable for whatever else is wrong with the bytes.
     """
-    event_class = REGISTRY.get(meta.type)
+    event_class = REGISTRY.get(attributes.type)
     if event_class is None:
-        raise _unknown(meta.type)
+        raise _unknown(attributes.type)
     if value is None:
         raise Undecodable("the message has no value")
     try:
@@ -163,34 +166,43 @@ def event_of(meta: Meta, value: bytes | None, key: bytes | None = None) -> Event
     except ValueError as error:
         raise Undecodable(f"not JSON: {error}") from None
     event_key = event.key
-    if meta.partition_key != event_key or (key is not None and key != event_key.encode()):
+    if attributes.partition_key != event_key or (key is not None and key != event_key.encode()):
         raise Undecodable(f"the key is not the data's {event_class.KEY}")
     return event
 
 
 def _attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str, str]:
     """Decode the headers that are ours; an empty one is as good as none."""
-    attributes: dict[str, str] = {}
-    for name, value in headers:
-        if name not in HEADERS or not value:
-            continue
+    ours = [(name, value) for name, value in headers if value and name in HEADERS]
+    try:
+        attributes = {name: value.decode() for name, value in ours}
+    except UnicodeDecodeError:
+        raise Undecodable(f"{_first_undecodable(ours)} is not UTF-8") from None
+    if len(attributes) < len(ours):
+        raise Undecodable(f"{Counter(name for name, _ in ours).most_common(1)[0][0]} is there twice")
+    for name, value in ours:
         if len(value) > ATTRIBUTE_BYTES_MAX:
             raise Undecodable(f"{name} is longer than {ATTRIBUTE_BYTES_MAX} bytes")
-        if name in attributes:
-            raise Undecodable(f"{name} is there twice")
-        try:
-            attributes[name] = value.decode()
-        except UnicodeDecodeError:
-            raise Undecodable(f"{name} is not UTF-8") from None
     return attributes
+
+
+def _first_undecodable(headers: Sequence[tuple[str, bytes]]) -> str:
+    for name, value in headers:
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return name
+    return ""
 
 
 def _instant(text: str) -> datetime:
     """The instant, in UTC, to the millisecond. Python's parser alone would take weeks, commas and half a time too."""
-    written = RFC3339.fullmatch(text)
-    if written is None:
-        raise Undecodable("ce_time is not RFC 3339")
     try:
+        if OUR_TIME.fullmatch(text):
+            return datetime.fromisoformat(text)
+        written = RFC3339.fullmatch(text)
+        if written is None:
+            raise Undecodable("ce_time is not RFC 3339")
         date, hour_minute, second, fraction, offset = written.groups(default="")
         leap = timedelta(seconds=1) if second == "60" else timedelta()
         parsed = f"{date}T{hour_minute}:{'59' if leap else second}.{fraction[1:4]:0<3}{offset.upper()}"
@@ -200,8 +212,8 @@ def _instant(text: str) -> datetime:
 
 
 def _unknown(type_: str) -> UnknownType | UnknownVersion:
-    versioned = VERSIONED.fullmatch(type_)
-    if versioned and any(known.startswith(f"{versioned['name']}.v") for known in REGISTRY):
+    name, version = parse_type(type_)
+    if version and any(parse_type(known).name == name for known in REGISTRY):
         return UnknownVersion(type_)
     return UnknownType(type_)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from contracts.event import SessionEvent
 from contracts.values import (
@@ -10,7 +10,6 @@ from contracts.values import (
     Data,
     Diamonds,
     EscrowId,
-    Flag,
     Instant,
     ObjectIdStr,
     Open,
@@ -124,7 +123,7 @@ class GoalCreatedV1(GoalEvent, type="goal.created.v1", topic="goals", key="sessi
     """A promise is open until `exp`, which can still move. Told once a goal."""
 
     kind: Open[GoalKind]
-    active: Flag
+    active: StrictBool
     conditions: Conditions
     context: Context
     levels: Levels
@@ -149,7 +148,7 @@ class GoalProgressedV1(GoalEvent, type="goal.progressed.v1", topic="goals", key=
     count: Count
     progress: Count
     target: Count
-    reached: Flag
+    reached: StrictBool
 
 
 class GoalContributionRejectedV1(

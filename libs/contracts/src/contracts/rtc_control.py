@@ -1,7 +1,9 @@
 """What rtc-control tells: whether a session's sources are being photographed (SPEC §7)."""
 
+from pydantic import StrictBool
+
 from contracts.event import SessionEvent
-from contracts.values import Flag, Instant, Token
+from contracts.values import Instant, Token
 
 
 class _SnapshotEvent(SessionEvent):
@@ -9,7 +11,7 @@ class _SnapshotEvent(SessionEvent):
 
     room_id: Token
     task_id: Token
-    running: Flag
+    running: StrictBool
     since: Instant
 
 

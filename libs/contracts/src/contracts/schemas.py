@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts import REGISTRY, Event
-from contracts.compatibility import Schema, breaks
+from contracts.compatibility import Schema, incompatibilities
 
 SCHEMAS: Final = Path(__file__).parents[2] / "schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -54,7 +54,7 @@ def broken(released: Mapping[str, Schema], current: Mapping[str, Schema]) -> lis
         elif new["x-draft"]:
             lines.append(f"{type_} is a draft again")
         else:
-            lines.extend(f"{type_}: {line}" for line in breaks(old, new))
+            lines.extend(f"{type_}: {line}" for line in incompatibilities(old, new))
     return lines
 
 

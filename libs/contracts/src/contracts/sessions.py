@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from contracts.event import Event, SessionEvent
 from contracts.goals import Conditions, Context, GoalKind, Levels, Outcome
@@ -10,7 +10,6 @@ from contracts.values import (
     Data,
     Diamonds,
     EscrowId,
-    Flag,
     Instant,
     ObjectIdStr,
     Open,
@@ -35,12 +34,16 @@ class Prices(Data):
 
 
 class Source(Data):
-    """A camera or encoder in the session's room, and the snapshot task that watches it."""
+    """A camera or encoder in a room of its own, and the snapshot task that watches it.
+
+    `preset` is whose tokens open the room: free or paid. Without it, that of the session.
+    """
 
     room_id: Token
     session_id: ObjectIdStr
     task_id: Token
     kind: Token
+    preset: Open[Preset] | None = None
 
 
 Sources = Annotated[tuple[Source, ...], Field(max_length=50)]
@@ -54,14 +57,22 @@ class Statuses(Data):
 
 
 class _SessionState(SessionEvent):
-    """A session as it is after the event, whole."""
+    """A session as it is after the event, whole. It is over at `exp` at the latest, whether or not an end was told.
 
-    active: Flag
+    `ticket_goal_id` is the funding whose tickets let watch, from `ticket_nbf` to `ticket_exp` at the latest: those of
+    the show that is on, or announced. None: no ticket lets watch. Nobody else needs to know of shows for that.
+    """
+
+    active: StrictBool
     prices: Prices
     preset: Open[Preset]
     sources: Sources
     statuses: Statuses
     exclusive_to: Viewers
+    exp: Instant | None = None
+    ticket_goal_id: ObjectIdStr | None = None
+    ticket_nbf: Instant | None = None
+    ticket_exp: Instant | None = None
 
 
 class SessionStartedV1(
@@ -102,7 +113,7 @@ class SessionGoalClosedV1(
     goal_id: ObjectIdStr
     kind: Open[GoalKind]
     outcome: Outcome
-    kept: Flag
+    kept: StrictBool
     funding_goal_id: ObjectIdStr | None = None
     trigger_exclusive_goal_id: ObjectIdStr | None = None
 
@@ -144,8 +155,8 @@ class Remaining(Data):
 
     nbf: Instant | None
     exp: Instant | None
-    ticket: Flag
-    private: Flag
+    ticket: StrictBool
+    private: StrictBool
 
 
 class SessionViewerRevokedV1(

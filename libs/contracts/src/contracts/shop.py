@@ -82,7 +82,10 @@ class PassActivatedV1(Event, type="pass.activated.v1", topic="shop", key="user_i
 
 
 class _GiftEvent(SessionEvent):
-    """A gift to a streamer. `goal_id` is the goal it was given for, `funding_goal_id` that of a ticket."""
+    """A gift to a streamer. `goal_id` is the goal it was given for, `funding_goal_id` that of a ticket.
+
+    With `exclusive_to` the session was its sender's alone when it was asked for: it is those two people's business.
+    """
 
     gift_id: ObjectIdStr
     sender_id: ObjectIdStr
@@ -93,6 +96,7 @@ class _GiftEvent(SessionEvent):
     goal_id: ObjectIdStr | None = None
     funding_goal_id: ObjectIdStr | None = None
     duration: Seconds | None = None
+    exclusive_to: ObjectIdStr | None = None
 
 
 class GiftRequestedV1(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from contracts.event import Topic
 
@@ -33,3 +33,8 @@ TOPICS: Final[Mapping[Topic, TopicSpec]] = {
 
 DEAD_LETTERS: Final = TopicSpec(partitions=3)
 """The topic `<service>.dlq` of every service: copies of what it parked, for people."""
+
+
+def spec_of(topic: str) -> TopicSpec | None:
+    """What is known of a topic by its name without namespace."""
+    return DEAD_LETTERS if topic.endswith(".dlq") else TOPICS.get(cast("Topic", topic))

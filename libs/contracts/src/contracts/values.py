@@ -11,7 +11,6 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    StrictBool,
     StringConstraints,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -74,8 +73,6 @@ Price = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 """How many: tickets, performed seconds, diamonds or people, as the field says."""
-
-Flag = StrictBool
 
 ObjectIdStr = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 """An id of ours: a MongoDB ObjectId as 24 lower-case hex digits."""

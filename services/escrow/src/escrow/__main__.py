@@ -1,6 +1,6 @@
 """Run escrow."""
 
-from chassis.life import run
+from chassis.runtime.cli import run
 from escrow.service import SERVICE
 
 run(SERVICE)

@@ -18,6 +18,7 @@ from escrow.domain import escrows, ledger
 from escrow.domain.escrows import Escrow
 from escrow.domain.ledger import Balance, Transfer
 from escrow.domain.recount import counters_of
+from escrow.store import accounts, counts, load
 
 router = TxRouter(tags=["money"])
 
@@ -121,7 +122,7 @@ async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: C
     cause = ids.new_id()
     account = ledger.wallet(user_id)
     await tx.get_many(store.BALANCES, (account, ledger.MINT))
-    await store.ensure_wallet(tx, user_id, cause)
+    await accounts.ensure_wallet(tx, user_id, cause)
     minted = ledger.transfer(
         "credit",
         cause,
@@ -131,22 +132,22 @@ async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: C
         at=tx.now,
         by=caller.user_id,
     )
-    await store.post(tx, (minted,), new=True)
+    await accounts.post(tx, (minted,), new=True)
     tx.emit(
         WalletCreditedV1(
             user_id=user_id, amount_diamonds=body.amount_diamonds, cause_id=minted.id, credited_by=caller.user_id
         )
     )
-    wallet = await store.wallet(tx, user_id)
+    wallet = await accounts.wallet(tx, user_id)
     return Credited(minted.id, wallet.balance_diamonds if wallet else 0)
 
 
 @router.get("/wallets/me")
 async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
     """The caller's diamonds. Who has no wallet yet reads zeros."""
-    await tx.stand_still()  # else diamonds that are folded between two reads are missing
+    await tx.begin_snapshot()  # else diamonds that are folded between two reads are missing
     spendable, earned = ledger.wallet(caller.user_id), ledger.earnings(caller.user_id)
-    balances = await store.balances_diamonds(tx, [spendable, earned])
+    balances = await accounts.balances_diamonds(tx, [spendable, earned])
     return Wallet(caller.user_id, balances[spendable], balances[earned])
 
 
@@ -160,7 +161,7 @@ async def my_entries(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[Entr
 @router.get("/escrows/{escrow_id}", refuses=(EscrowNotFound, NotYourEscrow))
 async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowView:
     """Where the money of one promise is: all of it for its streamer and OPS, for a buyer their own part."""
-    await tx.stand_still()
+    await tx.begin_snapshot()
     escrow = await _escrow(escrow_id, tx)
     if _may_see_all(caller, escrow):
         return EscrowView(
@@ -172,7 +173,7 @@ async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> Escr
             escrow.released_diamonds,
             escrow.refunded_diamonds,
         )
-    part = await store.buyers_part(tx, escrow_id, caller.user_id)
+    part = await load.buyers_part(tx, escrow_id, caller.user_id)
     if not part:
         raise _not_theirs(escrow_id)
     held, released, refunded = (part.get(status, 0) for status in ("held", "released", "refunded"))
@@ -184,18 +185,18 @@ async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep, of: 
     """The same proven: the escrow's account in the ledger holds what is left, and with `from=transfers` (OPS) all of it
     is counted transfer by transfer and earning by earning.
     """
-    await tx.stand_still()
+    await tx.begin_snapshot()
     escrow = await _escrow(escrow_id, tx)
     if not _may_see_all(caller, escrow):
         raise _not_theirs(escrow_id)
     said = counted = counters_of(escrow)
-    account = await store.balance_diamonds(tx, ledger.escrow(escrow_id))
+    account = await accounts.balance_diamonds(tx, ledger.escrow(escrow_id))
     holds = account == said.held_diamonds
     if of == "transfers":
         if "OPS" not in caller.scopes:
             raise TransfersAreForOps
-        counted = (await store.count_escrows(tx, [escrow_id]))[escrow_id]
-        earnings = await store.earnings_by_status(tx, escrow_id)
+        counted = (await counts.count_escrows(tx, [escrow_id]))[escrow_id]
+        earnings = await load.earnings_by_status(tx, escrow_id)
         holds &= counted == said and [earnings.get(status, 0) for status in ("held", "released", "refunded")] == [
             counted.held_diamonds,
             counted.released_diamonds,
@@ -213,13 +214,13 @@ async def ledger_proof(wanted: PageDep, tx: TxDep, caller: CallerDep, of: FromDe
     With `from=transfers` each account of the page is added up from its transfers, and `holds` says too that its balance
     is just that.
     """
-    await tx.stand_still()
+    await tx.begin_snapshot()
     page = await paged(tx, store.BALANCES, {}, wanted, _account_name)
-    balances = await store.balances_diamonds(tx, page.items)
-    total = await store.sum_diamonds(tx)
+    balances = await accounts.balances_diamonds(tx, page.items)
+    total = await accounts.sum_diamonds(tx)
     holds = total == 0
     if of == "transfers":
-        counted = await store.transferred(tx, page.items, {})
+        counted = await counts.transferred(tx, page.items, {})
         holds &= counted == balances
         balances = counted
     return LedgerProof([Account(name, balances[name]) for name in page.items], page.next, total, holds=holds)

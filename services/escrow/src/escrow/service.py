@@ -2,6 +2,10 @@
 
 from chassis.service import Command, Migration, Service, on, when
 from contracts import (
+    EscrowCompletedV1,
+    EscrowFailedV1,
+    EscrowHeldV1,
+    EscrowRejectedV1,
     GiftRequestedV1,
     GoalContributionRejectedV1,
     GoalCreatedV1,
@@ -9,11 +13,15 @@ from contracts import (
     GoalLapsedV1,
     GoalProgressedV1,
     GoalProposedV1,
+    PaymentFailedV1,
+    PaymentReversedV1,
+    PaymentSucceededV1,
     SessionGoalClosedV1,
     SessionPaymentRequestedV1,
     SessionPaymentReversedV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
+    WalletCreditedV1,
 )
 from escrow import api, store
 from escrow.domain.blocks import BlockRefundDue
@@ -22,45 +30,46 @@ from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
-from escrow.handlers import books, holds, payments, recount, settlement, verdicts
+from escrow.handlers import books, holds, memory, payments, recount, settlement, verdicts
 from escrow.settings import Settings
+from escrow.store import migrations, needs
 
 SERVICE = Service(
     name="escrow",
     router=api.router,
     handlers=(
-        on(GoalCreatedV1, holds.remember_promise, needs=store.of_created),
-        on(GoalProposedV1, holds.hold_invitation_price, needs=store.of_proposal),
-        on(GiftRequestedV1, holds.hold_or_charge_gift, needs=store.of_gift),
-        on(GoalProgressedV1, holds.accept_earning, needs=store.of_answer),
-        on(GoalContributionRejectedV1, holds.refund_rejected_earning, needs=store.of_answer),
-        on(ViewerBlockedV1, holds.refund_blocked_viewer, needs=store.of_block),
-        on(ViewerUnblockedV1, holds.unblock_viewer, needs=store.of_block),
-        on(GoalEndedV1, verdicts.trigger_show_escrow_refund, needs=store.of_ended),
+        on(GoalCreatedV1, holds.remember_promise, needs=needs.of_created),
+        on(GoalProposedV1, holds.hold_invitation_price, needs=needs.of_proposal),
+        on(GiftRequestedV1, holds.hold_or_charge_gift, needs=needs.of_gift),
+        on(GoalProgressedV1, holds.accept_earning, needs=needs.of_answer),
+        on(GoalContributionRejectedV1, holds.refund_rejected_earning, needs=needs.of_answer),
+        on(ViewerBlockedV1, holds.refund_blocked_viewer, needs=needs.of_block),
+        on(ViewerUnblockedV1, holds.unblock_viewer, needs=needs.of_block),
+        on(GoalEndedV1, verdicts.trigger_show_escrow_refund, needs=needs.of_ended),
         on(GoalEndedV1, verdicts.trigger_exclusive_goal_escrow_refund),
         on(GoalEndedV1, verdicts.handle_trigger_private_goal_escrow),
-        on(GoalLapsedV1, verdicts.judge_lapsed_goal, needs=store.of_lapsed),
-        on(SessionGoalClosedV1, verdicts.judge_closed_goal, needs=store.of_closed),
-        on(SessionPaymentRequestedV1, payments.charge_minutes, needs=store.of_minutes),
-        on(SessionPaymentReversedV1, payments.reverse_payment, needs=store.of_reversal),
+        on(GoalLapsedV1, verdicts.judge_lapsed_goal, needs=needs.of_lapsed),
+        on(SessionGoalClosedV1, verdicts.judge_closed_goal, needs=needs.of_closed),
+        on(SessionPaymentRequestedV1, payments.charge_minutes, needs=needs.of_minutes),
+        on(SessionPaymentReversedV1, payments.reverse_payment, needs=needs.of_reversal),
     ),
     timers=(
-        when(FundingRefundCheckDue, verdicts.check_funding_goal_refundable, needs=store.of_timer),
-        when(InvitationRefundCheckDue, verdicts.check_trigger_exclusive_goal_refundable, needs=store.of_timer),
-        when(SettlementDue, settlement.settle_slice, needs=store.of_timer),
-        when(BlockRefundDue, settlement.refund_blocked_slice, needs=store.of_block),
+        when(FundingRefundCheckDue, verdicts.check_funding_goal_refundable, needs=needs.of_timer),
+        when(InvitationRefundCheckDue, verdicts.check_trigger_exclusive_goal_refundable, needs=needs.of_timer),
+        when(SettlementDue, settlement.settle_slice, needs=needs.of_timer),
+        when(BlockRefundDue, settlement.refund_blocked_slice, needs=needs.of_block),
         when(FoldDue, books.fold_movements),
         when(CountDue, books.count_held),
-        when(RefundCheckDue, verdicts.check_refundable, needs=store.of_timer),  # these two an older release has set
+        when(RefundCheckDue, verdicts.check_refundable, needs=needs.of_timer),  # these two an older release has set
         when(HeldTooLong, books.let_go),
     ),
     collections=store.ALL,
     settings=(Settings,),
     migrations=(
-        Migration(1, "fold movements for ever", store.begin_folding),
-        Migration(2, "count what is held for ever", store.begin_counting),
-        Migration(3, "a reversed payment says how much of it", store.tell_reversed),
-        Migration(4, "drop an index that another replaces", store.drop_replaced_index),
+        Migration(1, "fold movements for ever", migrations.begin_folding),
+        Migration(2, "count what is held for ever", migrations.begin_counting),
+        Migration(3, "a reversed payment says how much of it", migrations.tell_reversed),
+        Migration(4, "drop an index that another replaces", migrations.drop_replaced_index),
     ),
     commands=(
         Command(
@@ -69,5 +78,15 @@ SERVICE = Service(
             recount.recount_command,
             options=(recount.WRITE,),
         ),
+    ),
+    remembers=(
+        on(WalletCreditedV1, memory.remember_credit),
+        on(EscrowHeldV1, memory.remember_hold),
+        on(EscrowRejectedV1, memory.remember_refused_hold),
+        on(EscrowCompletedV1, memory.remember_release),
+        on(EscrowFailedV1, memory.remember_refund),
+        on(PaymentSucceededV1, memory.remember_payment),
+        on(PaymentFailedV1, memory.remember_failed_payment),
+        on(PaymentReversedV1, memory.remember_reversal),
     ),
 )

@@ -1,6 +1,6 @@
 """`python -m goals api|worker|all|migrate`."""
 
-from chassis.life import run
+from chassis.runtime.cli import run
 from goals.service import SERVICE
 
 run(SERVICE)

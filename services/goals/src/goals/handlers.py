@@ -1,7 +1,7 @@
 """What goals does when something happens: load, decide, save."""
 
 from chassis.decision import At
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from chassis.collection import Collection, Index, Ref
 from chassis.errors import NotYet
-from chassis.tx import Tx
+from chassis.storage.collection import Collection, Index, Ref
+from chassis.storage.tx import Tx
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -30,6 +30,7 @@ from goals.domain.state import (
     Guest,
     Patron,
     Supporter,
+    Unpaid,
     guest_id,
     pair_id,
     supporter_id,
@@ -51,6 +52,7 @@ GOALS = Collection(
 )
 STAGES = Collection("stages", Stage)
 GUESTS = Collection("guests", Guest)
+UNPAID = Collection("unpaid", Unpaid, indexes=(Index({"at": 1}, expire_after_seconds=REJECTED_SECONDS_MAX),))
 BLOCKS = Collection("blocks", Block)
 PATRONS = Collection("patrons", Patron)
 CONTRIBUTIONS = Collection("contributions", Contribution)
@@ -61,6 +63,7 @@ COLLECTIONS: Final[tuple[Collection[Any], ...]] = (
     GOALS,
     STAGES,
     GUESTS,
+    UNPAID,
     BLOCKS,
     PATRONS,
     CONTRIBUTIONS,
@@ -78,7 +81,7 @@ def save(tx: Tx, change: Change) -> None:
             tx.delete(SUPPORTERS, document.id)
         else:
             tx.put(_OF_DOCUMENT[type(document)], document)
-    tx.follow(change)
+    tx.apply_consequences(change)
 
 
 async def stage(tx: Tx, session_id: str) -> Stage:
@@ -97,11 +100,13 @@ async def viewer(tx: Tx, stage: Stage, viewer_id: str) -> Viewer:
     """What an invitation depends on, beside the stage."""
     pair = pair_id(stage.streamer_id, viewer_id)
     guest = await tx.get(GUESTS, guest_id(stage.id, viewer_id))
+    unpaid = await tx.get(UNPAID, viewer_id)
     return Viewer(
         id=viewer_id,
         blocked=await tx.get(BLOCKS, pair) is not None,
         last=await tx.get(GOALS, guest.invitation_id) if guest else None,
         unanswered=guest.unanswered if guest else 0,
+        unpaid_at=unpaid.at if unpaid else None,
         patron=await tx.get(PATRONS, pair) is not None,
     )
 

@@ -1,6 +1,6 @@
 """Run the notifier."""
 
-from chassis.life import run
+from chassis.runtime.cli import run
 from notifier.service import SERVICE
 
 run(SERVICE)

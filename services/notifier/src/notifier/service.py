@@ -1,8 +1,9 @@
 """The notifier on one page: what it listens to, and what it does then."""
 
-from chassis.service import Service, call, on, when
+from chassis.service import Migration, Service, effect, on, when
 from contracts import (
     GoalEndedV1,
+    PassActivatedV1,
     SessionEndedV1,
     SessionGoalAddedV1,
     SessionStartedV1,
@@ -12,56 +13,90 @@ from contracts import (
     ViewerBlockedV1,
     ViewerUnblockedV1,
 )
-from notifier import api, gateway, handlers, store
-from notifier.domain.pace import ProgressDue
+from notifier import api, store
+from notifier.domain.cuts import Cut, CutDue, CutWatchers
+from notifier.domain.heads import CountHeads, HeadsDue
 from notifier.domain.pushes import Push
 from notifier.domain.shows import TicketHoldersDue
 from notifier.domain.table import TABLE
+from notifier.domain.throttle import ProgressDue
+from notifier.gateway import audience as pusher_audience
+from notifier.gateway import pushes as pusher_pushes
+from notifier.handlers import audience, projections, pushes
 from notifier.settings import Settings
+from stream_tokens import StreamTokenSettings
 
 SERVICE = Service(
     name="notifier",
     router=api.router,
     handlers=(
-        on(SessionStartedV1, handlers.project_session, needs=store.broadcast_of),
-        on(SessionUpdatedV1, handlers.project_session, needs=store.broadcast_of),
-        on(SessionEndedV1, handlers.project_session, needs=store.broadcast_of),
-        on(SessionGoalAddedV1, handlers.project_show, needs=store.broadcast_of),
-        on(SessionViewerAuthorizedV1, handlers.project_viewer_authorized, needs=store.permit_of),
-        on(SessionViewerRevokedV1, handlers.project_viewer_revoked, needs=store.permit_of),
-        on(ViewerBlockedV1, handlers.project_viewer_blocked),
-        on(ViewerUnblockedV1, handlers.project_viewer_unblocked),
-        on(GoalEndedV1, handlers.remember_goal_ended),
+        on(SessionStartedV1, projections.project_session, needs=store.of_session),
+        on(SessionStartedV1, audience.follow_session, needs=store.of_session),
+        on(SessionUpdatedV1, projections.project_session, needs=store.of_session),
+        on(SessionUpdatedV1, audience.follow_session, needs=store.of_session),
+        on(SessionEndedV1, projections.project_session, needs=store.of_session),
+        on(SessionEndedV1, audience.follow_session, needs=store.of_session),
+        on(SessionGoalAddedV1, projections.invalidate_cached_pusher_channel_data, needs=store.broadcast_of),
+        on(SessionViewerAuthorizedV1, projections.project_viewer_authorized, needs=store.permit_of),
+        on(SessionViewerRevokedV1, projections.project_viewer_revoked, needs=store.of_revocation),
+        on(ViewerBlockedV1, projections.project_viewer_blocked),
+        on(ViewerUnblockedV1, projections.project_viewer_unblocked),
+        on(PassActivatedV1, projections.project_pass_activated, needs=store.of_pass),
+        on(GoalEndedV1, projections.remember_goal_ended),
+        on(GoalEndedV1, projections.invalidate_cached_pusher_channel_data, needs=store.broadcast_of),
         *(
-            on(row.event, handlers.pushing(row), needs=store.needed_by(row), memory=store.TOLD) for row in TABLE
+            on(row.event, pushes.pushing(row), needs=store.needed_by(row), processed_marker=store.DECIDED)
+            for row in TABLE
         ),  # SPEC §6
         on(
             SessionGoalAddedV1,
-            handlers.notify_stream_authorized_to_its_viewer,
+            pushes.notify_stream_authorized_to_its_viewer,
             needs=store.started_for,
-            memory=store.TOLD,
+            processed_marker=store.DECIDED,
         ),
-        on(SessionGoalAddedV1, handlers.notify_stream_authorized_to_ticket_holders, memory=store.TOLD),
+        on(SessionGoalAddedV1, pushes.notify_stream_authorized_to_ticket_holders, processed_marker=store.DECIDED),
         on(
             SessionViewerAuthorizedV1,
-            handlers.notify_stream_authorized_to_ticket_buyer,
+            pushes.notify_stream_authorized_to_ticket_buyer,
             needs=store.broadcast_of,
-            memory=store.TOLD,
+            processed_marker=store.DECIDED,
         ),
     ),
     timers=(
-        when(ProgressDue, handlers.push_waiting_progress, needs=store.of_progress_due),
-        when(TicketHoldersDue, handlers.push_to_ticket_holders, needs=store.of_ticket_holders_due),
+        when(ProgressDue, pushes.push_waiting_progress, needs=store.of_progress_due),
+        when(HeadsDue, audience.count_heads, needs=store.of_heads_due),
+        when(CutDue, audience.cut),
+        when(TicketHoldersDue, pushes.push_to_ticket_holders, needs=store.of_ticket_holders_due),
     ),
     effects=(
-        call(
+        effect(
             Push,
-            gateway.push,
-            deadline_seconds=gateway.DEADLINE_SECONDS,
-            batch=gateway.PUSHES_AT_ONCE,
-            in_a_row=gateway.BATCH_MAX,
+            pusher_pushes.push,
+            deadline_seconds=pusher_pushes.DEADLINE_SECONDS,
+            batch=pusher_pushes.PUSHES_AT_ONCE,
+            max_per_key=pusher_pushes.BATCH_MAX,
+        ),
+        effect(
+            CountHeads,
+            pusher_audience.count_heads,
+            done=audience.tell_head_count,
+            deadline_seconds=pusher_audience.DEADLINE_SECONDS,
+            batch=pusher_audience.AT_ONCE,
+        ),
+        effect(
+            Cut,
+            pusher_audience.cut,
+            deadline_seconds=pusher_audience.DEADLINE_SECONDS,
+            batch=pusher_audience.AT_ONCE,
+        ),
+        effect(
+            CutWatchers,
+            pusher_audience.cut_watchers,
+            deadline_seconds=pusher_audience.DEADLINE_SECONDS,
+            batch=pusher_audience.AT_ONCE,
         ),
     ),
     collections=store.COLLECTIONS,
-    settings=(Settings,),
+    migrations=(Migration(1, "permits and decided pushes under their new names", store.copy_former_names),),
+    settings=(Settings, StreamTokenSettings),
 )

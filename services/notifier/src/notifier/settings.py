@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.settings import is_demo
+from chassis.runtime.settings import is_demo
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
@@ -17,7 +17,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    pusher_host: str
+    pusher_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
+    """A host alone: whoever puts Pusher's whole URL here puts its secret into every URL."""
     pusher_port: Annotated[int, Field(ge=1, le=65_535)]
     pusher_scheme: Literal["http", "https"] = "https"
     """`http` on a local stack only: what goes to the vendor is what people may pay to see."""
@@ -31,11 +32,8 @@ class Settings(BaseSettings):
     def _nothing_local_outside(self) -> "Settings":
         if self.devstack:
             return self
-        demo = [key for key, secret in self.pusher_keys.items() if is_demo(secret)]
-        if demo:
-            raise ValueError(
-                f"PUSHER_KEYS holds a demo secret, of {demo[0]!r}: only for DEVSTACK=true, on a local stack"
-            )
+        if any(is_demo(secret) for secret in self.pusher_keys.values()):
+            raise ValueError("PUSHER_KEYS holds a demo secret: only for DEVSTACK=true, on a local stack")
         if self.pusher_scheme == "http":
             raise ValueError("PUSHER_SCHEME is http: only for DEVSTACK=true, on a local stack")
         return self

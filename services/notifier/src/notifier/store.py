@@ -1,13 +1,17 @@
 """Where the notifier keeps the numbers of its pushes, what users can catch up with, and who may listen."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from chassis.collection import Collection, Index, Ref
-from chassis.tx import Tx
+from chassis.storage.collection import Collection, Index, Ref
+from chassis.storage.mongo import Database
+from chassis.storage.renaming import copy_documents, copy_fields
+from chassis.storage.tx import Tx
 from contracts import (
     Event,
+    GoalEndedV1,
+    PassActivatedV1,
     SessionGoalAddedV1,
     SessionViewerAuthorizedV1,
     SessionViewerRevokedV1,
@@ -15,11 +19,23 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from notifier.domain import entitlement
-from notifier.domain.entitlement import Block, Broadcast, Permit, SessionState, pair_id
-from notifier.domain.pace import Progress, ProgressDue
-from notifier.domain.pushes import KEPT, Audience, EndedGoal, Notification, Part, Pushed, Told
+from notifier.domain.channels import Channel
+from notifier.domain.entitlement import (
+    Block,
+    Broadcast,
+    Pass,
+    Permit,
+    SessionState,
+    Watcher,
+    pair_id,
+    pass_id,
+    pass_ids,
+)
+from notifier.domain.heads import HeadCount, HeadsDue
+from notifier.domain.pushes import KEPT, Audience, DecidedPushes, EndedGoal, Notification, Part, PushResult
 from notifier.domain.shows import TicketHoldersDue
 from notifier.domain.table import Row
+from notifier.domain.throttle import Progress, ProgressDue
 
 
 def _seconds(age: timedelta) -> int:
@@ -44,10 +60,36 @@ BROADCASTS = Collection("broadcasts", Broadcast)
 PERMITS = Collection(
     "permits",
     Permit,
-    indexes=(Index({"ticket_goal": 1, "_id": 1}), Index({"told": 1}, expire_after_seconds=_seconds(KEPT))),
+    indexes=(
+        Index({"ticket_goal": 1, "_id": 1}),
+        *(Index({name: 1}, expire_after_seconds=_seconds(KEPT)) for name in ("updated_at", "told")),
+    ),
+    formerly={"updated_at": "told"},
 )  # a session lasts half a day at most
-TOLD = Collection("told", Told, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),))
-COLLECTIONS = (AUDIENCES, NOTIFICATIONS, TOLD, ENDED_GOALS, PROGRESS, BLOCKS, BROADCASTS, PERMITS)
+DECIDED = Collection("decided_pushes", DecidedPushes, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),))
+PASSES = Collection("passes", Pass, indexes=(Index({"exp": 1}, expire_after_seconds=_seconds(KEPT)),))
+HEAD_COUNTS = Collection("head_counts", HeadCount, indexes=(Index({"ended": 1}, expire_after_seconds=_seconds(KEPT)),))
+COLLECTIONS = (
+    AUDIENCES,
+    NOTIFICATIONS,
+    DECIDED,
+    ENDED_GOALS,
+    PROGRESS,
+    BLOCKS,
+    BROADCASTS,
+    PERMITS,
+    PASSES,
+    HEAD_COUNTS,
+)
+
+
+async def copy_former_names(database: Database) -> None:
+    """Permits say when they changed, and decided pushes stand, under other names than in the release before.
+
+    What that one still decides after this is in the inboxes, for days.
+    """
+    await copy_fields(database, (PERMITS,))
+    await copy_documents(database, "told", DECIDED.name)
 
 
 # -- pushes ------------------------------------------------------------------------------------------------------------
@@ -59,7 +101,7 @@ def needed_by(row: Row[Any]) -> Callable[[Event], Iterable[Ref]]:
     def needs(event: Event) -> Iterable[Ref]:
         if row.until_ended:
             yield ENDED_GOALS.ref(event.subject)
-        if row.paced:
+        if row.throttled:
             yield PROGRESS.ref(event.subject)
         for channel in row.to(event):
             yield AUDIENCES.ref(channel.owner_id)
@@ -88,22 +130,41 @@ async def audiences(tx: Tx, parts: Iterable[Part]) -> dict[str, Audience]:
     return await tx.get_many(AUDIENCES, (channel.owner_id for part in parts for channel in part.channels))
 
 
-def save(tx: Tx, pushed: Pushed) -> None:
+def save(tx: Tx, pushed: PushResult) -> None:
     """Save a push, which was never decided on before, and have it made."""
     for audience in pushed.audiences:
         tx.put(AUDIENCES, audience)
     for notification in pushed.notifications:
         tx.insert(NOTIFICATIONS, notification)
     for call in pushed.calls:
-        tx.call_vendor(call, new=True)
+        tx.schedule_effect(call, new=True)
 
 
 # -- who may listen ----------------------------------------------------------------------------------------------------
 
 
-def broadcast_of(event: SessionState | SessionGoalAddedV1 | SessionViewerAuthorizedV1) -> Iterable[Ref]:
+def broadcast_of(event: GoalEndedV1 | SessionGoalAddedV1 | SessionViewerAuthorizedV1) -> Iterable[Ref]:
     """The streamer's latest session."""
     return (BROADCASTS.ref(event.streamer_id),)
+
+
+def of_session(event: SessionState) -> Iterable[Ref]:
+    """The streamer's latest session, and how many watch this one."""
+    return (BROADCASTS.ref(event.streamer_id), HEAD_COUNTS.ref(event.session_id))
+
+
+def of_heads_due(timer: HeadsDue) -> Iterable[Ref]:
+    """How many watched when they were counted last."""
+    return (HEAD_COUNTS.ref(timer.session_id),)
+
+
+async def head_counts(tx: Tx, streamer_ids: Sequence[str]) -> list[HeadCount]:
+    """How many watch what these streamers have on air. Asked of nobody, nothing is looked up."""
+    if not streamer_ids:
+        return []
+    broadcasts = (await tx.get_many(BROADCASTS, streamer_ids)).values()
+    found = await tx.get_many(HEAD_COUNTS, (broadcast.session_id for broadcast in broadcasts if broadcast.active))
+    return list(found.values())
 
 
 def started_for(event: SessionGoalAddedV1) -> Iterable[Ref]:
@@ -118,9 +179,32 @@ def permit_of(event: SessionViewerAuthorizedV1 | SessionViewerRevokedV1) -> Iter
     return (PERMITS.ref(pair_id(event.session_id, event.viewer_id)),)
 
 
+def of_revocation(event: SessionViewerRevokedV1) -> Iterable[Ref]:
+    """What the viewer had, and by what else they may watch."""
+    yield BROADCASTS.ref(event.streamer_id)
+    yield PERMITS.ref(pair_id(event.session_id, event.viewer_id))
+    for id_ in pass_ids(event.viewer_id, event.streamer_id):
+        yield PASSES.ref(id_)
+
+
+def of_pass(event: PassActivatedV1) -> Iterable[Ref]:
+    """The pass as it was."""
+    return (PASSES.ref(pass_id(event.user_id, event.pass_kind)),)
+
+
 def block_id(event: ViewerBlockedV1 | ViewerUnblockedV1) -> str:
     """The id of the block that an event is about."""
     return pair_id(event.streamer_id, event.viewer_id)
+
+
+async def prefetch_listening(tx: Tx, channels: Sequence[Channel], user_id: str) -> None:
+    """Load at once what decides where a user may listen, of many channels."""
+    paid = {channel.owner_id for channel in channels if channel.preset == "sd"}
+    owners = {channel.owner_id for channel in channels if channel.kind != "private-user"}
+    await tx.prefetch(BLOCKS.ref(pair_id(owner, user_id)) for owner in owners)
+    broadcasts = list((await tx.get_many(BROADCASTS, paid)).values())
+    await tx.prefetch(PERMITS.ref(pair_id(broadcast.session_id, user_id)) for broadcast in broadcasts)
+    await tx.prefetch(PASSES.ref(id_) for broadcast in broadcasts for id_ in pass_ids(user_id, broadcast.id))
 
 
 async def is_blocked(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
@@ -128,23 +212,16 @@ async def is_blocked(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
     return await tx.get(BLOCKS, pair_id(streamer_id, viewer_id)) is not None
 
 
-async def may_watch_paid(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
-    """Whether the viewer is entitled to the streamer's paid streaming now."""
+async def watcher(tx: Tx, streamer_id: str, user_id: str) -> Watcher | None:
+    """All that decides whether a user may watch paid streaming of a streamer; None: nothing is on air."""
     broadcast = await tx.get(BROADCASTS, streamer_id)
     if broadcast is None:
-        return False
-    permit = await tx.get(PERMITS, pair_id(broadcast.session_id, viewer_id))
-    show_ended = await _show_ended(tx, broadcast)
-    return entitlement.may_watch_paid(broadcast, permit, viewer_id, tx.now, show_ended=show_ended)
+        return None
+    permit = await tx.get(PERMITS, pair_id(broadcast.session_id, user_id))
+    passes = await tx.get_many(PASSES, pass_ids(user_id, streamer_id))
+    return Watcher(user_id, broadcast, permit, tuple(passes.values()))
 
 
 async def opens_show(tx: Tx, streamer_id: str, funding_goal_id: str | None) -> bool:
     """Whether the show for which a ticket of this funding is, is on."""
-    broadcast = await tx.get(BROADCASTS, streamer_id)
-    show_ended = broadcast is not None and await _show_ended(tx, broadcast)
-    return entitlement.opens_show(broadcast, funding_goal_id, show_ended=show_ended)
-
-
-async def _show_ended(tx: Tx, broadcast: Broadcast) -> bool:
-    show_id = broadcast.show_goal_id
-    return show_id is not None and await tx.get(ENDED_GOALS, show_id) is not None
+    return entitlement.opens_show(await tx.get(BROADCASTS, streamer_id), funding_goal_id, tx.now)

@@ -1,6 +1,6 @@
 """`python -m sessions api|worker|all|migrate`."""
 
-from chassis.life import run
+from chassis.runtime.cli import run
 from sessions.service import SERVICE
 
 run(SERVICE)

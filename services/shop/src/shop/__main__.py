@@ -1,6 +1,6 @@
 """Run shop."""
 
-from chassis.life import run
+from chassis.runtime.cli import run
 from shop.service import SERVICE
 
 run(SERVICE)

@@ -72,7 +72,7 @@ async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]
 @router.post(
     "/gifts",
     status_code=202,
-    gathered=True,
+    group_commit=True,
     refuses=(
         gifts.ProductNotFound,
         gifts.SessionNotFound,
@@ -88,6 +88,7 @@ async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]
         gifts.OtherTicket,
         gifts.NotATicket,
         gifts.NeedsAPerformance,
+        gifts.SessionExclusive,
         gifts.TakesNoGifts,
         gifts.PriceChanged,
     ),

@@ -1,6 +1,6 @@
 """What shop does when something happened: load, decide, save."""
 
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import (
     EscrowFailedV1,
     EscrowRejectedV1,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from chassis.collection import Collection, Index, Ref
+from chassis.storage.collection import Collection, Index, Ref
 from contracts import (
     EscrowFailedV1,
     EscrowRejectedV1,

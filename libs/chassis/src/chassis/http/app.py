@@ -8,20 +8,21 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from chassis.context import Runtime
 from chassis.errors import Refusal
 from chassis.http import openapi
-from chassis.http.answer import Answer
 from chassis.http.auth import Tokens
+from chassis.http.caller_queue import CallerQueues
 from chassis.http.denied import DeniedTokens
-from chassis.http.edge import REQUESTS_MAX, WAITING_MAX, WAITING_OF_ONE_MAX, Edge, Room
-from chassis.http.gathering import Gathering
-from chassis.http.origin import origin_of
-from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, answer_of
-from chassis.metrics import HTTP_REQUESTS
-from chassis.parking import ParkedKeys
-from chassis.runtime import Runtime
+from chassis.http.edge import REQUESTS_MAX, WAITING_MAX, WAITING_OF_ONE_MAX, ConcurrencyLimit, Edge
+from chassis.http.group_commit import GroupCommit
+from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, problem_response
+from chassis.http.request_context import request_context
+from chassis.http.response import HttpResponse
+from chassis.kafka.parking import ParkedKeys
+from chassis.runtime.metrics import HTTP_REQUESTS
+from chassis.runtime.settings import ApiSettings
 from chassis.service import Service
-from chassis.settings import ChassisSettings
 
 NO_ROUTE = "(none)"  # the route's name in metrics when there is none: paths of strangers are no labels
 
@@ -41,7 +42,7 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(service: Service, runtime: Runtime, settings: ChassisSettings) -> FastAPI:
+def create_app(service: Service, runtime: Runtime, settings: ApiSettings) -> FastAPI:
     """The application of `service` on `runtime`."""
     app = _App(
         title=service.name,
@@ -58,9 +59,10 @@ def create_app(service: Service, runtime: Runtime, settings: ChassisSettings) ->
         Tokens(settings, runtime.clock),
         settings.unknown_wait_seconds,
         parked,
-        Gathering(runtime),
-        Room(REQUESTS_MAX),
-        Room(WAITING_MAX, of_one_max=WAITING_OF_ONE_MAX),
+        GroupCommit(runtime),
+        ConcurrencyLimit(REQUESTS_MAX),
+        ConcurrencyLimit(WAITING_MAX, of_one_max=WAITING_OF_ONE_MAX),
+        CallerQueues(),
         DeniedTokens(runtime.database, runtime.clock),
     )
     app.router.routes.extend(service.router.routes)
@@ -74,14 +76,14 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return await _on_exception(request, error)
     allow = [(b"allow", _methods(request).encode())] if isinstance(refusal, MethodNotAllowed) else []
     HTTP_REQUESTS.labels(request.method, NO_ROUTE, refusal.STATUS).inc()
-    origin = origin_of(dict(request.scope["headers"]))
-    log.info("request", method=request.method, route=NO_ROUTE, status=refusal.STATUS, request_id=origin.request_id)
-    return _response(answer_of(refusal, origin.request_id, *allow))
+    context = request_context(dict(request.scope["headers"]))
+    log.info("request", method=request.method, route=NO_ROUTE, status=refusal.STATUS, request_id=context.request_id)
+    return _response(problem_response(refusal, context.request_id, *allow))
 
 
 async def _on_exception(request: Request, _error: Exception) -> Response:
     """Outside any of our endpoints; the server logs it."""
-    return _response(answer_of(Broken(), origin_of(dict(request.scope["headers"])).request_id))
+    return _response(problem_response(Broken(), request_context(dict(request.scope["headers"])).request_id))
 
 
 def _refusal_of(error: Exception) -> Refusal | None:
@@ -107,7 +109,7 @@ def _without_body(send: Send) -> Send:
     return headers_only
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: HttpResponse) -> Response:
     response = Response(answer.body, answer.status)
     response.raw_headers.extend(answer.headers)
     return response

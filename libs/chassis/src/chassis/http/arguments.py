@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import fastapi
 from fastapi import Depends, params
@@ -23,13 +23,16 @@ from starlette.types import Scope
 
 from chassis.http.auth import Caller
 from chassis.http.bodies import parse_form, parse_json
-from chassis.http.origin import Headers
 from chassis.http.problems import invalid, invalid_fields
-from chassis.tx import Tx
+from chassis.http.request_context import Headers
+from chassis.storage.tx import Tx
 
 Values = dict[str, Any]
 
 FORM_TYPE = "application/x-www-form-urlencoded"
+
+PARSED_MAX = 4_096  # of one endpoint; a client that polls asks the same each time
+PARSED_LENGTH_MAX = 256  # of path parameters and query together: longer ones are rare
 
 
 def _the_tx() -> Tx:
@@ -51,7 +54,7 @@ CallerDep = Annotated[Caller, Depends(_the_caller)]
 """The user whose access token came with the request."""
 
 FORM: Any = fastapi.Body(media_type=FORM_TYPE)
-"""For callers that send forms: `body: Annotated[ChannelAuth, FORM]`. Its fields are strings."""
+"""For callers that send forms: `body: Annotated[ChannelAuth, FORM]`. Its fields are strings, or lists of them."""
 
 RawBody = Annotated[bytes, Depends(_the_bytes)]
 """The body's bytes as they came, for signatures over them."""
@@ -90,7 +93,9 @@ class Arguments:
         self.response_name = dependant.response_param_name
         self._read_body = _body_reader(dependant)
         parts = (dependant, *self._parts)
+        self._parsed: dict[tuple[Any, ...], Values] = {}
         self._query_names = None if public else {one.alias for part in parts for one in part.query_params}
+        self._has_headers = any((one.header_params, one.cookie_params) != ([], []) for one in parts)
         self.has_parameters = any(
             (one.path_params, one.query_params, one.header_params, one.cookie_params) != ([], [], [], [])
             for one in (dependant, *self._parts)
@@ -107,6 +112,30 @@ class Arguments:
         Raises:
             InvalidRequest: some of them are wrong; all that are wrong are named.
         """
+        values = self._parameters(scope)
+        if self._read_body is not None:
+            name, value = self._read_body(headers, body, values)
+            values[name] = value
+        if _the_caller in self._names:
+            values[self._names[_the_caller]] = caller
+        if _the_bytes in self._names:
+            values[self._names[_the_bytes]] = body
+        return values
+
+    def _parameters(self, scope: Scope) -> Values:
+        """Those of path, query and headers. They follow from these alone, so the same ones are not parsed again."""
+        key = (*scope["path_params"].values(), scope["query_string"])
+        known = self._parsed.get(key)
+        if known is not None:
+            return dict(known)
+        values = self._parse_parameters(scope)
+        if not self._has_headers and sum(map(len, key)) <= PARSED_LENGTH_MAX:
+            self._parsed[key] = dict(values)
+            if len(self._parsed) > PARSED_MAX:
+                del self._parsed[next(iter(self._parsed))]
+        return values
+
+    def _parse_parameters(self, scope: Scope) -> Values:
         errors: list[Mapping[str, Any]] = []
         values = _parameters(self._own, scope, errors)
         for part in self._parts:
@@ -117,13 +146,6 @@ class Arguments:
         errors += self._strange(scope["query_string"])
         if errors:
             raise invalid_fields(errors)
-        if self._read_body is not None:
-            name, value = self._read_body(headers, body, values)
-            values[name] = value
-        if _the_caller in self._names:
-            values[self._names[_the_caller]] = caller
-        if _the_bytes in self._names:
-            values[self._names[_the_bytes]] = body
         return values
 
     def _strange(self, query: bytes) -> Iterator[Mapping[str, Any]]:
@@ -190,10 +212,15 @@ def _body_reader(dependant: Dependant) -> Any:
 
 
 def _form_parser(body: Any) -> Callable[[TypeAdapter[Any], bytes, bytes], Any]:
-    """A form of somebody else's making (`extra="ignore"`) may have further fields, even several times over."""
-    if issubclass(body, BaseModel) and body.model_config.get("extra") == "ignore":
-        return partial(parse_form, fields=body.model_fields.keys())
-    return parse_form
+    """What is declared as a list may come several times. A form of somebody else's making (`extra="ignore"`) may have
+    further fields, even several times over.
+    """
+    if not issubclass(body, BaseModel):
+        return parse_form
+    fields = {one.alias or name: one.annotation for name, one in body.model_fields.items()}
+    lists = frozenset(name for name, annotation in fields.items() if get_origin(annotation) is list)
+    only = fields.keys() if body.model_config.get("extra") == "ignore" else None
+    return partial(parse_form, fields=only, lists=lists)
 
 
 def _adapter_chooser(body: Any) -> Callable[[Values], TypeAdapter[Any]]:

@@ -9,9 +9,10 @@ import jwt
 from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.clock import Clock, from_unix
-from chassis.http.origin import Origin
 from chassis.http.problems import TokenInvalid, TokenMissing
-from chassis.settings import ChassisSettings
+from chassis.http.request_context import RequestContext
+from chassis.http.token_keys import TokenKeys
+from chassis.runtime.settings import ApiSettings
 from contracts.values import ObjectIdStr
 
 LEEWAY_SECONDS = 30  # SPEC §2: clocks of issuer and service may differ
@@ -61,20 +62,19 @@ class _Verified:
 
 
 class Tokens:
-    """Verifies access tokens. A verified one is remembered until it expires: its signature cannot become wrong."""
+    """Verifies access tokens. A verified one is remembered until it expires, or the keys are others."""
 
-    def __init__(self, settings: ChassisSettings, clock: Clock) -> None:
+    def __init__(self, settings: ApiSettings, clock: Clock) -> None:
         self._clock = clock
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._seconds_max = settings.access_token_seconds_max
         self._jws = jwt.PyJWS()
-        self._keys: dict[str, tuple[str, Any]] = {
-            kid: (key.alg, key.prepared()) for kid, key in settings.jwt_keys.items()
-        }
+        self._token_keys = TokenKeys(settings, clock)
+        self._keys = self._token_keys.current()
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
-    def caller(self, authorization: bytes | None, origin: Origin) -> Caller:
+    def caller(self, authorization: bytes | None, context: RequestContext) -> Caller:
         """The caller named by an `Authorization` header.
 
         Raises:
@@ -85,6 +85,7 @@ class Tokens:
         token = token.strip(b" ")  # RFC 9110: one space or more
         if scheme.lower() != b"bearer":
             raise TokenMissing
+        self._look_at_the_keys()
         verified = self._verified.get(token) or self._verify(token)
         now = self._clock.micros() / 1_000_000
         if not verified.not_before - LEEWAY_SECONDS <= now < verified.expires + LEEWAY_SECONDS:
@@ -95,13 +96,19 @@ class Tokens:
         return Caller(
             user_id=claims.sub,
             scopes=verified.scopes,
-            client_id=origin.client_id,
-            request_id=origin.request_id,
-            session_id=origin.session_id,
+            client_id=context.client_id,
+            request_id=context.request_id,
+            session_id=context.session_id,
             jti=claims.jti,
             version=claims.version,
             expires_at=from_unix(claims.exp),
         )
+
+    def _look_at_the_keys(self) -> None:
+        keys = self._token_keys.current()
+        if keys is not self._keys:
+            self._keys = keys
+            self._verified.clear()  # a key that was taken out takes its tokens with it
 
     def _remember(self, token: bytes, verified: _Verified) -> None:
         self._verified[token] = verified

@@ -15,8 +15,8 @@ from pydantic_core import CoreSchema, core_schema
 from starlette.types import Receive
 
 from chassis.clock import from_unix, unix
-from chassis.http.origin import Headers
 from chassis.http.problems import FIELD_LENGTH_MAX, BodyTooLarge, BodyTooSlow, invalid, invalid_fields
+from chassis.http.request_context import Headers
 
 BODY_BYTES_MAX = 64 * 1024  # SPEC §2
 BODY_SECONDS = 10.0  # for all of it; a gateway counts only from one piece to the next, and gives a piece longer
@@ -118,9 +118,15 @@ def parse_json(adapter: TypeAdapter[Any], content_type: bytes, body: bytes) -> A
 
 
 def parse_form(
-    adapter: TypeAdapter[Any], content_type: bytes, body: bytes, *, fields: Collection[str] | None = None
+    adapter: TypeAdapter[Any],
+    content_type: bytes,
+    body: bytes,
+    *,
+    fields: Collection[str] | None = None,
+    lists: Collection[str] = (),
 ) -> Any:
-    """The urlencoded `body` as the adapter's type, which sees strings only; of others than `fields`, if given, nothing.
+    """The urlencoded `body` as the adapter's type, which sees strings, and lists of them where a field may come several
+    times (`lists`); of others than `fields`, if given, nothing.
 
     Raises:
         InvalidRequest: it is no such form, or not of that type.
@@ -130,7 +136,11 @@ def parse_form(
     with _telling("must be a urlencoded form"):
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX)
         ours = pairs if fields is None else [pair for pair in pairs if pair[0] in fields]
-        return adapter.validate_python(_without_duplicates(ours))
+        values: dict[str, Any] = _without_duplicates([pair for pair in ours if pair[0] not in lists])
+        for name, value in ours:
+            if name in lists:
+                values.setdefault(name, []).append(value)
+        return adapter.validate_python(values)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from chassis.clock import Clock, instant
-from chassis.collection import Collection, Index
-from chassis.mongo import Database, PyMongoError
+from chassis.storage.collection import Collection, Index
+from chassis.storage.mongo import Database, PyMongoError
 
 CACHED_SECONDS = 1.0  # how late a process learns of it
+LOOK_SECONDS = 0.5  # of a request's time, while the database is silent
 DENIED_MAX = 10_000  # more stolen tokens than this are a stolen key: change it
 
 _log = structlog.get_logger(__name__)
@@ -53,9 +54,10 @@ class DeniedTokens:
             if self._clock.monotonic() < self._until:
                 return
             try:
-                rows = await self._denied.find({}, {"_id": 1}).limit(DENIED_MAX).to_list(None)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    rows = await self._denied.find({}, {"_id": 1}).limit(DENIED_MAX).to_list(None)
                 self._seen = frozenset(row["_id"] for row in rows)
-            except PyMongoError as error:
+            except (PyMongoError, TimeoutError) as error:
                 _log.warning("denied tokens not read", error=type(error).__name__)
             self._until = self._clock.monotonic() + CACHED_SECONDS
 

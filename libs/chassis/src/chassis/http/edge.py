@@ -5,19 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from chassis.context import Runtime
 from chassis.http.auth import Tokens
+from chassis.http.caller_queue import CallerQueues
 from chassis.http.denied import DeniedTokens
-from chassis.http.gathering import Gathering
+from chassis.http.group_commit import GroupCommit
 from chassis.http.problems import TryAgain
-from chassis.parking import ParkedKeys
-from chassis.runtime import Runtime
+from chassis.kafka.parking import ParkedKeys
 
 REQUESTS_MAX = 1_000  # of one process at once; beyond them 503 is kinder than waiting
 WAITING_MAX = 100  # of those, for another service's event: made-up ids must not take all the places
 WAITING_OF_ONE_MAX = 5  # of one caller: nobody hurries further ahead of the events
 
 
-class Room:
+class ConcurrencyLimit:
     """Room for so many requests at once."""
 
     def __init__(self, requests_max: int, *, of_one_max: int | None = None) -> None:
@@ -27,7 +28,7 @@ class Room:
         self._of: Counter[str] = Counter()
 
     @contextmanager
-    def taken(self, caller: str = "") -> Iterator[None]:
+    def acquire(self, caller: str = "") -> Iterator[None]:
         """For one request.
 
         Raises:
@@ -55,10 +56,12 @@ class Edge:
     unknown_wait_seconds: float
     parked: ParkedKeys
     """Keys of which events wait for an operator: a command must not publish behind them."""
-    gathering: Gathering
+    group_commit: GroupCommit
     """Where commands that only insert share transactions."""
-    room: Room
-    waiting: Room
+    concurrency: ConcurrencyLimit
+    waiting: ConcurrencyLimit
     """For those requests that wait for another service's event."""
+    caller_queues: CallerQueues
+    """Where commands of one caller wait that have collided."""
     denied: DeniedTokens
     """Access tokens that an operator has stopped."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chassis import ids
-from chassis.collection import Collection, Index
 from chassis.errors import Refusal
-from chassis.http.answer import Answer
 from chassis.http.problems import IdempotencyKeyReused, invalid
-from chassis.tx import Tx
+from chassis.http.response import HttpResponse
+from chassis.storage.collection import Collection, Index
+from chassis.storage.tx import Tx
 
 KEPT_SECONDS = 24 * 60 * 60  # SPEC §2
 REFUSAL_KEPT_SECONDS = 10 * 60  # a refusal changed nothing: it need only outlive whoever sends the same request again
@@ -20,7 +20,7 @@ _TELLS_OF_NOW_STATUSES = frozenset({401, 403, 413, 429})  # another token or a m
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class IdempotencyRecord:
     """The first answer to a command with an Idempotency-Key."""
 
     id: str
@@ -32,7 +32,11 @@ class StoredAnswer:
     """When its 24 h began; for a refusal so long ago that it is forgotten after ten minutes."""
 
 
-ANSWERS = Collection("answers", StoredAnswer, indexes=(Index({"at": 1}, expire_after_seconds=KEPT_SECONDS),))
+IDEMPOTENCY_RECORDS = Collection(
+    "idempotency_records", IdempotencyRecord, indexes=(Index({"at": 1}, expire_after_seconds=KEPT_SECONDS),)
+)
+FORMER_RECORDS = Collection("answers", IdempotencyRecord)
+"""Where the release before keeps them. Where that is there, it is believed, and written to besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +70,27 @@ class CommandKey:
         return cls(user_id, method, key.decode(), path, hashlib.sha256(said).digest())
 
 
-async def recall(tx: Tx, key: CommandKey) -> Answer | None:
-    """The answer given to this command before, or None.
+async def recall(tx: Tx, key: CommandKey, *, former: bool = False) -> HttpResponse | None:
+    """The answer given to this command before, or None; `former`: the release before may be running, too.
 
     Raises:
         IdempotencyKeyReused: the key came with another query or body before.
     """
-    stored = await tx.get(ANSWERS, key.id)
+    stored = await tx.get(FORMER_RECORDS if former else IDEMPOTENCY_RECORDS, key.id)
     if stored is None or tx.now - stored.at >= timedelta(seconds=KEPT_SECONDS):
         return None
     if stored.body_hash != key.body_hash:
         raise IdempotencyKeyReused
-    return Answer(stored.status, tuple(stored.headers), stored.body)
+    return HttpResponse(stored.status, tuple(stored.headers), stored.body)
 
 
-def keep(tx: Tx, key: CommandKey, answer: Answer, *, refused: bool) -> None:
+def keep(tx: Tx, key: CommandKey, answer: HttpResponse, *, refused: bool, former: bool = False) -> None:
     """Store the first answer; of two that run at once, one commits and the other finds this when it runs again."""
     at = tx.now - timedelta(seconds=KEPT_SECONDS - REFUSAL_KEPT_SECONDS) if refused else tx.now
-    tx.put(ANSWERS, StoredAnswer(key.id, key.body_hash, answer.status, list(answer.headers), answer.body, at))
+    record = IdempotencyRecord(key.id, key.body_hash, answer.status, list(answer.headers), answer.body, at)
+    tx.put(IDEMPOTENCY_RECORDS, record)
+    if former:
+        tx.put(FORMER_RECORDS, record)
 
 
 def is_final(refusal: Refusal) -> bool:

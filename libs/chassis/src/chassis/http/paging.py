@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
+import structlog
 from fastapi import Depends, Query
 
 from chassis.clock import from_unix, unix
-from chassis.collection import Collection, D
 from chassis.http.problems import InvalidRequest, invalid
-from chassis.tx import Tx
+from chassis.runtime.logs import reason
+from chassis.storage.collection import Collection, D, UnreadableError
+from chassis.storage.tx import Tx
 
 I = TypeVar("I")  # noqa: E741 - an item
 
 LIMIT_MAX = 100  # SPEC §2
 LIMIT_DEFAULT = 50
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +66,25 @@ async def paged(
     """One page of the documents that match, each shown as `item`, in the order of the field `by` and then of ids.
 
     `by` is a field of strings, integers or datetimes; ids made by `new_id` are in the order of writing already. Needs
-    an index on the fields of `where`, `by` and `_id`.
+    an index on the fields of `where`, `by` and `_id`. What this release cannot read is left out: one document must not
+    take a list from everybody.
 
     Raises:
         InvalidRequest: the cursor is not one of this list.
+        UnreadableError: nothing of a whole page can be read.
     """
     direction = -1 if descending else 1
     sort = {"_id": direction} if by == "id" else {by: direction, "_id": direction}
     beyond = _beyond(wanted.after, by, "$lt" if descending else "$gt") if wanted.after else {}
     query = {"$and": [where, beyond]} if beyond else where
-    found = await tx.find(collection, query, sort=sort, limit=wanted.limit + 1)
+    unreadable: dict[str, UnreadableError] = {}
+    found = await tx.find(collection, query, sort=sort, limit=wanted.limit + 1, unreadable=unreadable)
+    for error in unreadable.values():
+        _log.error("left out of a list", error=reason(error))
+        if not found and len(unreadable) > wanted.limit:
+            raise error  # nobody knows where the next page begins
     shown = found[: wanted.limit]
-    following = _cursor(shown[-1], by) if len(found) > len(shown) else None
+    following = _cursor(shown[-1], by) if len(found) + len(unreadable) > wanted.limit else None
     return Page(items=[item(document) for document in shown], next=following)
 
 

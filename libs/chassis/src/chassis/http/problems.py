@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from chassis.errors import Forbidden, Invalid, NotFound, NotYet, Refusal, Unavailable
-from chassis.http.answer import PROBLEM, Answer, Header, headers_of
+from chassis.http.response import PROBLEM, Header, HttpResponse, headers_of
 
 ERRORS_MAX = 20  # wrong fields told at once; whoever sends more has not read the documentation
 FIELD_LENGTH_MAX = 100  # a field's name may come from the caller
@@ -137,7 +137,7 @@ def not_known(missing: NotYet, declared: Sequence[type[Refusal]]) -> Refusal:
     return unknown()
 
 
-def answer_of(refusal: Refusal, request_id: str, *headers: Header) -> Answer:
+def problem_response(refusal: Refusal, request_id: str, *headers: Header) -> HttpResponse:
     """The problem document of `refusal`."""
     document: dict[str, Any] = {
         "type": f"/problems/{refusal.SLUG}",
@@ -149,7 +149,7 @@ def answer_of(refusal: Refusal, request_id: str, *headers: Header) -> Answer:
         document["detail"] = refusal.detail
     body = to_json(document | {name: value for name, value in refusal.extensions.items() if name not in document})
     all_headers = (*headers_of(request_id, PROBLEM), *_headers_of(refusal), *headers)
-    return Answer(refusal.STATUS, all_headers, body)
+    return HttpResponse(refusal.STATUS, all_headers, body)
 
 
 def _headers_of(refusal: Refusal) -> Iterable[Header]:

@@ -1,6 +1,7 @@
 """TxRoute: open a Tx, call the endpoint, render the answer, commit, and only then answer."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,22 +13,31 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
 
-from chassis import tracing
 from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.errors import NotYet, Refusal
-from chassis.faults import fault_point
-from chassis.http import attempts, openapi
-from chassis.http.answer import JSON, Answer, Header, headers_of
+from chassis.http import openapi, retries
 from chassis.http.arguments import Arguments, Values
 from chassis.http.auth import Caller
 from chassis.http.bodies import ClientGone, one_of, read_body
 from chassis.http.edge import Edge
-from chassis.http.idempotency import CommandKey, is_final, keep, recall
-from chassis.http.origin import Headers, Origin, origin_of
-from chassis.http.problems import EDGE_REFUSALS, Broken, KeyParked, ScopeMissing, TokenInvalid, answer_of, not_known
-from chassis.metrics import HTTP_REQUESTS, HTTP_RETRIES, HTTP_SECONDS, HTTP_UNDECLARED
-from chassis.tx import Tx
+from chassis.http.idempotency import FORMER_RECORDS, CommandKey, is_final, keep, recall
+from chassis.http.problems import (
+    EDGE_REFUSALS,
+    Broken,
+    KeyParked,
+    ScopeMissing,
+    TokenInvalid,
+    TryAgain,
+    not_known,
+    problem_response,
+)
+from chassis.http.request_context import Headers, RequestContext, request_context
+from chassis.http.response import JSON, Header, HttpResponse, headers_of
+from chassis.runtime import tracing
+from chassis.runtime.faults import fault_point
+from chassis.runtime.metrics import HTTP_REQUESTS, HTTP_RETRIES, HTTP_SECONDS, HTTP_UNDECLARED
+from chassis.storage.tx import Tx
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; the log and the metrics do (nginx's number)
 NO_CONTENT_STATUS = 204
@@ -45,7 +55,7 @@ class Rules:
     refuses: tuple[type[Refusal], ...] = ()
     scope: str | None = None
     public: bool = False
-    gathered: bool = False
+    group_commit: bool = False
     same_as: SameAs | None = None
     overtakes: bool = False
 
@@ -55,7 +65,7 @@ class _Request:
     """One request on its way through."""
 
     edge: Edge
-    origin: Origin
+    context: RequestContext
     headers: Headers
     cause: Cause
     caller: Caller | None = None
@@ -80,6 +90,8 @@ class TxRoute(APIRoute):
         if status_code == NO_CONTENT_STATUS:
             options["response_model"] = None
         super().__init__(path, endpoint, methods=[method], status_code=status_code, **options)
+        # `$` would let a line end follow: another spelling of the path, with Idempotency-Keys of its own.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
         self.method = method
         self.rules = rules
         self._read_only = method == "GET"
@@ -95,10 +107,10 @@ class TxRoute(APIRoute):
         edge: Edge = scope["app"].state.edge
         began = edge.runtime.clock.monotonic()
         headers = dict(scope["headers"])
-        origin = origin_of(headers)
+        context = request_context(headers)
         arrived = instant(edge.runtime.clock.micros())
-        cause = Cause(arrived, origin.request_id, client_id=origin.client_id)
-        request = _Request(edge, origin, headers, cause)
+        cause = Cause(arrived, context.request_id, client_id=context.client_id)
+        request = _Request(edge, context, headers, cause)
         status = CLIENT_GONE_STATUS
         try:
             answer = await self._answer(request, scope, receive)
@@ -109,10 +121,10 @@ class TxRoute(APIRoute):
         finally:
             self._note(request, status, edge.runtime.clock.monotonic() - began)
 
-    async def _answer(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, request: _Request, scope: Scope, receive: Receive) -> HttpResponse:
         """What to answer: nothing but a client that went away gets past this."""
         try:
-            with tracing.edge_span(f"{self.method} {self.path_format}", request.origin.traceparent) as traceparent:
+            with tracing.edge_span(f"{self.method} {self.path_format}", request.context.traceparent) as traceparent:
                 request.cause = replace(request.cause, traceparent=traceparent)
                 return await self._handle(request, scope, receive)
         except NotYet as missing:
@@ -122,10 +134,10 @@ class TxRoute(APIRoute):
         except ClientGone:
             raise
         except Exception:
-            log.exception("request failed", route=self.path_format, request_id=request.origin.request_id)
-            return answer_of(Broken(), request.origin.request_id)
+            log.exception("request failed", route=self.path_format, request_id=request.context.request_id)
+            return problem_response(Broken(), request.context.request_id)
 
-    async def _handle(self, request: _Request, scope: Scope, receive: Receive) -> Answer:
+    async def _handle(self, request: _Request, scope: Scope, receive: Receive) -> HttpResponse:
         """401, 413 or 408, 422 and the 403 of scopes in this order (SPEC §2), then the attempts."""
         caller = request.caller = None if self.rules.public else await self._caller(request, scope)
         body = await read_body(request.headers, receive)
@@ -137,18 +149,25 @@ class TxRoute(APIRoute):
             request.path_params = scope["path_params"]
         if self.rules.scope and caller is not None and self.rules.scope not in caller.scopes:
             raise ScopeMissing  # also to who may see a stored answer no more
+        if (full := request.edge.runtime.backlog.full) is not None and not self._read_only:
+            raise TryAgain(f"Too much is not done yet: {full}.")
 
-        def attempt() -> Awaitable[Answer]:
-            if self.rules.gathered and not request.attempts:
+        def attempt() -> Awaitable[HttpResponse]:
+            if self.rules.group_commit and not request.attempts:
                 request.attempts += 1
-                return request.edge.gathering.attempt(request.cause, partial(self._decide, request, values))
-            once = self._attempt(request, values)
-            return once if self._read_only else attempts.undisturbed(once)
+                return request.edge.group_commit.attempt(request.cause, partial(self._decide, request, values))
+            return retries.run_shielded(self._attempt(request, values))
 
-        edge, user_id = request.edge, caller.user_id if caller else ""
-        with edge.room.taken():  # not before: whoever sends slowly takes nobody's place
-            return await attempts.until_settled(
-                attempt, unknown_wait_seconds=edge.unknown_wait_seconds, place=partial(edge.waiting.taken, user_id)
+        edge, user_id = request.edge, caller.user_id if caller else None
+        with (
+            edge.concurrency.acquire(),  # not before: whoever sends slowly takes nobody's place
+            edge.caller_queues.of(None if self._read_only else user_id) as queue,
+        ):
+            return await retries.retry(
+                attempt,
+                unknown_wait_seconds=edge.unknown_wait_seconds,
+                place=partial(edge.waiting.acquire, user_id or ""),
+                queue=queue,
             )
 
     async def _caller(self, request: _Request, scope: Scope) -> Caller:
@@ -156,12 +175,12 @@ class TxRoute(APIRoute):
         authorizations = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(authorizations) > 1:
             raise TokenInvalid  # whoever is in between may have looked at the other one
-        caller = request.edge.tokens.caller(authorizations[0] if authorizations else None, request.origin)
+        caller = request.edge.tokens.caller(authorizations[0] if authorizations else None, request.context)
         if await request.edge.denied.has(caller.jti):
             raise TokenInvalid
         return caller
 
-    async def _attempt(self, request: _Request, values: Values) -> Answer:
+    async def _attempt(self, request: _Request, values: Values) -> HttpResponse:
         request.attempts += 1
         tx = request.edge.runtime.begin(request.cause, read_only=self._read_only)
         try:
@@ -169,15 +188,16 @@ class TxRoute(APIRoute):
             await tx.commit()
             fault_point("edge.after_commit")
         finally:
-            await attempts.give_back(tx)
+            await tx.abort_quietly()
         return answer
 
-    async def _decide(self, request: _Request, values: Values, tx: Tx) -> Answer:
+    async def _decide(self, request: _Request, values: Values, tx: Tx) -> HttpResponse:
         """The answer, if this Tx commits."""
         start = tx.savepoint()
         keys = await self._keys(request, tx)
+        former = FORMER_RECORDS.name in request.edge.runtime.former_collections
         for key in keys:
-            if (stored := await recall(tx, key)) is not None:
+            if (stored := await recall(tx, key, former=former)) is not None:
                 return stored
         refused = False
         try:
@@ -192,7 +212,7 @@ class TxRoute(APIRoute):
         if published and not self.rules.overtakes and await request.edge.parked.among(published):
             raise KeyParked
         for key in keys:
-            keep(tx, key, answer, refused=refused)
+            keep(tx, key, answer, refused=refused, former=former)
         return answer
 
     async def _keys(self, request: _Request, tx: Tx) -> Sequence[CommandKey]:
@@ -204,7 +224,7 @@ class TxRoute(APIRoute):
             path = await path(request.path_params, tx)
         return (request.key,) if path is None else (request.key, request.key.at(path))
 
-    async def _call(self, request: _Request, values: Values, tx: Tx) -> Answer:
+    async def _call(self, request: _Request, values: Values, tx: Tx) -> HttpResponse:
         """Call the endpoint and render what it returns."""
         arguments = self._arguments
         given = dict(values)
@@ -217,22 +237,22 @@ class TxRoute(APIRoute):
             changed.status_code = self._status
         result = await self.endpoint(**given)
         if isinstance(result, Response):
-            headers = headers_of(request.origin.request_id, None)
-            return Answer(result.status_code, (*headers, *_own_headers(result)), bytes(result.body))
+            headers = headers_of(request.context.request_id, None)
+            return HttpResponse(result.status_code, (*headers, *_own_headers(result)), bytes(result.body))
         body = b"" if self._answer_type is None else self._answer_type.dump_json(result, by_alias=True)
-        headers = headers_of(request.origin.request_id, JSON if self._answer_type else None)
+        headers = headers_of(request.context.request_id, JSON if self._answer_type else None)
         if changed is None:
-            return Answer(self._status, headers, body)
-        return Answer(changed.status_code, (*headers, *_own_headers(changed)), body)
+            return HttpResponse(self._status, headers, body)
+        return HttpResponse(changed.status_code, (*headers, *_own_headers(changed)), body)
 
-    def _refuse(self, refusal: Refusal, request: _Request) -> Answer:
+    def _refuse(self, refusal: Refusal, request: _Request) -> HttpResponse:
         """The problem document; one that clients could not have known of is a bug, and counted."""
         if not isinstance(refusal, self._declared):
             HTTP_UNDECLARED.labels(self.method, self.path_format, refusal.SLUG).inc()
             log.error(
-                "undeclared refusal", route=self.path_format, slug=refusal.SLUG, request_id=request.origin.request_id
+                "undeclared refusal", route=self.path_format, slug=refusal.SLUG, request_id=request.context.request_id
             )
-        return answer_of(refusal, request.origin.request_id)
+        return problem_response(refusal, request.context.request_id)
 
     def _note(self, request: _Request, status: int, seconds: float) -> None:
         """The canonical log line and the metrics."""
@@ -247,9 +267,9 @@ class TxRoute(APIRoute):
             status=status,
             ms=round(seconds * 1_000, 1),
             user_id=request.caller.user_id if request.caller else None,
-            request_id=request.origin.request_id,
-            client_id=request.origin.client_id,
-            session_id=request.origin.session_id,
+            request_id=request.context.request_id,
+            client_id=request.context.client_id,
+            session_id=request.context.session_id,
             attempts=request.attempts,
         )
 

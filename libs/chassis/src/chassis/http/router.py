@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from chassis.errors import Refusal
 from chassis.http.route import NO_CONTENT_STATUS, Rules, TxRoute
 
-RULES = ("scope", "public", "gathered", "same_as", "overtakes")
+RULES = ("scope", "public", "group_commit", "same_as", "overtakes")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,7 +17,7 @@ class TxRouter(APIRouter):
     """Collects a service's endpoints.
 
     Every verb takes `refuses`, the refusals it may answer beside the edge's own; `scope`, which the access token must
-    have; `public=True` for callers without a token, such as vendors; `gathered=True` for commands that only insert
+    have; `public=True` for callers without a token, such as vendors; `group_commit=True` for commands that only insert
     and come in a rush: they share transactions; on an alias of another command, `same_as`, the path that it stands for:
     both then share their Idempotency-Keys; and `overtakes=True` for what must be possible while events of its key are
     parked, and whose outcome is right whether they come before it or after. Other options are FastAPI's.

@@ -5,10 +5,12 @@ released before the block was read is the streamer's.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chassis.decision import At, Decision, Timer, derived_id
 from escrow.domain.escrows import Earning
+
+MILLISECOND = timedelta(milliseconds=1)  # the least that two moments differ by
 
 
 class BlockRefundDue(Timer, name="block-refund-due"):
@@ -54,6 +56,11 @@ def unblock(known: Block | None, *, at: datetime) -> Decision[Block]:
     if known is None or not known.blocked or at < known.changed_at:
         return Decision(None)
     return Decision(replace(known, blocked=False, changed_at=at))
+
+
+def held_at(known: Block | None, now: datetime) -> datetime:
+    """When what is held now is held: later than any block that was read before it, in the same batch too."""
+    return now if known is None else max(now, known.read_at + MILLISECOND)
 
 
 def refund_due(blocked: Block, now: datetime) -> At:

@@ -84,11 +84,11 @@ class Held:
 def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, *, blocked: bool, now: datetime) -> Held:
     """Take the money out of the wallet, or say why not: read after its `exp`, or from somebody who is blocked."""
     if is_late(request.exp, now):
-        return _refuse(request, "expired", now)
+        return refuse(request, "expired", now)
     if blocked:
-        return _refuse(request, "blocked", now)
+        return refuse(request, "blocked", now)
     if wallet_diamonds < request.amount_diamonds:
-        return _refuse(request, "insufficient_diamonds", now)
+        return refuse(request, "insufficient_diamonds", now)
     earning = _earning(request, "held", now)
     moved = ledger.transfer(
         "hold",
@@ -105,7 +105,7 @@ def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, *, blocked:
         paid_diamonds=escrow.paid_diamonds + request.amount_diamonds,
         open_earnings=escrow.open_earnings + 1,
     )
-    told = EscrowHeldV1(
+    event = EscrowHeldV1(
         session_id=request.session_id,
         streamer_id=request.streamer_id,
         goal_id=request.goal_id,
@@ -117,7 +117,7 @@ def hold(request: HoldRequest, escrow: Escrow, wallet_diamonds: int, *, blocked:
         cause_id=request.cause_id,
         gift_id=request.gift_id,
     )
-    return Held(earning, paid, told, (moved,))
+    return Held(earning, paid, event, (moved,))
 
 
 def is_late(exp: datetime | None, now: datetime) -> bool:
@@ -130,8 +130,9 @@ def forget_refused_at(exp: datetime | None, now: datetime) -> datetime | None:
     return max(exp, now) + REFUSED_KEPT if exp is not None else None
 
 
-def _refuse(request: HoldRequest, reason: HoldRejection, now: datetime) -> Held:
-    told = EscrowRejectedV1(
+def refuse(request: HoldRequest, reason: HoldRejection, now: datetime) -> Held:
+    """Hold nothing for this cause, for good."""
+    event = EscrowRejectedV1(
         session_id=request.session_id,
         streamer_id=request.streamer_id,
         goal_id=request.goal_id,
@@ -143,7 +144,7 @@ def _refuse(request: HoldRequest, reason: HoldRejection, now: datetime) -> Held:
         reason=reason,
     )
     refused = replace(_earning(request, "rejected", now), forget_at=forget_refused_at(request.exp, now))
-    return Held(refused, None, told, ())
+    return Held(refused, None, event, ())
 
 
 def _earning(request: HoldRequest, status: Status, now: datetime) -> Earning:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Literal
 
 from chassis.decision import At, Timer, derived_id
+from contracts import WalletCreditedV1
 
 MINT = "system:mint"
 REVENUE = "system:revenue"
@@ -133,6 +134,20 @@ def transfer(  # noqa: PLR0913 - a transfer is these facts
     id_ = transfer_id(kind, cause)
     wallets = tuple(account for account in (debit, credit) if account.startswith("wallet:"))
     return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id, wallets, by)
+
+
+def credit_as_published(event: WalletCreditedV1, at: datetime) -> Transfer:
+    """The transfer of which that was told: its id is known, what it was derived from is not."""
+    made = transfer(
+        "credit",
+        event.cause_id,
+        debit=MINT,
+        credit=wallet(event.user_id),
+        amount_diamonds=event.amount_diamonds,
+        at=at,
+        by=event.credited_by,
+    )
+    return replace(made, id=event.cause_id)
 
 
 def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances: Mapping[str, Balance]) -> Posting:

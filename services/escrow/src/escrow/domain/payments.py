@@ -94,11 +94,11 @@ class Paid:
 def pay(payment: Payment, wallet_diamonds: int, *, blocked: bool, share: Decimal, now: datetime) -> Paid:
     """Wallet to the streamer's earnings, less the platform's share; or a failure, for good."""
     if is_late(payment.exp, now):
-        return _fail(payment, "expired", now)
+        return fail(payment, "expired", now)
     if blocked:
-        return _fail(payment, "blocked", now)
+        return fail(payment, "blocked", now)
     if wallet_diamonds < payment.amount_diamonds:
-        return _fail(payment, "insufficient_diamonds", now)
+        return fail(payment, "insufficient_diamonds", now)
     fee = ledger.platform_fee(payment.amount_diamonds, share)
     done = replace(payment, status="succeeded", fee_diamonds=fee)
     wallet = ledger.wallet(payment.payer_id)
@@ -114,7 +114,8 @@ def pay(payment: Payment, wallet_diamonds: int, *, blocked: bool, share: Decimal
     return Paid(done, PaymentSucceededV1(**_facts(payment)), moved)
 
 
-def _fail(payment: Payment, reason: PaymentFailure, now: datetime) -> Paid:
+def fail(payment: Payment, reason: PaymentFailure, now: datetime) -> Paid:
+    """Pay nothing for this cause, for good."""
     failed = replace(payment, status="failed", forget_at=forget_refused_at(payment.exp, now))
     return Paid(failed, PaymentFailedV1(**_facts(payment), reason=reason), ())
 
@@ -147,10 +148,10 @@ def reverse(payment: Payment, event: SessionPaymentReversedV1, cause: str, now: 
         for kind, debit, amount in legs
         if amount
     )
-    told = _facts(payment) | {"amount_diamonds": part}
+    facts = _facts(payment) | {"amount_diamonds": part}
     if event.duration is not None:
-        told["duration"] = event.duration
-    return Paid(after, PaymentReversedV1(**told, reason=event.reason), moved)
+        facts["duration"] = event.duration
+    return Paid(after, PaymentReversedV1(**facts, reason=event.reason), moved)
 
 
 def _facts(payment: Payment) -> dict[str, Any]:

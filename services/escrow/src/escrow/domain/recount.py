@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
 from escrow.domain.escrows import Earning, Escrow, Status
-from escrow.domain.ledger import Kind
+from escrow.domain.ledger import Kind, Transfer
 from escrow.domain.payments import Payment
 
 Of = Literal["account", "escrow", "earning", "payment"]
 Value = int | str | bool
+ID_LENGTH = 24  # a payment's id is what the cause of its transfers begins with
 D = TypeVar("D", Escrow, Earning, Payment)
 
 
@@ -89,6 +90,15 @@ def recount_payment(payment: Payment, amounts: Mapping[Kind, int], reversed_: in
         fee_diamonds=fee,
         reversed_diamonds=reversed_,
     )
+
+
+def moved_for(transfer: Transfer) -> tuple[Literal["earning", "payment"], str] | None:
+    """The earning or the payment that this transfer is a part of; None if it stands for itself, as a credit does."""
+    if transfer.earning_id is not None:
+        return "earning", transfer.earning_id
+    if transfer.kind in ("payment", "fee", "reversal", "fee_reversal"):
+        return "payment", transfer.cause[:ID_LENGTH]
+    return None
 
 
 def differences(of: Of, stored: D, right: D) -> list[Difference]:

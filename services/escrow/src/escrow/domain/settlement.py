@@ -95,11 +95,22 @@ def settle(
                 refunded_diamonds=escrow.refunded_diamonds + amount,
                 open_earnings=escrow.open_earnings - 1,
             )
-        events.append(_told(earning, verdict, reason))
+        events.append(_settlement_event(earning, verdict, reason))
     if escrow.verdict and not escrow.open_earnings and not escrow.settled:
         escrow = replace(escrow, settled=True)
         events.append(_all_settled(escrow, escrow.verdict or "refund"))
     return Settled(escrow, tuple(settled), tuple(transfers), tuple(events))
+
+
+def settle_as_published(
+    escrow: Escrow, earning: Earning, verdict: Verdict, *, share: Decimal, now: datetime
+) -> Settled:
+    """What was done with a held earning, as was told then; goals' answer and the verdict are heard again by and by."""
+    judged = replace(escrow, verdict=verdict, settled=True)
+    done = settle(judged, [replace(earning, accepted=True)], {}, share=share, now=now)
+    unjudged = replace(done.escrow, verdict=escrow.verdict, settled=escrow.settled)
+    earnings = tuple(replace(one, accepted=earning.accepted) for one in done.earnings)
+    return Settled(unjudged, earnings, done.transfers, ())
 
 
 def _release(earning: Earning, share: Decimal, now: datetime) -> list[Transfer]:
@@ -140,7 +151,7 @@ def _refund(earning: Earning, now: datetime) -> Transfer:
     )
 
 
-def _told(earning: Earning, verdict: Verdict, reason: Open[RefundReason] | None) -> Event:
+def _settlement_event(earning: Earning, verdict: Verdict, reason: Open[RefundReason] | None) -> Event:
     facts: dict[str, Any] = {
         "session_id": earning.session_id,
         "streamer_id": earning.streamer_id,

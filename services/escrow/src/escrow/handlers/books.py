@@ -4,12 +4,12 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from chassis.tx import Tx
-from escrow import store
+from chassis.storage.tx import Tx
 from escrow.domain import books, ledger
 from escrow.domain.books import CountDue
 from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
+from escrow.store import accounts, load
 
 # Of whoever led last; a process that does not lead any more keeps what it counted then.
 HELD_EARNINGS: Final = Gauge("escrow_held_earnings", "Earnings that are held.")
@@ -23,13 +23,13 @@ HELD_LONGER: Final = Gauge(
 
 async def fold_movements(_: FoldDue, tx: Tx) -> None:
     """Fold a slice of movements into their accounts' balances: the next slice at once, or look again soon."""
-    more = await store.fold(tx)
+    more = await accounts.fold(tx)
     tx.set_timer(ledger.fold_due(tx.now if more else tx.now + ledger.FOLD_EVERY))
 
 
 async def count_held(_: CountDue, tx: Tx) -> None:
     """Tell what is held, and look again soon."""
-    held = await store.count_held(tx)
+    held = await load.count_held(tx)
     HELD_EARNINGS.set(held.earnings)
     HELD_DIAMONDS.set(held.diamonds)
     OPEN_ESCROWS.set(held.escrows)

@@ -1,7 +1,7 @@
 """Money that waits for a promise, goals' answer to it, and whoever is blocked."""
 
 from chassis.errors import NotYet
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import (
     GiftRequestedV1,
     GoalContributionRejectedV1,
@@ -18,13 +18,14 @@ from escrow.domain.blocks import block_id
 from escrow.domain.holds import HoldRequest
 from escrow.handlers.payments import charge
 from escrow.handlers.settlement import settle
+from escrow.store import accounts, load
 
 
 async def remember_promise(event: GoalCreatedV1, tx: Tx) -> None:
     """A promise is made: from now on its escrow can be looked at, also before anybody paid."""
     escrow_id = verdicts.escrow_of_goal(event)
     if escrow_id is not None:
-        tx.put(store.ESCROWS, await store.escrow(tx, escrow_id, event))
+        tx.put(store.ESCROWS, await load.escrow(tx, escrow_id, event))
 
 
 async def hold_invitation_price(event: GoalProposedV1, tx: Tx) -> None:
@@ -44,11 +45,12 @@ async def hold_or_charge_gift(event: GiftRequestedV1, tx: Tx) -> None:
 async def _hold(tx: Tx, request: HoldRequest, event: SessionEvent) -> None:
     if await tx.get(store.EARNINGS, request.earning_id) is not None:
         return
-    escrow = await store.escrow(tx, request.escrow_id, event)
-    wallet = await store.wallet(tx, request.buyer_id)
-    blocked = await store.is_blocked(tx, request.streamer_id, request.buyer_id)
-    held = holds.hold(request, escrow, wallet.balance_diamonds if wallet else 0, blocked=blocked, now=tx.now)
-    await store.post(tx, held.transfers)
+    escrow = await load.escrow(tx, request.escrow_id, event)
+    wallet = await accounts.wallet(tx, request.buyer_id)
+    block = await tx.get(store.BLOCKS, block_id(request.streamer_id, request.buyer_id))
+    blocked, now = block is not None and block.blocked, blocks.held_at(block, tx.now)
+    held = holds.hold(request, escrow, wallet.balance_diamonds if wallet else 0, blocked=blocked, now=now)
+    await accounts.post(tx, held.transfers)
     tx.put(store.EARNINGS, held.earning)
     if held.escrow is not None:  # a refused hold leaves nothing that stays
         tx.put(store.ESCROWS, held.escrow)
@@ -72,7 +74,7 @@ async def _answer(tx: Tx, event: GoalProgressedV1 | GoalContributionRejectedV1, 
         raise NotYet("earning")
     answered = settlement.answered(earning, accepted=accepted)
     tx.put(store.EARNINGS, answered)
-    await settle(tx, await store.escrow(tx, earning.escrow_id, event), (answered,))
+    await settle(tx, await load.escrow(tx, earning.escrow_id, event), (answered,))
 
 
 async def refund_blocked_viewer(event: ViewerBlockedV1, tx: Tx) -> None:

@@ -1,12 +1,13 @@
 """Minutes and gifts: wallet to the streamer's earnings at once, and back."""
 
 from chassis.errors import NotYet
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import SessionPaymentRequestedV1, SessionPaymentReversedV1
 from escrow import store
 from escrow.domain import ledger, payments
 from escrow.domain.payments import Payment
 from escrow.settings import Settings
+from escrow.store import accounts, load
 
 
 async def charge_minutes(event: SessionPaymentRequestedV1, tx: Tx) -> None:
@@ -18,12 +19,12 @@ async def charge(tx: Tx, payment: Payment) -> None:
     """Make a payment, once, or say why not."""
     if await tx.get(store.PAYMENTS, payment.id) is not None:
         return
-    wallet = await store.wallet(tx, payment.payer_id)
-    blocked = await store.is_blocked(tx, payment.streamer_id, payment.payer_id)
+    wallet = await accounts.wallet(tx, payment.payer_id)
+    blocked = await load.is_blocked(tx, payment.streamer_id, payment.payer_id)
     share = tx.settings(Settings).platform_share
     in_wallet = wallet.balance_diamonds if wallet else 0
     paid = payments.pay(payment, in_wallet, blocked=blocked, share=share, now=tx.now)
-    await store.post(tx, paid.transfers)
+    await accounts.post(tx, paid.transfers)
     tx.put(store.PAYMENTS, paid.payment)
     tx.emit(paid.event)
 
@@ -43,6 +44,6 @@ async def reverse_payment(event: SessionPaymentReversedV1, tx: Tx) -> None:
         return
     back = payments.reverse(payment, event, cause, tx.now)
     if back is not None:
-        await store.post(tx, back.transfers)
+        await accounts.post(tx, back.transfers)
         tx.put(store.PAYMENTS, back.payment)
         tx.emit(back.event)

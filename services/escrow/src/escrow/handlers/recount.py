@@ -1,7 +1,8 @@
 """`python -m escrow recount`: everything that follows from the transfers, counted anew (SPEC §5).
 
 Page by page, each of one snapshot, so that it needs little memory and is right while the service runs. A page whose
-rows somebody writes meanwhile is counted again.
+rows somebody writes meanwhile is counted again. Each list is followed to the last id that was there when it was begun:
+whoever writes as fast as this reads would keep it running for ever.
 """
 
 import json
@@ -13,16 +14,17 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from chassis.batch import Lane
-from chassis.collection import Collection
-from chassis.runtime import Runtime
-from chassis.tx import Tx
+from chassis.context import Runtime
+from chassis.storage.batch import BatchRunner
+from chassis.storage.collection import Collection
+from chassis.storage.tx import Tx
 from escrow import store
 from escrow.domain import ledger, recount
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import Balance
 from escrow.domain.payments import Payment
 from escrow.domain.recount import Difference, Of
+from escrow.store import accounts, counts, load
 
 R = TypeVar("R", Escrow, Earning, Payment)
 Count = Callable[[Tx, Sequence[str]], Awaitable[list[Difference]]]
@@ -56,14 +58,49 @@ async def recount_all(runtime: Runtime, *, write: bool = False) -> AsyncIterator
         (store.EARNINGS, books.earnings, PAGE),
         (store.PAYMENTS, books.payments, PAGE),
     )
-    for difference in await books.run(books.accounts, await store.accounts_without_row(books.outside(), PAGE)):
-        yield difference
+    async for names in _accounts_without_row(books):
+        for difference in await books.run(books.accounts, names):
+            yield difference
     for collection, count, size in parts:
-        after = ""
-        while ids := await store.ids_after(books.outside(), collection, after, size):
+        async for ids in _ids(books, collection, size):
             for difference in await books.run(count, ids):
                 yield difference
-            after = ids[-1]
+    async for difference in _lost_documents(books):
+        yield difference
+
+
+async def _lost_documents(books: "_Books") -> AsyncIterator[Difference]:
+    """Earnings and payments that have moved money and are not there, each once."""
+    said: set[str] = set()
+    async for ids in _ids(books, store.TRANSFERS, PAGE):
+        for difference in await books.run(books.lost, ids):
+            if difference.id not in said:
+                yield difference
+            said.add(difference.id)
+
+
+def _ids(books: "_Books", collection: Collection[Any], size: int) -> AsyncIterator[list[str]]:
+    return _pages(
+        lambda: counts.last_id(books.outside(), collection),
+        lambda after, last: counts.ids_after(books.outside(), collection, after, last, size),
+    )
+
+
+def _accounts_without_row(books: "_Books") -> AsyncIterator[list[str]]:
+    return _pages(
+        lambda: counts.last_account(books.outside()),
+        lambda after, last: counts.accounts_without_row(books.outside(), after, last, PAGE),
+    )
+
+
+async def _pages(
+    find_last: Callable[[], Awaitable[str]], find_after: Callable[[str, str], Awaitable[list[str]]]
+) -> AsyncIterator[list[str]]:
+    """What is there now, page by page, however much is added meanwhile."""
+    after, last = "", await find_last()
+    while page := await find_after(after, last):
+        yield page
+        after = page[-1]
 
 
 class _Books:
@@ -72,7 +109,9 @@ class _Books:
     def __init__(self, runtime: Runtime, *, write: bool) -> None:
         self._runtime = runtime
         self._write = write
-        self._lane: Lane[Sequence[str]] = Lane("recount", lambda: runtime.begin(runtime.now_cause("recount")), 1)
+        self._batch: BatchRunner[Sequence[str]] = BatchRunner(
+            "recount", lambda: runtime.begin(runtime.now_cause("recount")), 1
+        )
 
     def outside(self) -> Tx:
         """For reading outside the page's transaction."""
@@ -86,17 +125,17 @@ class _Books:
             found[:] = await count(tx, pages[0])
 
         if ids:
-            await self._lane.run([ids], attempt)
+            await self._batch.run([ids], attempt)
         return found
 
-    async def accounts(self, tx: Tx, accounts: Sequence[str]) -> list[Difference]:
+    async def accounts(self, tx: Tx, names: Sequence[str]) -> list[Difference]:
         """Balances. What is old is added up before the snapshot, which may not last; doubts are cleared within it."""
         sure_until = tx.now - SURE
-        old = await store.transferred(self.outside(), accounts, {"at": {"$lte": sure_until}})
-        stored = await store.balances_diamonds(tx, accounts)
-        new = await store.transferred(tx, accounts, {"at": {"$gt": sure_until}})
-        doubtful = [account for account in accounts if stored[account] != old[account] + new[account]]
-        counted = await store.transferred(tx, doubtful, {}) if doubtful else {}
+        old = await counts.transferred(self.outside(), names, {"at": {"$lte": sure_until}})
+        stored = await accounts.balances_diamonds(tx, names)
+        new = await counts.transferred(tx, names, {"at": {"$gt": sure_until}})
+        doubtful = [account for account in names if stored[account] != old[account] + new[account]]
+        counted = await counts.transferred(tx, doubtful, {}) if doubtful else {}
         wrong = [account for account in doubtful if stored[account] != counted[account]]
         rows = await tx.get_many(store.BALANCES, wrong)
         if self._write:
@@ -107,7 +146,7 @@ class _Books:
         differences = [
             Difference("account", one, "balance_diamonds", stored[one], counted[one], self._write) for one in wrong
         ]
-        return differences + await self._lost_escrows(tx, accounts)
+        return differences + await self._lost_escrows(tx, names)
 
     async def _lost_escrows(self, tx: Tx, accounts: Sequence[str]) -> list[Difference]:
         """Escrows that have moved money and are not there; transfers do not say whose they were."""
@@ -118,18 +157,18 @@ class _Books:
 
     async def escrows(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
         """Counters of escrows; and that each has the earnings that were held."""
-        counted = await store.count_escrows(tx, ids)
+        counted = await counts.count_escrows(tx, ids)
         found: list[Difference] = []
         for id_, escrow in (await tx.get_many(store.ESCROWS, ids)).items():
             found += self._compare(tx, store.ESCROWS, "escrow", escrow, recount.recount_escrow(escrow, counted[id_]))
-            paid, there = counted[id_].paid_diamonds, sum((await store.earnings_by_status(tx, id_)).values())
+            paid, there = counted[id_].paid_diamonds, sum((await load.earnings_by_status(tx, id_)).values())
             if paid != there:
                 found.append(Difference("escrow", id_, "amount_diamonds of its earnings", there, paid))
         return found
 
     async def earnings(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
         """Statuses of earnings."""
-        moved = await store.moved_for(tx, ids, ("hold", "release", "fee", "refund"))
+        moved = await counts.moved_for(tx, ids, ("hold", "release", "fee", "refund"))
         found: list[Difference] = []
         for id_, earning in (await tx.get_many(store.EARNINGS, ids)).items():
             right = recount.recount_earning(earning, moved[id_])
@@ -141,14 +180,26 @@ class _Books:
 
     async def payments(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
         """Statuses of payments, and how much of them came back."""
-        moved = await store.moved_for(tx, ids, ("payment", "fee"))
+        moved = await counts.moved_for(tx, ids, ("payment", "fee"))
         payments = await tx.get_many(store.PAYMENTS, ids)
-        back = await store.reversed_of(tx, {ledger.wallet(payment.payer_id) for payment in payments.values()})
+        back = await counts.reversed_of(tx, {ledger.wallet(payment.payer_id) for payment in payments.values()})
         found: list[Difference] = []
         for id_, payment in payments.items():
             right = recount.recount_payment(payment, moved[id_], back.get(id_, 0))
             found += self._compare(tx, store.PAYMENTS, "payment", payment, right)
         return found
+
+    async def lost(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
+        """What these transfers were made for, and is not there: a transfer does not tell all that it was."""
+        transfers = await tx.get_many(store.TRANSFERS, ids)
+        owners = {owner for transfer in transfers.values() if (owner := recount.moved_for(transfer))}
+        there = {
+            *(await tx.get_many(store.EARNINGS, (id_ for of, id_ in owners if of == "earning"))),
+            *(await tx.get_many(store.PAYMENTS, (id_ for of, id_ in owners if of == "payment"))),
+        }
+        return [
+            Difference(of, id_, "exists", stored=False, counted=True) for of, id_ in sorted(owners) if id_ not in there
+        ]
 
     def _compare(self, tx: Tx, collection: Collection[R], of: Of, stored: R, right: R) -> list[Difference]:
         found = recount.differences(of, stored, right)

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from escrow import store
 from escrow.domain import blocks, settlement
 from escrow.domain.blocks import BlockRefundDue, block_id
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.settlement import SettlementDue
 from escrow.settings import Settings
+from escrow.store import accounts, load
 
 
 async def settle_slice(timer: SettlementDue, tx: Tx) -> None:
@@ -19,7 +20,7 @@ async def settle_slice(timer: SettlementDue, tx: Tx) -> None:
     if escrow is None:
         return
     slice_max = tx.settings(Settings).settlement_slice
-    earnings = await store.settle_run(tx, escrow.id, slice_max)
+    earnings = await load.settle_run(tx, escrow.id, slice_max)
     if len(earnings) == slice_max:
         tx.set_timer(settlement.settlement_due(escrow, tx.now))
     await settle(tx, escrow, earnings)
@@ -31,7 +32,7 @@ async def refund_blocked_slice(timer: BlockRefundDue, tx: Tx) -> None:
     if block is None:
         return
     slice_max = tx.settings(Settings).settlement_slice
-    earnings = await store.held_before_block(tx, block, slice_max)
+    earnings = await load.held_before_block(tx, block, slice_max)
     if len(earnings) == slice_max:
         tx.set_timer(blocks.refund_due(block, tx.now))
     escrows = await tx.get_many(store.ESCROWS, (earning.escrow_id for earning in earnings))
@@ -44,7 +45,7 @@ async def settle(tx: Tx, escrow: Escrow, earnings: Iterable[Earning]) -> None:
     of = tuple(earnings)
     buyers = await tx.get_many(store.BLOCKS, (block_id(one.streamer_id, one.buyer_id) for one in of))
     settled = settlement.settle(escrow, of, buyers, share=tx.settings(Settings).platform_share, now=tx.now)
-    await store.post(tx, settled.transfers, new=True)  # an earning and its transfers change together: it was held
+    await accounts.post(tx, settled.transfers, new=True)  # an earning and its transfers change together: it was held
     for earning in settled.earnings:
         tx.put(store.EARNINGS, earning)
     tx.put(store.ESCROWS, settled.escrow)

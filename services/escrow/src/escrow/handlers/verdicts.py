@@ -1,7 +1,7 @@
 """Kept or not: the owners' facts, and the timers that set the earliest time."""
 
 from chassis.decision import Decision
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import GoalEndedV1, GoalLapsedV1, SessionGoalClosedV1
 from escrow import store
 from escrow.domain import escrows, settlement, verdicts
@@ -9,13 +9,14 @@ from escrow.domain.escrows import Escrow
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
 from escrow.handlers.settlement import settle
 from escrow.settings import Settings
+from escrow.store import load
 
 
 async def trigger_show_escrow_refund(event: GoalEndedV1, tx: Tx) -> None:
     """An unfunded show is looked at again after its hesitation; one that was not completed is refunded."""
     escrow_id = verdicts.escrow_of_goal(event)
     if event.kind in ("ShowFundingGoal", "ShowGoal") and escrow_id is not None:
-        escrow = await store.escrow(tx, escrow_id, event)
+        escrow = await load.escrow(tx, escrow_id, event)
         seconds = tx.settings(Settings).show_refund_seconds
         await _judge(tx, escrow, verdicts.when_show_ended(escrow, event, refund_seconds=seconds))
 
@@ -24,7 +25,7 @@ async def trigger_exclusive_goal_escrow_refund(event: GoalEndedV1, tx: Tx) -> No
     """An agreed invitation is looked at again after its window; any other, and a 1-on-1 cut short, is refunded."""
     escrow_id = verdicts.escrow_of_goal(event)
     if event.kind in ("TriggerExclusiveGoal", "ExclusiveGoal") and escrow_id is not None:
-        escrow = await store.escrow(tx, escrow_id, event)
+        escrow = await load.escrow(tx, escrow_id, event)
         seconds = tx.settings(Settings).invitation_refund_seconds
         await _judge(tx, escrow, verdicts.when_exclusive_ended(escrow, event, refund_seconds=seconds))
 
@@ -33,7 +34,7 @@ async def handle_trigger_private_goal_escrow(event: GoalEndedV1, tx: Tx) -> None
     """A private goal that was not reached is refunded."""
     escrow_id = verdicts.escrow_of_goal(event)
     if event.kind == "TriggerPrivateGoal" and escrow_id is not None:
-        escrow = await store.escrow(tx, escrow_id, event)
+        escrow = await load.escrow(tx, escrow_id, event)
         await _judge(tx, escrow, verdicts.when_private_ended(escrow, event))
 
 
@@ -41,7 +42,7 @@ async def judge_lapsed_goal(event: GoalLapsedV1, tx: Tx) -> None:
     """A promise died: refund; unless the session ended or the streamer gave up, never before its refund check."""
     escrow_id = verdicts.escrow_of_lapsed(event)
     if escrow_id is not None:
-        escrow = await store.escrow(tx, escrow_id, event)
+        escrow = await load.escrow(tx, escrow_id, event)
         await _judge(tx, escrow, verdicts.when_lapsed(escrow, event))
 
 
@@ -49,7 +50,7 @@ async def judge_closed_goal(event: SessionGoalClosedV1, tx: Tx) -> None:
     """Sessions says whether the promise was kept: release, or refund."""
     escrow_id = verdicts.escrow_of_closed(event)
     if escrow_id is not None:
-        escrow = await store.escrow(tx, escrow_id, event)
+        escrow = await load.escrow(tx, escrow_id, event)
         await _judge(tx, escrow, verdicts.when_closed(escrow, event))
 
 

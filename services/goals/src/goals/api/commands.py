@@ -7,7 +7,7 @@ from fastapi import Path, Query, Response
 from chassis import ids
 from chassis.http import Body, BodyBy, Caller, CallerDep, TxDep, TxRouter
 from chassis.http.problems import ScopeMissing
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import Level
 from contracts.values import ObjectIdStr
 from goals import store
@@ -134,7 +134,8 @@ async def create_new_goal(
 async def delete_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep, body: Deletion = NO_ANSWER) -> None:
     """End a goal of the caller. An invitation is agreed to or refused by that; its viewer withdraws it, with no body.
 
-    Of a funding that has ended it gives up the show: nothing follows any more, and all tickets are paid back.
+    Of a funding that has ended it gives up the show: nothing follows any more, and all tickets are paid back. A click
+    that may come twice has an Idempotency-Key, so that the second is the first again.
     """
     found = await tx.get(store.GOALS, goal_id)
     if found is not None and body.agree is None and invitation.made_by(found, caller.user_id):

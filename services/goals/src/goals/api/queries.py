@@ -7,10 +7,10 @@ from fastapi import Path, Query
 
 from chassis.http import CallerDep, Page, PageDep, TxDep, TxRouter, paged
 from chassis.http.problems import invalid
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts.values import ObjectIdStr
 from goals import store
-from goals.api.views import GoalView, OwnGoalView, SupporterView, exists_for, is_own, line_of, view_of
+from goals.api.views import GoalView, OwnGoalView, SupporterView, exists_for, is_of_two, is_own, line_of, view_of
 from goals.domain.goal import Goal, GoalNotFound
 
 router = TxRouter(tags=["goals"])
@@ -50,9 +50,9 @@ async def get_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep) -> AnyGoalView
 
 @router.get("/goals/{goal_id}/leaderboard", refuses=(GoalNotFound,))
 async def get_leaderboard(goal_id: GoalId, caller: CallerDep, tx: TxDep, wanted: PageDep) -> Page[SupporterView]:
-    """Who gave most, the first first; of equal ones, who gave it first. That of an invitation is its two people's."""
+    """Who gave most, the first first; of equal ones, who gave it first. Of an invitation: its two people's."""
     goal = await _goal(goal_id, caller.user_id, tx)
-    if goal.kind == "TriggerExclusiveGoal" and not is_own(goal, caller.user_id):
+    if is_of_two(goal) and not is_own(goal, caller.user_id):
         raise GoalNotFound
     before, after = _place(wanted.after)
     where = {"goal_id": goal_id}

@@ -1,7 +1,7 @@
 """What a goal looks like, and to whom: named fields for each role, so that no new one is shown by accident (SPEC §2).
 
-An invitation and a 1-on-1 are their two people's. To everybody else, an operator too, they have neither a viewer nor a
-price, nor a reason; and what never was a promise does not exist.
+An invitation and a 1-on-1, and what happens in it, are their two people's. To everybody else, an operator too, they
+have neither a viewer nor a price, nor a reason; and what never was a promise does not exist.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from goals.domain.goal import Goal, State
 from goals.domain.state import Supporter
 
 PERFORMANCE = ("perform_duration", "ticket_product_id", "ticket_product_type", "discount_percentage")
+BARE = ("type", "session_id")
+"""What everybody sees of the context of a goal that is two people's."""
+
 CONTEXT: Final[Mapping[GoalKind, tuple[str, ...]]] = {
-    "ShowFundingGoal": ("type", "session_id", *PERFORMANCE, "hesitation_countdown", "show_goal_id"),
-    "ShowGoal": ("type", "session_id", *PERFORMANCE, "funding_goal_id"),
-    "TriggerExclusiveGoal": ("type", "session_id"),
-    "ExclusiveGoal": ("type", "session_id"),
-    "TriggerPrivateGoal": ("type", "session_id"),
+    "ShowFundingGoal": (*BARE, *PERFORMANCE, "hesitation_countdown", "show_goal_id"),
+    "ShowGoal": (*BARE, *PERFORMANCE, "funding_goal_id"),
+    "TriggerExclusiveGoal": (*BARE, "exclusive_to", "duration", "exclusive_goal_id"),
+    "ExclusiveGoal": (*BARE, "exclusive_to", "trigger_exclusive_goal_id"),
+    "TriggerPrivateGoal": BARE,
     "KaraokeGoal": ("type", "gift_id", "sender_id", "product_id"),
 }
-"""What everybody sees of a goal's context."""
+"""What is seen of a goal's context by whom it concerns: by everybody, if it is not two people's."""
 
-OF_TWO: Final[Mapping[GoalKind, tuple[str, ...]]] = {
-    "TriggerExclusiveGoal": ("exclusive_to", "duration", "exclusive_goal_id"),
-    "ExclusiveGoal": ("exclusive_to", "trigger_exclusive_goal_id"),
-}
-"""Kinds that are two people's, and what these two see besides."""
+OF_TWO: Final[tuple[GoalKind, ...]] = ("TriggerExclusiveGoal", "ExclusiveGoal")
+"""Kinds that are always two people's. A song is, when it is for somebody alone."""
 
 
 class ConditionsView(Body):
@@ -84,7 +84,7 @@ class GoalView(Body):
 
 
 class OwnGoalView(GoalView):
-    """An invitation or a 1-on-1, as its streamer and its viewer see it."""
+    """An invitation or a 1-on-1, or a song in it, as its streamer and its viewer see it."""
 
     conditions: OwnConditionsView
     metadata: OwnMetadataView
@@ -103,9 +103,14 @@ class SupporterView(Body):
     amount_diamonds: int
 
 
+def is_of_two(goal: Goal) -> bool:
+    """Whether a goal is two people's, its streamer's and one viewer's."""
+    return goal.kind in OF_TWO or goal.conditions.exclusive_to is not None
+
+
 def is_own(goal: Goal, user_id: str) -> bool:
     """Whether a goal that is two people's is this user's."""
-    return goal.kind in OF_TWO and user_id in (goal.streamer_id, goal.conditions.exclusive_to)
+    return is_of_two(goal) and user_id in (goal.streamer_id, goal.conditions.exclusive_to)
 
 
 def exists_for(goal: Goal, user_id: str) -> bool:
@@ -115,23 +120,24 @@ def exists_for(goal: Goal, user_id: str) -> bool:
 
 def view_of(goal: Goal, user_id: str, now: datetime) -> GoalView | OwnGoalView:
     """The goal as this user sees it."""
+    own, bare = is_own(goal, user_id), is_of_two(goal) and not is_own(goal, user_id)
     shown: dict[str, Any] = {
         "id": goal.id,
         "kind": goal.kind,
         "active": goal.active,
         "state": goal.state,
         "conditions": ConditionsView(session_id=goal.session_id),
-        "context": _present(goal.context, CONTEXT[goal.kind]),
-        "levels": tuple(LevelView(title=level.title, target=level.target) for level in goal.levels),
+        "context": _present(goal.context, BARE if bare else CONTEXT[goal.kind]),
+        "levels": () if bare else tuple(LevelView(title=level.title, target=level.target) for level in goal.levels),
         "progress": lifecycle.progress(goal, now),
-        "nbf": goal.nbf,
+        "nbf": None if bare else goal.nbf,
         "exp": goal.exp,
         "metadata": MetadataView(user_id=goal.streamer_id),
         "outcome": goal.outcome,
         "ended_at": goal.ended_at,
         "lapsed": goal.lapsed,
     }
-    return OwnGoalView(**shown | _own(goal)) if is_own(goal, user_id) else GoalView(**shown)
+    return OwnGoalView(**shown | _own(goal)) if own else GoalView(**shown)
 
 
 def line_of(supporter: Supporter, rank: int) -> SupporterView:
@@ -145,7 +151,6 @@ def _own(goal: Goal) -> dict[str, Any]:
     metadata = goal.metadata
     return {
         "conditions": OwnConditionsView(session_id=goal.session_id, exclusive_to=goal.conditions.exclusive_to),
-        "context": _present(goal.context, (*CONTEXT[goal.kind], *OF_TWO[goal.kind])),
         "metadata": OwnMetadataView(
             user_id=goal.streamer_id, prepaid_duration=metadata.prepaid_duration, agreed=metadata.agreed
         ),

@@ -5,6 +5,7 @@ Proposed until escrow holds the money, then active until the streamer answers or
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Final, Literal
 
 from chassis.decision import Decision
@@ -23,7 +24,7 @@ from contracts.values import Open
 from goals.domain.goal import OPEN, End, Goal, created, schedule, schedule_lapse, unschedule
 from goals.domain.hold import Hold, count, reject
 from goals.domain.stage import Stage, require_free, require_on, require_time, taken
-from goals.domain.state import NOTHING, Change, Guest, guest_id, together
+from goals.domain.state import NOTHING, Change, Guest, Unpaid, guest_id, together
 from goals.domain.timing import Timing
 
 STEPS_MAX: Final = 60  # SPEC §3
@@ -96,6 +97,8 @@ class Viewer:
     last: Goal | None
     unanswered: int = 0
     """How many in a row before the last one got no answer."""
+    unpaid_at: datetime | None = None
+    """When there were last too few diamonds for one, in whatever session."""
     patron: bool = False
 
 
@@ -144,8 +147,8 @@ def propose(wish: Wish, viewer: Viewer, stage: Stage, now: datetime, timing: Tim
     )
     opened = replace(stage, open_invitations=stage.open_invitations + 1)
     guest = Guest(id=guest_id(stage.id, viewer.id), invitation_id=goal.id, unanswered=_unanswered_in_a_row(viewer))
-    told = _proposed(goal, viewer, wish.duration, price)
-    return price, Decision((goal, opened, guest), (told,), (schedule(goal),))
+    proposed = _proposed(goal, viewer, wish.duration, price)
+    return price, Decision((goal, opened, guest), (proposed,), (schedule(goal),))
 
 
 def made_by(goal: Goal, user_id: str) -> bool:
@@ -187,7 +190,8 @@ def reject_proposal(goal: Goal, stage: Stage, reason: Open[ProposalRejection], n
     )
     ended_at = min(goal.exp, now)
     rejected = replace(goal, state="rejected", ended_at=ended_at, exp=ended_at, reason=reason)
-    return Decision((rejected, _one_less(stage)), (event,), (unschedule(goal),))
+    unpaid = (Unpaid(id=viewer_id, at=ended_at),) if reason == "insufficient_diamonds" else ()
+    return Decision((rejected, _one_less(stage), *unpaid), (event,), (unschedule(goal),))
 
 
 def require_agreeable(goal: Goal, stage: Stage, now: datetime, timing: Timing) -> None:
@@ -254,18 +258,17 @@ def _require_possible(wish: Wish, viewer: Viewer, stage: Stage, now: datetime, t
 
 def _require_rested(viewer: Viewer, now: datetime, timing: Timing) -> None:
     """Refuse who has just asked in vain: an invitation costs the streamer's attention, and whoever else waits."""
+    waits: list[tuple[timedelta, type[TooSoon]]] = []
+    if viewer.unpaid_at is not None:
+        waits.append((viewer.unpaid_at + timing.unpaid_cooldown - now, UnpaidRecently))
     last = viewer.last
-    if last is None or last.ended_at is None:
-        return
-    cooldown, refusal = timedelta(), TooSoon
-    if last.outcome == "refused":
-        cooldown, refusal = timing.refused_cooldown, RefusedRecently
-    elif _unanswered(last):
-        doubled = timing.timed_out_cooldown * 2**viewer.unanswered
-        cooldown, refusal = min(doubled, timing.refused_cooldown), UnansweredRecently
-    elif last.reason == "insufficient_diamonds":
-        cooldown, refusal = timing.unpaid_cooldown, UnpaidRecently
-    wait = last.ended_at + cooldown - now
+    if last is not None and last.ended_at is not None:
+        if last.outcome == "refused":
+            waits.append((last.ended_at + timing.refused_cooldown - now, RefusedRecently))
+        elif _unanswered(last):
+            doubled = timing.timed_out_cooldown * 2**viewer.unanswered
+            waits.append((last.ended_at + min(doubled, timing.refused_cooldown) - now, UnansweredRecently))
+    wait, refusal = max(waits, key=itemgetter(0), default=(timedelta(), TooSoon))
     if wait > timedelta():
         raise refusal(retry_after_seconds=wait.total_seconds())
 

@@ -18,14 +18,18 @@ def goal_id_of(gift: GiftSentV1) -> str | None:
 
 
 def create(goal_id: str, gift: GiftSentV1, stage: Stage, alone_with: str | None, now: datetime) -> Change:
-    """Begin it at once; nothing, if the session is over, or promised to somebody else alone (`alone_with`)."""
+    """Begin it at once; nothing, if the session is over, or promised to somebody else alone (`alone_with`).
+
+    In the sender's own 1-on-1 it is a part of that, and as little others' business (SPEC §2).
+    """
     if stage.ended_at is not None or alone_with not in (None, gift.sender_id):
         return NOTHING
+    exclusive_to = alone_with or gift.exclusive_to
     goal = Goal(
         id=goal_id,
         kind="KaraokeGoal",
         state="active",
-        conditions=Conditions(session_id=stage.id),
+        conditions=Conditions(session_id=stage.id, exclusive_to=exclusive_to),
         context=Context(type="karaoke", gift_id=gift.gift_id, sender_id=gift.sender_id, product_id=gift.product_id),
         metadata=Metadata(user_id=stage.streamer_id),
         exp=now + timedelta(seconds=gift.duration or 0),

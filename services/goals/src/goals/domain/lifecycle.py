@@ -135,8 +135,10 @@ def deactivate_goal(goal: Goal, stage: Stage, ending: End, unbegun: Sequence[Ext
     kind = KINDS[goal.kind]
     final = replace(goal, progress=kind.progress(goal, ending.at))
     ended, event = end(final, kind.outcome(final, ending, timing), ending.at, ending.triggerer)
-    told: Change = Decision((ended,), (event,), (unschedule(ended),))
-    return together(told, kind.after_end(ended, stage, timing), extensions.reject_extensions(unbegun, ending.at))
+    final_change: Change = Decision((ended,), (event,), (unschedule(ended),))
+    return together(
+        final_change, kind.after_end(ended, stage, timing), extensions.reject_extensions(unbegun, ending.at)
+    )
 
 
 def progress(goal: Goal, now: datetime) -> int:

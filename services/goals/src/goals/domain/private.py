@@ -56,9 +56,9 @@ def answer_hold(hold: Hold) -> Change:
     counted = count(hold, goal, progress=progress, target=target)
     if progress < target:
         return counted
-    ended, told = end(replace(goal, progress=progress), "completed", hold.now)
+    ended, event_ended = end(replace(goal, progress=progress), "completed", hold.now)
     owed = replace(_closed(hold.stage), private_owed_until=hold.now + hold.timing.private_judged)
-    completed: Change = Decision((ended, owed), (told,), (unschedule(ended),))
+    completed: Change = Decision((ended, owed), (event_ended,), (unschedule(ended),))
     return together(counted, completed)
 
 

@@ -57,14 +57,17 @@ class Stage:
 def follow_session(
     stage: Stage | None, event: SessionStartedV1 | SessionUpdatedV1 | SessionEndedV1, session_max: timedelta
 ) -> Stage:
-    """The stage after news of its session. An end is for good, whatever is read later."""
+    """The stage after news of its session. An end is for good, whatever is read later.
+
+    `session_max` is for news from before sessions told its `exp`.
+    """
     known = stage or Stage(id=event.session_id, streamer_id=event.streamer_id, exclusive_price=None)
     ends = [at for at in (known.ended_at, event.statuses.ended) if at is not None]
     return replace(
         known,
         exclusive_price=event.prices.exclusive,
         ended_at=min(ends, default=None),
-        over_at=event.statuses.created + session_max,
+        over_at=event.exp or known.over_at or event.statuses.created + session_max,
     )
 
 

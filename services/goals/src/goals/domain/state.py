@@ -24,6 +24,14 @@ class Guest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unpaid:
+    """A viewer, whose id it has, who had too few diamonds for an invitation; to ask elsewhere is no way around."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Patron:
     """A viewer who has paid a streamer before, for something that the streamer has kept."""
 
@@ -81,7 +89,7 @@ class Extension:
     rejected: bool = False
 
 
-Saved = Goal | Stage | Guest | Patron | Contribution | Supporter | Extension
+Saved = Goal | Stage | Guest | Unpaid | Patron | Contribution | Supporter | Extension
 Change = Decision[tuple[Saved, ...]]
 """A decision about several documents, all of which it saves."""
 

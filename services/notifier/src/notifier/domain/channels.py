@@ -1,18 +1,27 @@
 """Channels: their names, and whose they are (SPEC §6)."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from contracts.values import Preset
 
-ChannelKind = Literal["presence-stream", "private-stream", "private-user", "presence-stream-viewer"]
+ChannelKind = Literal[
+    "presence-stream", "private-stream", "private-user", "presence-stream-viewer", "presence-enc-stream-viewer"
+]
+
+_PRESETS: Mapping[str, frozenset[str | None]] = {
+    "presence-stream": frozenset({None}),
+    "private-stream": frozenset({None}),
+    "private-user": frozenset({None}),
+    "presence-stream-viewer": frozenset({"preview", "sd"}),
+    "presence-enc-stream-viewer": frozenset({"sd"}),
+}
+"""The families, and what may follow the owner in a name of each: nothing, or a preset and a viewer."""
 
 _ID = "[0-9a-f]{24}"
-_NAME = re.compile(
-    rf"(?P<kind>presence-stream|private-stream|private-user)@(?P<owner>{_ID})"
-    rf"|(?P<viewer_kind>presence-stream-viewer)@(?P<streamer>{_ID})\.(?P<preset>preview|sd)\.(?P<viewer>{_ID})"
-)
+_NAME = re.compile(rf"(?P<kind>[a-z-]+)@(?P<owner>{_ID})(?:\.(?P<preset>preview|sd)\.(?P<viewer>{_ID}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,7 @@ class Channel:
     @property
     def name(self) -> str:
         """Its name on Pusher; `channel_of` is the inverse."""
-        suffix = f".{self.preset}.{self.viewer_id}" if self.kind == "presence-stream-viewer" else ""
+        suffix = "" if self.preset is None else f".{self.preset}.{self.viewer_id}"
         return f"{self.kind}@{self.owner_id}{suffix}"
 
     @property
@@ -44,12 +53,10 @@ class Channel:
 def channel_of(name: str) -> Channel | None:
     """The channel of this name, or None: what is not exactly one of ours is nobody's."""
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or match["preset"] not in _PRESETS.get(match["kind"], ()):
         return None
-    if match["kind"]:
-        return Channel(cast("ChannelKind", match["kind"]), match["owner"])
-    preset = cast("Preset", match["preset"])
-    return Channel("presence-stream-viewer", match["streamer"], preset, match["viewer"])
+    kind, preset = cast("ChannelKind", match["kind"]), cast("Preset | None", match["preset"])
+    return Channel(kind, match["owner"], preset, match["viewer"])
 
 
 def user(*user_ids: str) -> tuple[Channel, ...]:

@@ -54,7 +54,7 @@ class EndedGoal:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DecidedPushes:
     """An event, and the pushes that were decided on for it: made, put off or left to a later one. Each is decided once,
     however often and from wherever the event is read: nobody is told twice.
     """
@@ -65,7 +65,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class PushCause:
     """The event that is told of: its id, when it happened, and the time now."""
 
     event_id: str
@@ -91,7 +91,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
+class PushResult:
     """What one push changes."""
 
     audiences: tuple[Audience, ...]
@@ -99,23 +99,23 @@ class Pushed:
     calls: tuple[Call, ...]
 
 
-def still_news(parts: Iterable[Part], occasion: Occasion) -> tuple[Part, ...]:
+def still_news(parts: Iterable[Part], cause: PushCause) -> tuple[Part, ...]:
     """For whom it is still news: of history, only for the channels that keep it, as long as they do."""
-    if not occasion.is_history:
+    if not cause.is_history:
         return tuple(parts)
-    if occasion.now - occasion.at >= KEPT:
+    if cause.now - cause.at >= KEPT:
         return ()
     kept = (replace(part, channels=tuple(one for one in part.channels if one.is_kept)) for part in parts)
     return tuple(part for part in kept if part.channels)
 
 
-def push(name: str, parts: Sequence[Part], audiences: Mapping[str, Audience], occasion: Occasion) -> Pushed:
+def push(name: str, parts: Sequence[Part], audiences: Mapping[str, Audience], cause: PushCause) -> PushResult:
     """Push `parts`, at least one, as `name`: all under the next number of all their channels' owners."""
     owner_ids = dict.fromkeys(channel.owner_id for part in parts for channel in part.channels)
     owners = [audiences.get(owner_id, Audience(owner_id)) for owner_id in owner_ids]
     seq = 1 + max(owner.seq for owner in owners)
-    made = [_made(name, part, number, seq, occasion) for number, part in enumerate(parts)]
-    return Pushed(
+    made = [_made(name, part, number, seq, cause) for number, part in enumerate(parts)]
+    return PushResult(
         tuple(replace(owner, seq=seq) for owner in owners),
         tuple(notification for notifications, _ in made for notification in notifications),
         tuple(call for _, calls in made for call in calls),
@@ -123,24 +123,24 @@ def push(name: str, parts: Sequence[Part], audiences: Mapping[str, Audience], oc
 
 
 def _made(
-    name: str, part: Part, number: int, seq: int, occasion: Occasion
+    name: str, part: Part, number: int, seq: int, cause: PushCause
 ) -> tuple[tuple[Notification, ...], tuple[Call, ...]]:
     """What is kept of one part, and the copies to push; one event can be pushed in slices, a `seq` each."""
-    head = {"event_id": occasion.event_id, "at": occasion.at, "seq": seq}
+    head = {"event_id": cause.event_id, "at": cause.at, "seq": seq}
     whole = _json({**part.data, **head})
     sent = whole if len(whole.encode()) <= DATA_BYTES_MAX else _json({**head, "fetch": _where(part.data, seq)})
-    push_id = derived_id(occasion.event_id, name, str(seq), str(number))
+    push_id = derived_id(cause.event_id, name, str(seq), str(number))
     notifications = tuple(
-        Notification(occasion.copy_id(name, channel), channel.owner_id, seq, name, whole, occasion.at)
+        Notification(cause.copy_id(name, channel), channel.owner_id, seq, name, whole, cause.at)
         for channel in part.channels
         if channel.is_kept
     )
     calls = tuple(
         Call(
             Push(push_id=push_id, name=name, channel=channel.name, data=sent),
-            id=occasion.copy_id(name, channel),
+            id=cause.copy_id(name, channel),
             key=channel.name,
-            not_after=occasion.at + KEPT if channel.is_kept else occasion.now + STALE,
+            not_after=cause.at + KEPT if channel.is_kept else cause.now + STALE,
         )
         for channel in part.channels
     )

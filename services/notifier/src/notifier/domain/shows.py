@@ -14,10 +14,10 @@ from contracts import SessionGoalAddedV1, SessionViewerAuthorizedV1
 from notifier.domain import fields
 from notifier.domain.channels import Channel, viewer
 from notifier.domain.entitlement import Permit
-from notifier.domain.pushes import Occasion, Part
+from notifier.domain.pushes import Part, PushCause
 
 SLICE_MAX = 250  # two channels each: five calls of Pusher's 100 channels, and what the gateway gets at once
-PACE = timedelta(milliseconds=200)  # about as fast as they can be made: who is told something else waits behind few
+INTERVAL = timedelta(milliseconds=200)  # about as fast as they can be made: who is told something else waits behind few
 
 
 class TicketHoldersDue(Timer, name="ticket-holders-due"):
@@ -30,29 +30,29 @@ class TicketHoldersDue(Timer, name="ticket-holders-due"):
     funding_goal_id: str
     after: str = ""
 
-    def occasion(self, now: datetime) -> Occasion:
+    def cause(self, now: datetime) -> PushCause:
         """What they are told of."""
-        return Occasion(self.event_id, self.at, now)
+        return PushCause(self.event_id, self.at, now)
 
 
-def begin(event: SessionGoalAddedV1, occasion: Occasion) -> At | None:
+def begin(event: SessionGoalAddedV1, cause: PushCause) -> At | None:
     """The first slice, if it is a show that was added; a day later that helps nobody."""
     funding_goal_id = event.context.funding_goal_id
-    if event.kind != "ShowGoal" or funding_goal_id is None or occasion.is_history:
+    if event.kind != "ShowGoal" or funding_goal_id is None or cause.is_history:
         return None
     timer = TicketHoldersDue(
         show=event.model_dump_json(exclude_defaults=True),
-        event_id=occasion.event_id,
-        at=occasion.at,
+        event_id=cause.event_id,
+        at=cause.at,
         show_goal_id=event.goal_id,
         funding_goal_id=funding_goal_id,
     )
-    return _at(timer, event.session_id, occasion.now)
+    return _at(timer, event.session_id, cause.now)
 
 
 def following(timer: TicketHoldersDue, told: Permit, session_id: str, now: datetime) -> At:
     """The slice after the one that ended with `told`."""
-    return _at(timer.model_copy(update={"after": told.id}), session_id, now + PACE)
+    return _at(timer.model_copy(update={"after": told.id}), session_id, now + INTERVAL)
 
 
 def where(streamer_id: str, *viewer_ids: str) -> tuple[Channel, ...]:

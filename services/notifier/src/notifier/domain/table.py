@@ -58,18 +58,18 @@ class View(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[E]):
-    """When `event` happens, it is pushed as `push`; `deed` is the handler's name (SPEC §6 and §10).
+    """When `event` happens, it is pushed as `push`; `handler_name` says which handler does it (SPEC §6 and §10).
 
-    With `until_ended` nothing is pushed any more once the goal that the event is about has ended; `paced` ones wait for
-    their turn (`pace`).
+    With `until_ended` nothing is pushed any more once the goal that the event is about has ended; `throttled` ones
+    wait for their turn (`throttle`).
     """
 
-    deed: str
+    handler_name: str
     event: type[E]
     push: str
     views: tuple[View[E], ...]
     until_ended: bool = False
-    paced: bool = False
+    throttled: bool = False
 
     def to(self, event: E) -> Channels:
         """All channels on which it is pushed."""
@@ -139,6 +139,13 @@ def _revoked(event: SessionViewerRevokedV1) -> Channels:
     return viewer(event.streamer_id, event.viewer_id, "preview", "sd")
 
 
+def _gift_sent(event: GiftSentV1) -> Channels:
+    """In a 1-on-1 only its viewer can give something: who it was is not told to others (SPEC §2)."""
+    if event.exclusive_to is not None:
+        return user(event.streamer_id, event.sender_id)
+    return (*everybody(event.streamer_id), *user(event.sender_id))
+
+
 def _payer(event: PaymentFailedV1 | PaymentReversedV1) -> Channels:
     return user(event.payer_id)
 
@@ -166,7 +173,7 @@ GOAL_PROGRESS_UPDATED = Row(
     "goal.progress.updated",
     (View(_watching_progress, fields.PROGRESS),),
     until_ended=True,
-    paced=True,
+    throttled=True,
 )
 GOAL_EXTENDED = Row(
     "notify_goal_extended",
@@ -198,7 +205,7 @@ GIFT_SENT = Row(
     "notify_gift_sent",
     GiftSentV1,
     "gift.sent",
-    (View(lambda event: (*everybody(event.streamer_id), *user(event.sender_id)), fields.GIFT),),
+    (View(_gift_sent, fields.GIFT),),
 )
 GIFT_FAILED = Row(
     "notify_gift_failed",
@@ -209,10 +216,10 @@ GIFT_FAILED = Row(
 
 
 def _to(
-    deed: str, event: type[E], push: str, to: Callable[[E], Channels], names: tuple[str, ...], **more: Any
+    handler_name: str, event: type[E], push: str, to: Callable[[E], Channels], names: tuple[str, ...], **more: Any
 ) -> Row[E]:
     """A row that shows the same to all who see it."""
-    return Row(deed, event, push, (View(to, names, **more),))
+    return Row(handler_name, event, push, (View(to, names, **more),))
 
 
 TABLE: tuple[Row[Any], ...] = (

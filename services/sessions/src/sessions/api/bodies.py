@@ -8,6 +8,7 @@ from chassis.http import Body
 from contracts import Preset
 from contracts.values import Diamonds, LegibleTitle, Price
 from sessions.domain import payments
+from sessions.settings import SESSION_SECONDS_LIMIT
 
 
 class PricesBody(Body):
@@ -18,11 +19,12 @@ class PricesBody(Body):
 
 
 class StartSession(Body):
-    """A broadcast begins."""
+    """A broadcast begins. It ends by itself after `max_seconds`, or after as long as any may last, if not given."""
 
     prices: PricesBody
     preset: Preset = "preview"
     title: LegibleTitle | None = None
+    max_seconds: Annotated[int, Field(ge=1, le=SESSION_SECONDS_LIMIT)] | None = None
 
 
 class ChangeSession(Body):
@@ -34,9 +36,13 @@ class ChangeSession(Body):
 
 
 class PutSource(Body):
-    """What is in a room: a phone, OBS, or something else."""
+    """What is in a room: a phone, OBS, or something else, for those with free tokens or with paid ones.
+
+    Without a `preset` it keeps that of the room, which at first is the session's, and stays when that changes.
+    """
 
     kind: Literal["phone", "obs", "other"] = "other"
+    preset: Preset | None = None
 
 
 class Pay(Body):

@@ -8,7 +8,7 @@ from fastapi import Path
 
 from chassis import ids
 from chassis.http import CallerDep, TxDep, TxRouter
-from chassis.tx import Tx
+from chassis.storage.tx import Tx
 from contracts import Prices, Source, ViewerBlockedV1, ViewerUnblockedV1
 from contracts.values import ObjectIdStr
 from sessions import store
@@ -21,6 +21,7 @@ from sessions.domain.ending import end_session
 from sessions.domain.minutes import MinutesLeft
 from sessions.domain.session import Session
 from sessions.settings import SessionsSettings
+from sessions.store import holders, load
 
 router = TxRouter(tags=["sessions"])
 
@@ -45,9 +46,10 @@ PAY_REFUSALS = (
 A_SOURCE = PutSource()
 
 
-@router.post("/sessions", status_code=201, scope="CREATOR", refuses=(domain.SessionAlreadyActive,))
+@router.post("/sessions", status_code=201, scope="CREATOR", refuses=(domain.SessionAlreadyActive, domain.TooLong))
 async def start_session(body: StartSession, caller: CallerDep, tx: TxDep) -> SessionId:
     """Go on air. A streamer has one active session."""
+    lasts = domain.require_length(body.max_seconds, tx.settings(SessionsSettings).session_max_seconds)
     session = Session(
         id=ids.new_id(),
         streamer_id=caller.user_id,
@@ -56,12 +58,12 @@ async def start_session(body: StartSession, caller: CallerDep, tx: TxDep) -> Ses
         prices=Prices(sd=body.prices.sd, exclusive=body.prices.exclusive),
         title=body.title,
     )
-    running = await store.running_session(tx, caller.user_id)
+    running = await load.running_session(tx, caller.user_id)
     if running is not None and not running.is_on(tx.now):
         await _end(running, tx)
         await tx.flush(store.SESSIONS)  # the new one may take its place in the index
         running = None
-    store.save(tx, domain.start(session, running, tx.settings(SessionsSettings).session_max_seconds))
+    store.save(tx, domain.start(session, running, lasts))
     return SessionId(session.id)
 
 
@@ -81,10 +83,19 @@ async def change_session(session_id: ObjectIdStr, body: ChangeSession, caller: C
 async def put_source(
     session_id: ObjectIdStr, room_id: RoomId, caller: CallerDep, tx: TxDep, body: PutSource = A_SOURCE
 ) -> None:
-    """Have a camera or encoder in the session, one per room. A room belongs to one active session at a time."""
+    """Have a camera or encoder in the session, one per room. A room belongs to one active session at a time.
+
+    Whoever holds a token of its `preset` may watch it, if it is the newest of that preset.
+    """
     session = domain.commanded(await tx.get(store.SESSIONS, session_id), caller.user_id, tx.now)
-    source = Source(room_id=room_id, session_id=session.id, task_id=f"snapshot_{session.id}_{room_id}", kind=body.kind)
-    store.save(tx, domain.put_source(session, source, await store.session_in_room(tx, room_id)))
+    source = Source(
+        room_id=room_id,
+        session_id=session.id,
+        task_id=f"snapshot_{session.id}_{room_id}",
+        kind=body.kind,
+        preset=body.preset or session.preset_in(room_id),
+    )
+    store.save(tx, domain.put_source(session, source, await load.session_in_room(tx, room_id)))
 
 
 @router.delete(
@@ -109,11 +120,11 @@ async def go_off_air(session_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> N
 async def pay(session_id: ObjectIdStr, body: Pay, caller: CallerDep, tx: TxDep) -> PaymentAsked:
     """Buy time: of the caller's exclusive while it runs, else of watching. `GET /payments/{id}` tells the outcome."""
     payments.check_steps(body.duration, tx.settings(SessionsSettings).step_seconds)
-    return await _pay(await store.session(tx, session_id), body, caller.user_id, tx)
+    return await _pay(await load.session(tx, session_id), body, caller.user_id, tx)
 
 
 async def _path_to_pay(path: Mapping[str, str], tx: Tx) -> str | None:
-    session = await store.running_session(tx, path["streamer_id"])
+    session = await load.running_session(tx, path["streamer_id"])
     return f"/sessions/{session.id}/pay" if session else None
 
 
@@ -124,7 +135,7 @@ async def _path_to_pay(path: Mapping[str, str], tx: Tx) -> str | None:
 async def pay_streamer(streamer_id: ObjectIdStr, body: Pay, caller: CallerDep, tx: TxDep) -> PaymentAsked:
     """The same, for the session in which this streamer is on air."""
     payments.check_steps(body.duration, tx.settings(SessionsSettings).step_seconds)
-    session = await store.running_session(tx, streamer_id)
+    session = await load.running_session(tx, streamer_id)
     if session is None:
         raise payments.NoActiveSession
     return await _pay(session, body, caller.user_id, tx)
@@ -156,25 +167,25 @@ async def unblock_viewer(viewer_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -
 
 async def _end(session: Session, tx: Tx) -> None:
     at = tx.now if session.exp is None else min(tx.now, session.exp)
-    ending = await store.ending(tx, session, at, tx.settings(SessionsSettings).step_seconds)
+    ending = await load.ending(tx, session, at, tx.settings(SessionsSettings).step_seconds)
     store.save(tx, end_session(ending, tx.now))
 
 
 async def _pay_back_blocked(streamer_id: str, viewer_id: str, tx: Tx) -> None:
-    session = await store.running_session(tx, streamer_id)
+    session = await load.running_session(tx, streamer_id)
     if session is None:
         return
     tx.put(store.SESSIONS, session)  # whoever gives time saves it too, so no payment is given unseen
     left = MinutesLeft(session_id=session.id, reason="blocked", at=tx.now)
-    viewer = await store.viewer(tx, session.id, viewer_id)
-    await store.pay_back(tx, session, left, [viewer], tx.settings(SessionsSettings).step_seconds)
+    viewer = await holders.viewer(tx, session.id, viewer_id)
+    await holders.pay_back(tx, session, left, [viewer], tx.settings(SessionsSettings).step_seconds)
 
 
 async def _pay(session: Session, body: Pay, payer_id: str, tx: Tx) -> PaymentAsked:
     if await tx.get(store.BLOCKS, block_id(session.streamer_id, payer_id)) is not None:
         raise payments.BlockedByStreamer
     settings = tx.settings(SessionsSettings)
-    viewer = await store.viewer(tx, session.id, payer_id)
+    viewer = await holders.viewer(tx, session.id, payer_id)
     payment = payments.price_payment(session, viewer, ids.new_id(), body.duration, settings.step_seconds, tx.now)
     exp = tx.now + timedelta(milliseconds=round(settings.proposal_seconds * 1_000))
     store.save(tx, payments.request(payment, body.max_amount_diamonds, exp))

@@ -12,8 +12,8 @@ from chassis.http.auth import Caller
 from contracts import Preset, Prices
 from sessions.domain import payments
 from sessions.domain.payments import Payment
-from sessions.domain.session import Session
-from sessions.store import Listed
+from sessions.domain.session import Session, ShowPair
+from sessions.store.load import Listed
 
 OPERATOR = "OPS"
 
@@ -69,11 +69,15 @@ class SourceView:
     session_id: str
     task_id: str
     kind: str
+    preset: str
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session. `exclusive` says whether it is somebody's alone; pairs are shown to their own two people."""
+    """A session. `exclusive` says whether it is somebody's alone; pairs are shown to their own two people.
+
+    It is over at `exp` at the latest, and nothing is sold that would end later.
+    """
 
     id: str
     streamer_id: str
@@ -82,6 +86,7 @@ class SessionView:
     preset: Preset
     prices: Prices
     statuses: StatusesView
+    exp: UnixTime | None
     exclusive: bool
     status: StatusView
     show_goal_pairs: list[ShowPairView]
@@ -100,6 +105,7 @@ class SessionLineView:
     preset: Preset
     prices: Prices
     statuses: StatusesView
+    exp: UnixTime | None
     exclusive: bool
 
 
@@ -138,20 +144,27 @@ def view_of(session: Session, caller: Caller, now: datetime) -> SessionView:
         preset=session.preset,
         prices=session.prices,
         statuses=StatusesView(session.created, session.over_at(now)),
+        exp=session.exp,
         exclusive=bool(exclusive_to),
         status=StatusView([viewer_id for viewer_id in exclusive_to if is_shown(viewer_id)]),
-        show_goal_pairs=[ShowPairView(**asdict(pair)) for pair in session.show_goal_pairs],
+        show_goal_pairs=[_show_pair(pair) for pair in session.show_goal_pairs],
         exclusive_goal_pairs={
             viewer_id: ExclusivePairView(**asdict(pair))
             for viewer_id, pair in session.exclusive_goal_pairs.items()
             if is_shown(viewer_id)
         },
         sources=[
-            SourceView(source.room_id, source.session_id, source.task_id, source.kind)
+            SourceView(
+                source.room_id, source.session_id, source.task_id, source.kind, session.preset_in(source.room_id)
+            )
             for source in session.sources
             if own or OPERATOR in caller.scopes
         ],
     )
+
+
+def _show_pair(pair: ShowPair) -> ShowPairView:
+    return ShowPairView(pair.funding_goal, pair.show_goal, pair.funding_ended, pair.show_ended)
 
 
 def line_of(session: Listed, now: datetime) -> SessionLineView:
@@ -164,6 +177,7 @@ def line_of(session: Listed, now: datetime) -> SessionLineView:
         preset=session.preset,
         prices=session.prices,
         statuses=StatusesView(session.created, session.ended),
+        exp=session.exp,
         exclusive=session.exclusive,
     )
 

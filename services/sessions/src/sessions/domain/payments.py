@@ -51,6 +51,8 @@ class Payment:
     """Seconds of it that escrow was told to pay back."""
     reversed_diamonds: int = 0
     """What escrow has paid back."""
+    unpaid_at: datetime | None = None
+    """When it failed; it never cost anything, and is forgotten."""
 
     @property
     def gone_duration(self) -> int:
@@ -200,11 +202,11 @@ def settle(payment: Payment, session: Session, holder: Holder, now: datetime, *,
     return given if reason is None else joined(given, reverse(succeeded, reason))
 
 
-def fail(payment: Payment, reason: str | None) -> Changes:
-    """Remember that nothing was paid."""
+def fail(payment: Payment, reason: str | None, now: datetime) -> Changes:
+    """Remember for a while that nothing was paid."""
     if payment.status != "requested":
         return NOTHING
-    return changed(replace(payment, status="failed", reason=reason))
+    return changed(replace(payment, status="failed", reason=reason, unpaid_at=now))
 
 
 def reject_extension(payment: Payment, session: Session, holder: Holder, seconds: int | None) -> Changes:
@@ -251,10 +253,10 @@ def reverse(payment: Payment, reason: ReversalReason, seconds: int | None = None
 
 
 def confirm_reversed(payment: Payment, amount_diamonds: int) -> Changes:
-    """Remember what escrow has paid back."""
+    """Remember what escrow has paid back: read again, never more than it was told to."""
     if payment.status == "reversed":
         return NOTHING
-    back = min(payment.reversed_diamonds + amount_diamonds, payment.amount_diamonds)
+    back = min(payment.reversed_diamonds + amount_diamonds, payment.price_of(payment.gone_duration))
     status: Status = "reversed" if back == payment.amount_diamonds else payment.status
     return changed(replace(payment, status=status, reversed_diamonds=back))
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar, get_args
 
 from chassis.decision import At, Timer, derived_id
-from chassis.errors import Conflict, Forbidden, NotFound
+from chassis.errors import Conflict, Forbidden, Invalid, NotFound
 from contracts import (
     GoalCreatedV1,
     Preset,
@@ -24,7 +24,7 @@ from sessions.domain.changes import NOTHING, Changes, changed
 SOURCES_MAX = 10  # more is a mistake, and every event of the session carries them all
 
 OPEN_MAX = 200  # of each list of goals in a session: as many invitations as goals lets be open at once
-CLOSED_MAX = 50  # for clients that look back; goals has all of them
+CLOSED_MAX = 1  # every event of a session reads and writes them all; who looks back finds the others in goals
 
 TURNS_MAX = 10  # looked back at to judge a private goal a minute later; no session turns exclusive that often in one
 
@@ -51,6 +51,9 @@ class ShowPair:
     show_goal: str | None = None
     funding_ended: datetime | None = None
     show_ended: datetime | None = None
+    show_nbf: datetime | None = None
+    show_exp: datetime | None = None
+    """When the show is on, at the latest; None beside a `show_goal` that was bound before these were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Session:
 
     def tells(self, event: type[E]) -> E:
         """This session as an event of its own."""
+        show = self.show
         return event(
             session_id=self.id,
             streamer_id=self.streamer_id,
@@ -101,7 +105,27 @@ class Session:
             sources=self.sources,
             statuses=Statuses(created=self.created, ended=self.ended),
             exclusive_to=self.exclusive_to,
+            exp=self.exp,
+            ticket_goal_id=show.funding_goal if show else None,
+            ticket_nbf=show.show_nbf if show else None,
+            ticket_exp=show.show_exp if show else None,
         )
+
+    @property
+    def show(self) -> ShowPair | None:
+        """The pair of the show that is on, or announced: the last one only, until it has ended or the session has."""
+        last = self.show_goal_pairs[-1] if self.show_goal_pairs and self.active else None
+        return last if last is not None and last.show_goal is not None and last.show_ended is None else None
+
+    def preset_in(self, room_id: str) -> Open[Preset]:
+        """Whose tokens open this room: as its source says, else as the session does."""
+        presets = (source.preset for source in self.sources if source.room_id == room_id)
+        return next(presets, None) or self.preset
+
+    def room_of(self, preset: Preset) -> str | None:
+        """The room of the newest source of this preset."""
+        rooms = (source.room_id for source in reversed(self.sources) if self.preset_in(source.room_id) == preset)
+        return next(rooms, None)
 
     @property
     def exclusive_pair(self) -> ExclusivePair | None:
@@ -167,6 +191,10 @@ class SessionAlreadyActive(Conflict, slug="session-already-active"):
     """This streamer has an active session."""
 
 
+class TooLong(Invalid, slug="session-too-long"):
+    """No session lasts that long."""
+
+
 class RoomTaken(Conflict, slug="room-taken"):
     """The room belongs to another session that is on air."""
 
@@ -177,6 +205,17 @@ class SourceNotFound(NotFound, slug="source-not-found"):
 
 class TooManySources(Conflict, slug="too-many-sources"):
     """The session has as many sources as it can have."""
+
+
+def require_length(wanted_seconds: int | None, longest_seconds: int) -> int:
+    """For how long at most a session is on air: as its streamer wants, else as long as any may be.
+
+    Raises:
+        TooLong: that would be longer.
+    """
+    if wanted_seconds is not None and wanted_seconds > longest_seconds:
+        raise TooLong(errors=[{"field": "max_seconds", "message": f"at most {longest_seconds}"}])
+    return wanted_seconds or longest_seconds
 
 
 def start(session: Session, running: Session | None, max_seconds: int) -> Changes:
@@ -296,7 +335,7 @@ def added(session: Session, event: GoalCreatedV1, now: datetime) -> Iterable[Ses
 
 
 def latest(items: Sequence[T], is_open: Callable[[T], bool]) -> tuple[T, ...]:
-    """The latest of `items`, 200 open and 50 closed ones at most: no document or answer grows without end."""
+    """The latest of `items`, 200 open ones at most and one that is closed: what was before costs nothing."""
     room = {True: OPEN_MAX, False: CLOSED_MAX}
     kept: list[T] = []
     for item in reversed(items):

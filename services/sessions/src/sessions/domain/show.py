@@ -6,6 +6,7 @@ A ticket is a document whose id is its earning. What was refunded first stays vo
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from contracts import (
     EscrowFailedV1,
@@ -17,9 +18,9 @@ from contracts import (
     SessionViewerRevokedV1,
 )
 from contracts.escrow_ids import parse_escrow_id
-from sessions.domain.changes import NOTHING, Changes, changed
+from sessions.domain.changes import NOTHING, Changes, changed, joined
 from sessions.domain.goal import RememberedGoal
-from sessions.domain.session import Session, ShowPair, added, confirmed, latest
+from sessions.domain.session import Session, ShowPair, added, confirmed, latest, updated
 from sessions.domain.viewer import Viewer
 
 
@@ -53,9 +54,10 @@ def bind_show_goals_to_session(session: Session, goal: ShowGoal, event: GoalCrea
         pairs = latest((*session.show_goal_pairs, ShowPair(goal.id)), _is_open)
         bound = replace(session, show_goal_pairs=pairs)
     else:
-        bound = _with_pair(session, goal.funding_goal_id, lambda pair: replace(pair, show_goal=goal.id))
+        begun = partial(replace, show_goal=goal.id, show_nbf=event.nbf, show_exp=event.exp)
+        bound = _with_pair(session, goal.funding_goal_id, begun)
     remembered = replace(goal, bound=True, on_air_since=now if session.is_on(now) else None)
-    return changed(bound, remembered, events=added(session, event, now))
+    return joined(updated(session, bound), changed(remembered, events=added(session, event, now)))
 
 
 def end_funding(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
@@ -71,7 +73,7 @@ def end_show(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:
     if goal.ended_at is not None:
         return NOTHING
     closed = _with_pair(session, goal.funding_goal_id, lambda pair: replace(pair, show_ended=event.ended_at))
-    return changed(closed, replace(goal, ended_at=event.ended_at))
+    return joined(updated(session, closed), changed(replace(goal, ended_at=event.ended_at)))
 
 
 def close_show(session: Session, goal: ShowGoal, event: GoalEndedV1) -> Changes:

@@ -79,6 +79,10 @@ class NeedsAPerformance(Conflict, slug="needs-a-performance"):
     """This gift asks for a performance of its own: it cannot be held for a private goal."""
 
 
+class SessionExclusive(Conflict, slug="session-exclusive"):
+    """While the session is exclusive, nothing is held for a private goal: that is everybody's."""
+
+
 class TakesNoGifts(Conflict, slug="takes-no-gifts"):
     """Nothing can be given for a goal of this kind."""
 
@@ -110,6 +114,8 @@ class Gift:
     goal_id: str | None = None
     funding_goal_id: str | None = None
     duration: int | None = None
+    exclusive_to: str | None = None
+    """Its sender, if the session was theirs alone when it was asked for: others would learn by it who that is."""
 
     @property
     def outcome(self) -> tuple[Status, str | None]:
@@ -161,6 +167,7 @@ def request(
         SessionOver, ExclusiveToAnother: nobody can give, or not this viewer.
         OtherSession, GoalOver: the goal that is named is not open here.
         NotAShow, OtherTicket, NotATicket, NeedsAPerformance, TakesNoGifts: the gift and that goal do not fit.
+        SessionExclusive: that goal is everybody's, and the session is not.
         PriceChanged: it costs more than the viewer has agreed to.
     """
     if session.is_over(now, timing.session_max):
@@ -192,6 +199,8 @@ def _gift_for(goal: KnownGoal, wish: Wish, session: KnownSession) -> Gift:
         case "TriggerPrivateGoal":
             if wish.product.asks_for_performance:
                 raise NeedsAPerformance
+            if session.exclusive_to:
+                raise SessionExclusive
             return replace(_plain(wish, session), goal_id=goal.id)
         case _:
             raise TakesNoGifts
@@ -224,6 +233,7 @@ def _plain(wish: Wish, session: KnownSession) -> Gift:
         count=wish.count,
         amount_diamonds=product.price_diamonds * wish.count,
         duration=None if product.duration_seconds is None else product.duration_seconds * wish.count,
+        exclusive_to=wish.sender_id if session.exclusive_to else None,
     )
 
 
@@ -239,8 +249,8 @@ def sent(gift: Gift, *, earning_id: str | None = None, payment_id: str | None = 
     """It was paid and counts. Whether it was sent or failed stands as it was told first."""
     if gift.status != "requested":
         return Decision(None)
-    told = GiftSentV1(**_facts(gift), earning_id=earning_id, payment_id=payment_id)
-    return Decision(replace(gift, status="sent"), (told,))
+    event = GiftSentV1(**_facts(gift), earning_id=earning_id, payment_id=payment_id)
+    return Decision(replace(gift, status="sent"), (event,))
 
 
 def failed(
@@ -254,8 +264,8 @@ def failed(
     """It came to nothing; its sender has the money back, or, with `unpaid_at`, never gave it away."""
     if gift.status != "requested":
         return Decision(None)
-    told = GiftFailedV1(**_facts(gift), earning_id=earning_id, payment_id=payment_id, reason=reason)
-    return Decision(replace(gift, status="failed", reason=reason, unpaid_at=unpaid_at), (told,))
+    event = GiftFailedV1(**_facts(gift), earning_id=earning_id, payment_id=payment_id, reason=reason)
+    return Decision(replace(gift, status="failed", reason=reason, unpaid_at=unpaid_at), (event,))
 
 
 def refunded(gift: Gift, reason: str) -> Decision[Gift]:
@@ -278,4 +288,5 @@ def _facts(gift: Gift) -> dict[str, Any]:
         "goal_id": gift.goal_id,
         "funding_goal_id": gift.funding_goal_id,
         "duration": gift.duration,
+        "exclusive_to": gift.exclusive_to,
     }

@@ -20,10 +20,13 @@ class KnownSession:
     created: datetime | None = None
     exclusive_to: tuple[str, ...] = ()
     """Who alone may watch, and give; anyone, when empty."""
+    exp: datetime | None = None
+    """When it is over at the latest, as sessions told it."""
 
     def is_over(self, now: datetime, session_max: timedelta) -> bool:
         """Whether it has ended, or has lasted as long as a session can, told or not (SPEC §4)."""
-        return self.ended or (self.created is not None and now >= self.created + session_max)
+        exp = self.exp or (self.created + session_max if self.created else None)
+        return self.ended or (exp is not None and now >= exp)
 
     def is_exclusive_to_another(self, viewer_id: str) -> bool:
         """Whether somebody else alone may watch it now."""
@@ -62,7 +65,8 @@ def block_id(streamer_id: str, viewer_id: str) -> str:
 def session_of(event: SessionState, known: KnownSession | None) -> KnownSession:
     """The session after `event`."""
     ended = not event.active or (known is not None and known.ended)
-    return KnownSession(event.session_id, event.streamer_id, ended, event.statuses.created, event.exclusive_to)
+    exp = event.exp or (known.exp if known else None)
+    return KnownSession(event.session_id, event.streamer_id, ended, event.statuses.created, event.exclusive_to, exp)
 
 
 def goal_of(event: GoalCreatedV1 | GoalEndedV1, known: KnownGoal | None) -> KnownGoal:

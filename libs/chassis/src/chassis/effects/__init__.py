@@ -1,0 +1,1 @@
+"""Calls to vendors, made after the transaction that decided them."""

@@ -1,0 +1,1 @@
+"""MongoDB: documents, transactions, and many works in one transaction."""

@@ -1,0 +1,467 @@
+"""Tx: one MongoDB transaction, one reading of the clock, one identity map, one outbox. The only object passed around.
+
+Loads go through the identity map (absence is remembered too), writes wait in it and go out as one bulk write per
+collection. Nobody calls commit but the edge. A savepoint drops what one handler did and keeps the rest.
+
+What is saved over a document changes the fields of its class: those that a newer release has added stay. A document
+that cannot be read says so to whoever asks for it, and only then: others in the transaction are not concerned.
+
+Every Tx has a stamp, later than the clock's reading and than every stamp it loaded. Documents and outbox rows carry it,
+so outbox rows in stamp order are in causal order, even between machines whose clocks differ.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from pydantic_settings import BaseSettings
+
+from chassis import ids
+from chassis.cause import Cause
+from chassis.clock import instant
+from chassis.decision import At, Call, Cancel, Decision, derived_id
+from chassis.effects.model import EFFECTS, stored_effect
+from chassis.outbox.model import OUTBOX, OutboxRow, row_of
+from chassis.outbox.model import row as outbox_row
+from chassis.storage.collection import Collection, D, Ref, UnreadableError
+from chassis.storage.errors import StaleDocumentError, commit
+from chassis.storage.identity_map import ABSENT, UNKNOWN, Entry, Version, write_of
+from chassis.storage.mongo import Database, Mongo, PyMongoError, Raw, ReplaceOne, Session, UpdateOne
+from chassis.timers.model import TIMERS, stored_timer
+from contracts import Event
+
+C = TypeVar("C", bound=BaseSettings)
+P = TypeVar("P")
+
+FIND_LIMIT = 10_000  # more than any slice or page; a query that could return more must page
+
+
+class TooManyFound(Exception):
+    """A query that nobody has bounded finds too much; what were left out might be what matters."""
+
+    def __init__(self, collection: str) -> None:
+        """Name the collection."""
+        super().__init__(f"more than {FIND_LIMIT} documents of {collection}")
+
+
+class Stamps:
+    """The largest stamp that a process has seen.
+
+    What it finds absent may have been deleted a moment ago by a clock that is ahead: no stamp tells. Its own next one
+    is above all that it has read and written, so that what it publishes of one thing stays in order.
+    """
+
+    __slots__ = ("largest",)
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.largest = 0
+
+    def see(self, stamp: int) -> None:
+        """Remember the larger one."""
+        self.largest = max(self.largest, stamp)
+
+
+class Savepoint:
+    """A moment to which a Tx can go back."""
+
+    __slots__ = ("cause", "length", "n", "said")
+
+    def __init__(self, length: int, n: int, cause: Cause, said: dict[tuple[str, str, str], int]) -> None:
+        self.length = length
+        self.n = n
+        self.cause = cause
+        self.said = said
+
+
+class Tx:
+    """One attempt at one unit of work. See the module's docstring."""
+
+    def __init__(  # noqa: PLR0913 - made in one place, `Runtime.begin`
+        self,
+        mongo: Mongo,
+        database: Database,
+        *,
+        service: str,
+        micros: int,
+        cause: Cause,
+        settings: Mapping[type[BaseSettings], BaseSettings],
+        read_only: bool = False,
+        committed: Callable[[Iterable[str]], None] | None = None,
+        seen: "Stamps | None" = None,
+        of_process: dict[type[Any], Any] | None = None,
+    ) -> None:
+        """Open lazily: the first load or write starts the transaction; a read-only Tx never does."""
+        self.now = instant(micros)
+        self.cause = cause
+        self._mongo = mongo
+        self._database = database
+        self._service = service
+        self._micros = micros
+        self._settings = settings
+        self._read_only = read_only
+        self._committed = committed
+        self._of_process = {} if of_process is None else of_process
+        self._session: Session | None = None
+        self._seen = seen or Stamps()
+        self._loaded_stamp = self._seen.largest
+        self._entries: dict[Collection[Any], dict[str, Entry]] = defaultdict(dict)
+        self._journal: list[tuple[Entry, Version]] = []
+        self._n = 0
+        self._said: dict[str | None, dict[tuple[str, str, str], int]] = {}
+        """How many events of a type, key and subject were published, by the origin of their cause."""
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def get(self, collection: Collection[D], id_: str) -> D | None:
+        """The document `id_`, or None.
+
+        Raises:
+            UnreadableError: it does not fit its class. So do `get_many`, `find` and `find_one`.
+        """
+        entry = self._entries[collection].get(id_)
+        if entry is None or entry.current is UNKNOWN:
+            await self._load_all(collection, {id_})
+            entry = self._entries[collection][id_]
+        return cast("D | None", entry.current.document)
+
+    async def get_many(self, collection: Collection[D], ids_: Iterable[str]) -> dict[str, D]:
+        """Those of the documents `ids_` that exist, by id, with one query for what is not loaded yet."""
+        wanted = list(dict.fromkeys(ids_))
+        entries = self._entries[collection]
+        missing = {id_ for id_ in wanted if id_ not in entries or entries[id_].current is UNKNOWN}
+        if missing:
+            await self._load_all(collection, missing)
+        return {id_: entries[id_].current.document for id_ in wanted if entries[id_].current.document is not None}
+
+    async def split(
+        self, collection: Collection[D], ids_: Iterable[str]
+    ) -> tuple[dict[str, D], dict[str, UnreadableError]]:
+        """As `get_many`, for many works at once: also which of them cannot be read, and why."""
+        wanted = list(dict.fromkeys(ids_))
+        await self.prefetch(collection.ref(id_) for id_ in wanted)
+        versions = {id_: self._entries[collection][id_].current for id_ in wanted}
+        unreadable = {id_: version.unreadable for id_, version in versions.items() if version.unreadable is not None}
+        readable = {id_: version.document for id_, version in versions.items() if id_ not in unreadable}
+        return {id_: document for id_, document in readable.items() if document is not None}, unreadable
+
+    async def prefetch(self, refs: Iterable[Ref]) -> None:
+        """Load all `refs` with one query per collection; what does not exist is remembered as absent."""
+        missing: dict[Collection[Any], set[str]] = defaultdict(set)
+        for ref in refs:
+            entry = self._entries[ref.collection].get(ref.id)
+            if entry is None or entry.current is UNKNOWN:
+                missing[ref.collection].add(ref.id)
+        for collection, ids_ in missing.items():
+            await self._load_all(collection, ids_)
+
+    def assume_unchanged(self, collection: Collection[D], document: D, stamp: int) -> None:
+        """Take `document` for loaded, as the transaction with this `stamp` left it, and spare the look.
+
+        Writing it raises StaleDocumentError if anybody has written it since; only reading it proves nothing.
+        """
+        self._loaded_stamp = max(self._loaded_stamp, stamp)
+        self._entries[collection][document.id] = Entry(Version(document), stamp)
+
+    def assume_absent(self, ref: Ref) -> None:
+        """Take a document for one that does not exist; writing it raises a duplicate's error if it does."""
+        self._entries[ref.collection].setdefault(ref.id, Entry(ABSENT))
+
+    async def find(
+        self,
+        collection: Collection[D],
+        where: Mapping[str, Any],
+        *,
+        sort: Mapping[str, int] | None = None,
+        limit: int | None = None,
+        unreadable: dict[str, UnreadableError] | None = None,
+    ) -> list[D]:
+        """The documents that match, this transaction's own changes included; at most `limit`. Needs an index.
+
+        Those that do not fit their class go into `unreadable`, if that is given, by id.
+
+        Raises:
+            TooManyFound: there are over 10 000, and no `limit` says that fewer will do.
+        """
+        await self._flush_for_query(collection)
+        found = []
+        raws = await self._query(collection, where, sort, limit=limit or FIND_LIMIT + 1)
+        if limit is None and len(raws) > FIND_LIMIT:
+            raise TooManyFound(collection.name)
+        for raw in raws:
+            version = self._remember(collection, raw).current
+            if unreadable is not None and version.unreadable is not None:
+                unreadable[raw["_id"]] = version.unreadable
+            elif version.document is not None:
+                found.append(cast("D", version.document))
+        return found
+
+    async def find_one(
+        self, collection: Collection[D], where: Mapping[str, Any], *, sort: Mapping[str, int] | None = None
+    ) -> D | None:
+        """The first document that matches, or None."""
+        found = await self.find(collection, where, sort=sort, limit=1)
+        return found[0] if found else None
+
+    async def aggregate(self, collection: Collection[Any], pipeline: Sequence[Raw]) -> list[Raw]:
+        """Rows of an aggregation, this transaction's own changes included."""
+        await self._flush_for_query(collection)
+        return await self._mongo.aggregate(self._database[collection.name], pipeline, await self._transaction())
+
+    async def begin_snapshot(self) -> None:
+        """Let everything that is read from here on be of one moment, in a read-only Tx too."""
+        if self._session is None:
+            self._session = await self._mongo.begin()
+
+    def settings(self, cls: type[C]) -> C:
+        """The service's settings."""
+        return cast("C", self._settings[cls])
+
+    def of_process(self, cls: type[P]) -> P:
+        """The one `cls` of this process, made when it is first asked for: a cache, which may be lost at any moment."""
+        kept = self._of_process.get(cls)
+        if kept is None:
+            kept = self._of_process[cls] = cls()
+        return cast("P", kept)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def put(self, collection: Collection[D], document: D) -> None:
+        """Save `document`, whether it was there or not. Saved unchanged, it conflicts with other writers too."""
+        entries = self._entries[collection]
+        entry = entries.get(document.id)
+        if entry is None:
+            entry = entries[document.id] = Entry(UNKNOWN)
+        self._change(entry, entry.current.saved(document))
+
+    def insert(self, collection: Collection[D], document: D) -> None:
+        """Save a new `document` without looking first; the commit fails if there already is one."""
+        entries = self._entries[collection]
+        entry = entries.get(document.id)
+        if entry is None:
+            entry = entries[document.id] = Entry(ABSENT)
+        self._change(entry, entry.current.saved(document))
+
+    def delete(self, collection: Collection[Any], id_: str) -> None:
+        """Remove the document `id_`, if there is one."""
+        entries = self._entries[collection]
+        entry = entries.get(id_)
+        if entry is None:
+            entry = entries[id_] = Entry(UNKNOWN)
+        self._change(entry, ABSENT)
+
+    def apply(self, collection: Collection[D], decision: Decision[D]) -> None:
+        """Save a decision: its state and everything that follows from it."""
+        if decision.state is not None:
+            self.put(collection, decision.state)
+        self.apply_consequences(decision)
+
+    def apply_consequences(self, decision: Decision[Any]) -> None:
+        """Publish, set, cancel and call what follows from a decision, without saving its state."""
+        for event in decision.events:
+            self.emit(event)
+        for timer in decision.timers:
+            self.set_timer(timer) if isinstance(timer, At) else self.cancel_timer(timer)
+        for call in decision.effects:
+            self.schedule_effect(call)
+
+    def emit(self, event: Event) -> None:
+        """Publish `event` if and when this transaction commits."""
+        id_, n = self._id_of(event), self._next()
+        row = row_of(event, id_=id_, n=n, source=self._service, now=self.now, cause=self.cause)
+        self.insert(OUTBOX, row)
+
+    def publish_raw(self, topic: str, key: str, value: bytes, headers: Mapping[str, bytes]) -> None:
+        """Publish bytes as they are, if and when this transaction commits: a message of somebody else's."""
+        self.insert(OUTBOX, outbox_row(ids.new_id(), self._next(), topic, key, value, headers))
+
+    def set_timer(self, at: At) -> None:
+        """Set a timer, or set it anew."""
+        self.put(TIMERS, stored_timer(at, self._lasting_cause()))
+
+    def cancel_timer(self, cancel: Cancel) -> None:
+        """Cancel a timer; one that is not set is no error."""
+        self.delete(TIMERS, cancel.id)
+
+    def schedule_effect(self, call: Call, *, new: bool = False) -> None:
+        """Make a vendor call after this transaction commits, in place of one with its id unless that is known `new`."""
+        save = self.insert if new else self.put
+        save(EFFECTS, stored_effect(call, self._next(), self.now, self._lasting_cause()))
+
+    # -- the edge's side -------------------------------------------------------------------------------------------
+
+    def savepoint(self) -> Savepoint:
+        """Remember this moment."""
+        return Savepoint(len(self._journal), self._n, self.cause, dict(self._said.get(self.cause.origin, {})))
+
+    def rollback(self, savepoint: Savepoint) -> None:
+        """Drop every change since `savepoint`; what was loaded since stays loaded."""
+        for entry, version in reversed(self._journal[savepoint.length :]):
+            entry.current = version
+        del self._journal[savepoint.length :]
+        self._n = savepoint.n
+        self._said.pop(self.cause.origin, None)
+        self._said[savepoint.cause.origin] = dict(savepoint.said)
+        self.cause = savepoint.cause
+
+    def published_keys(self, since: Savepoint) -> set[str]:
+        """The partition keys of the events that this transaction publishes since then."""
+        changed = (entry.current.document for entry, _ in self._journal[since.length :])
+        return {row.key for row in changed if isinstance(row, OutboxRow)}
+
+    @property
+    def stamp(self) -> int:
+        """What everything that this transaction has written carries."""
+        return max(self._micros, 1 + self._loaded_stamp)
+
+    async def flush(self, *collections: Collection[Any]) -> None:
+        """Write now what would be written at the commit, to learn of its failure before all else is written."""
+        for collection in collections:
+            await self._flush(collection)
+
+    async def commit(self) -> None:
+        """Write everything that changed and commit. Without a change the transaction is given back."""
+        written = False
+        notified: set[str] = set()
+        stamp = self.stamp
+        for collection, entries in self._entries.items():
+            for entry in entries.values():
+                if entry.flushed_at is not None and entry.flushed_at != stamp and entry.current is entry.server:
+                    entry.current = entry.current.again()
+                if entry.flushed_at is not None or entry.current is not entry.server:
+                    written = True
+                    there = entry.current is not ABSENT and entry.current.unreadable is None
+                    if there and collection.is_urgent(entry.current.document, self.now):
+                        notified.add(collection.name)
+            await self._flush(collection)
+        if self._session is None:
+            return
+        session, self._session = self._session, None
+        if written:
+            self._seen.see(stamp)
+        try:
+            await (commit(session) if written else session.abort_transaction())
+        finally:
+            await session.end_session()
+        if self._committed is not None:
+            self._committed(notified)
+
+    async def abort(self) -> None:
+        """Give everything back. Safe to call at any moment, also after commit."""
+        if self._session is None:
+            return
+        session, self._session = self._session, None
+        try:
+            if session.in_transaction:
+                await session.abort_transaction()
+        finally:
+            await session.end_session()
+
+    async def abort_quietly(self) -> None:
+        """Give everything back, if the server can still be reached; if not, it does so by itself after 5 s."""
+        with suppress(PyMongoError):
+            await self.abort()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _id_of(self, event: Event) -> str:
+        """A fresh id, or the one that follows from the cause."""
+        if self.cause.origin is None:
+            return ids.new_id()
+        said = self._said.setdefault(self.cause.origin, {})
+        what = (event.TYPE, event.key, event.subject)
+        said[what] = times = said.get(what, 0) + 1
+        return derived_id(self.cause.origin, *what, str(times))
+
+    def _lasting_cause(self) -> Cause:
+        """The cause, for what will cause something itself: that has an origin, whatever this one has."""
+        return self.cause if self.cause.origin else replace(self.cause, origin=ids.new_id())
+
+    def _next(self) -> int:
+        self._n += 1
+        return self._n
+
+    def _change(self, entry: Entry, version: Version) -> None:
+        self._journal.append((entry, entry.current))
+        entry.current = version
+
+    async def _load_all(self, collection: Collection[Any], ids_: AbstractSet[str]) -> None:
+        """Load documents that are not known yet, with one query."""
+        where: Raw = {"_id": next(iter(ids_))} if len(ids_) == 1 else {"_id": {"$in": list(ids_)}}
+        found = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(ids_))}
+        for id_ in ids_:
+            if id_ in found:
+                self._remember(collection, found[id_])
+            else:
+                self._entries[collection][id_] = Entry(ABSENT)
+
+    def _remember(self, collection: Collection[Any], raw: Raw) -> Entry:
+        id_ = raw["_id"]
+        entry = self._entries[collection].get(id_)
+        if entry is None:
+            entry = self._entries[collection][id_] = Entry(UNKNOWN)
+        if entry.current is UNKNOWN:
+            entry.current = self._load(collection, entry, raw)
+        return entry
+
+    def _load(self, collection: Collection[Any], entry: Entry, raw: Raw) -> Version:
+        """Take `raw` for what the server has."""
+        self._loaded_stamp = max(self._loaded_stamp, raw.pop("_stamp", 0))
+        self._seen.see(self._loaded_stamp)
+        try:
+            entry.server = Version(collection.from_raw(raw))
+            entry.raw = raw if collection.has_parts else None
+        except UnreadableError as unreadable:
+            entry.server = Version(None, unreadable=unreadable)
+        return entry.server
+
+    async def _query(
+        self,
+        collection: Collection[Any],
+        where: Mapping[str, Any],
+        sort: Mapping[str, int] | None = None,
+        *,
+        limit: int,
+    ) -> list[Raw]:
+        cursor = self._database[collection.name].find(where, session=await self._transaction(), batch_size=limit + 1)
+        if sort:
+            cursor = cursor.sort(list(sort.items()))
+        return await cursor.limit(limit).to_list(None)
+
+    async def _transaction(self) -> Session | None:
+        if self._session is None and not self._read_only:
+            self._session = await self._mongo.begin()
+        return self._session
+
+    async def _flush_for_query(self, collection: Collection[Any]) -> None:
+        """Flush, but first load what would be overwritten unseen: a later rollback must be able to put it back."""
+        unseen = {id_: entry for id_, entry in self._entries[collection].items() if entry.server is UNKNOWN}
+        if unseen:
+            where = {"_id": {"$in": list(unseen)}}
+            raws = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(unseen))}
+            for id_, entry in unseen.items():
+                entry.server = self._load(collection, entry, raws[id_]) if id_ in raws else ABSENT
+                self._journal = [(e, entry.server if e is entry and v is UNKNOWN else v) for e, v in self._journal]
+        await self._flush(collection)
+
+    async def _flush(self, collection: Collection[Any]) -> None:
+        stamp = self.stamp
+        dirty = [(id_, entry) for id_, entry in self._entries[collection].items() if entry.current is not entry.server]
+        if not dirty:
+            return
+        if self._read_only:
+            raise RuntimeError(f"a query wrote to {collection.name}")
+        writes = [write_of(collection, id_, entry, stamp) for id_, entry in dirty]
+        database = self._database[collection.name]
+        done = await database.bulk_write(writes, ordered=False, session=await self._transaction())
+        if done.matched_count + done.upserted_count < sum(
+            isinstance(write, UpdateOne | ReplaceOne) for write in writes
+        ):
+            raise StaleDocumentError(collection.name)
+        for _, entry in dirty:
+            entry.server = entry.current
+            entry.flushed_at = stamp
+            entry.assumed_stamp = None

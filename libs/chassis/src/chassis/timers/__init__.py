@@ -1,0 +1,1 @@
+"""What a service has asked to be woken for, and what wakes it."""

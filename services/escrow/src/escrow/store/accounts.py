@@ -1,0 +1,81 @@
+"""The ledger: transfers are posted, movements folded into accounts, balances asked for."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chassis.storage.tx import Tx
+from contracts import (
+    WalletCreatedV1,
+)
+from escrow.domain import ledger
+from escrow.domain.ledger import Balance, Transfer
+from escrow.store import BALANCES, MOVEMENTS, TRANSFERS
+
+FOLD_MAX = 500  # movements folded in one transaction
+
+
+async def post(tx: Tx, transfers: Sequence[Transfer], *, new: bool = False) -> None:
+    """Post transfers, each at most once. `new` says that their cause cannot have made them, so that nobody need look.
+
+    Raises:
+        LedgerBroken: see `ledger.post`.
+    """
+    known = {} if new else await tx.get_many(TRANSFERS, (transfer.id for transfer in transfers))
+    balances = await tx.get_many(BALANCES, (account for transfer in transfers for account, _ in transfer.legs))
+    posting = ledger.post(transfers, known, balances)
+    for transfer in posting.transfers:
+        tx.insert(TRANSFERS, transfer)
+    for balance in posting.balances:
+        tx.put(BALANCES, balance)
+    for movement in posting.movements:
+        tx.insert(MOVEMENTS, movement)
+
+
+async def fold(tx: Tx) -> bool:
+    """Fold one slice of movements into their accounts; returns whether there may be more."""
+    movements = await tx.find(MOVEMENTS, {}, limit=FOLD_MAX)
+    balances = await tx.get_many(BALANCES, (movement.account for movement in movements))
+    for balance in ledger.fold(movements, balances):
+        tx.put(BALANCES, balance)
+    for movement in movements:
+        tx.delete(MOVEMENTS, movement.id)
+    return len(movements) == FOLD_MAX
+
+
+async def balance_diamonds(tx: Tx, account: str) -> int:
+    """What lies in an account that may have movements waiting to be folded."""
+    return (await balances_diamonds(tx, [account]))[account]
+
+
+async def balances_diamonds(tx: Tx, accounts: Iterable[str]) -> dict[str, int]:
+    """What lies in each of `accounts`, movements that wait to be folded included."""
+    rows = await tx.get_many(BALANCES, accounts)
+    sums = {account: rows[account].balance_diamonds if account in rows else 0 for account in accounts}
+    open_ended = [account for account in sums if not ledger.has_floor(account)]
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"account": {"$in": open_ended}}},
+        {"$group": {"_id": "$account", "sum": {"$sum": "$amount_diamonds"}}},
+    ]
+    waiting = await tx.aggregate(MOVEMENTS, pipeline) if open_ended else []
+    return sums | {row["_id"]: sums[row["_id"]] + row["sum"] for row in waiting}
+
+
+async def sum_diamonds(tx: Tx) -> int:
+    """The sum over all accounts; zero when no diamond was created or destroyed."""
+    total = 0
+    for collection, field in ((BALANCES, "$balance_diamonds"), (MOVEMENTS, "$amount_diamonds")):
+        rows = await tx.aggregate(collection, [{"$group": {"_id": None, "sum": {"$sum": field}}}])
+        total += rows[0]["sum"] if rows else 0
+    return total
+
+
+async def wallet(tx: Tx, user_id: str) -> Balance | None:
+    """What a user may spend; None without a wallet."""
+    return await tx.get(BALANCES, ledger.wallet(user_id))
+
+
+async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:
+    """See that the user has a wallet."""
+    if await wallet(tx, user_id) is None:
+        tx.put(BALANCES, Balance(ledger.wallet(user_id)))
+        tx.emit(WalletCreatedV1(user_id=user_id, amount_diamonds=0, cause_id=cause_id))

@@ -1,0 +1,37 @@
+"""What numbered migrations do."""
+
+from chassis.cause import Cause
+from chassis.clock import instant
+from chassis.decision import At
+from chassis.storage.mongo import Database
+from chassis.timers.model import TIMERS, stored_timer
+from escrow.domain import books, ledger
+from escrow.store import EARNINGS, PAYMENTS
+
+
+async def begin_folding(database: Database) -> None:
+    """Set the timer that folds movements for ever."""
+    await _begin(database, ledger.fold_due(instant(0)))
+
+
+async def begin_counting(database: Database) -> None:
+    """Set the timer that counts what is held for ever."""
+    await _begin(database, books.count_due(instant(0)))
+
+
+async def _begin(database: Database, first: At) -> None:
+    stored = stored_timer(first, Cause(at=instant(0), correlation_id="migration"))
+    await database[TIMERS.name].replace_one({"_id": stored.id}, TIMERS.to_raw(stored, 0), upsert=True)
+
+
+async def tell_reversed(database: Database) -> None:
+    """A payment that an older release has reversed was reversed whole."""
+    whole = [{"$set": {"reversed_diamonds": "$amount_diamonds"}}]
+    await database[PAYMENTS.name].update_many({"status": "reversed", "reversed_diamonds": {"$exists": False}}, whole)
+
+
+async def drop_replaced_index(database: Database) -> None:
+    """Drop the index of earnings that knew no buyer."""
+    replaced = "escrow_id_1_status_1_accepted_1_amount_diamonds_1"
+    if replaced in await database[EARNINGS.name].index_information():
+        await database[EARNINGS.name].drop_index(replaced)

@@ -1,0 +1,1 @@
+"""What is done when something has happened, or is due: `pushes`, `projections`, `audience`."""
