@@ -7,12 +7,14 @@ Tests that stop, freeze or kill servers start a devstack themselves, whatever is
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 import structlog
 from xdist.scheduler import LoadScopeScheduling
@@ -42,17 +44,40 @@ CHAINS = {
 
 BACKENDS = ("devstack", "docker")
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is put there has the number of its process in its name
+MEMORY_FREE_BYTES = 6 << 30  # several times what all servers of a run write, journals laid out beforehand included
 
-def pytest_configure() -> None:
-    """Refuse a backend that is not there, before any test runs on another one; log plainly.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a backend that is not there, before any test runs on another one; write into memory; log plainly.
 
     structlog's own tracebacks, with the source in colours, cost a fifth of all that the tests do.
     """
     if _backend() not in BACKENDS:
         raise pytest.UsageError(f"TEST_BACKEND={_backend()} is unknown; known are: {', '.join(BACKENDS)}")
+    if not hasattr(config, "workerinput") and "TMPDIR" not in os.environ:
+        _write_into_memory(config)
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     shown = structlog.make_filtering_bound_logger(logging.INFO)
     structlog.configure(processors=[structlog.processors.add_log_level, plain], wrapper_class=shown)
+
+
+def _write_into_memory(config: pytest.Config) -> None:
+    """Have all that tests and their servers write in memory, if there is plenty: a disk may take seconds for a journal.
+
+    It goes with the run; of a run that was killed, with the next one. `TMPDIR` names a place where it stays.
+    """
+    if not MEMORY.is_dir():
+        return
+    for left in MEMORY.glob("footlights-tests-*"):
+        if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+    if min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) < MEMORY_FREE_BYTES:
+        return
+    place = MEMORY / f"footlights-tests-{os.getpid()}"
+    place.mkdir(mode=0o700)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(place)
+    config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
 
 
 def _backend() -> str:
@@ -75,6 +100,7 @@ def pytest_collection_finish() -> None:
     tune_gc()
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist nobody asks
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Chains:
     """How the tests are shared out."""
     return Chains(config, log)
