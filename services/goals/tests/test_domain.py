@@ -744,14 +744,33 @@ def test_at_the_end_payments_for_time_that_had_not_begun_are_given_back() -> Non
     assert saved(change, Extension).rejected
 
 
+@pytest.mark.parametrize(
+    ("ended", "back"),
+    [(360, None), (360.001, 120), (420, 120), (420.001, 60), (480, 60), (480.001, 0), (540, 0)],
+)
+def test_of_a_payment_whose_time_has_begun_the_steps_go_back_that_have_not(ended: float, back: int | None) -> None:
+    payment = a_payment(100, duration=180).remembered(begins=after(360))
+
+    change = extensions.reject_extensions((payment,), after(ended), TIMING)
+
+    assert [event.model_dump()["duration"] for event in change.events] == ([] if back == 0 else [back])
+    assert len(change.state or ()) == len(change.events)
+
+
+def test_of_a_payment_from_before_its_length_was_kept_nothing_goes_back_once_its_time_has_begun() -> None:
+    payment = Extension(id=PAYMENT, goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, begins=after(360))
+
+    assert extensions.reject_extensions((payment,), after(361), TIMING).events == ()
+
+
 def test_a_full_slice_of_payments_is_followed_by_another_look() -> None:
     unbegun = [
         Extension(id=f"{number:024x}", goal_id=OTHER, session_id=SESSION, streamer_id=STREAMER, begins=after(360))
         for number in range(SLICE)
     ]
 
-    assert len(extensions.reject_extensions(unbegun, NOW).timers) == 1
-    assert extensions.reject_extensions(unbegun[:-1], NOW).timers == ()
+    assert len(extensions.reject_extensions(unbegun, NOW, TIMING).timers) == 1
+    assert extensions.reject_extensions(unbegun[:-1], NOW, TIMING).timers == ()
 
 
 # Lapsing

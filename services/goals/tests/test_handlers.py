@@ -300,6 +300,23 @@ async def test_at_the_end_each_payment_is_kept_whose_part_had_begun(live: LiveSe
     assert [event.model_dump()["payment_id"] for event in rejected] == [payments[2].payment_id]
 
 
+async def test_at_the_end_steps_of_a_payment_that_have_not_begun_are_given_back_though_others_have(
+    live: LiveSession,
+) -> None:
+    viewer = ids.new_id()
+    _, exclusive_id = await live.exclusive(viewer)  # 360 s
+    payments = [live.paid(exclusive_id, viewer, duration=seconds) for seconds in (60, 180, 60)]  # from 360, 420, 600 on
+    await live.harness.handle(*payments)
+    await live.later(421)
+    await live.published()
+
+    await live.answer(exclusive_id, agree=None)
+
+    _ended, *rejected = await live.harness.take()
+    given_back = [(event.model_dump()["payment_id"], event.model_dump()["duration"]) for event in rejected]
+    assert given_back == [(payments[1].payment_id, 120), (payments[2].payment_id, None)]
+
+
 async def test_more_payments_than_a_slice_are_given_back_in_slices(live: LiveSession) -> None:
     viewer = ids.new_id()
     _, exclusive_id = await live.exclusive(viewer)

@@ -167,7 +167,8 @@ async def reject_more_extensions(timer: ExtensionsDue, tx: Tx) -> None:
     goal = await tx.get(store.GOALS, timer.goal_id)
     if goal is not None and goal.ended_at is not None:
         unbegun = await store.unbegun_extensions(tx, goal, goal.ended_at)
-        store.save(tx, extensions.reject_extensions(unbegun, tx.now))
+        timing = tx.settings(GoalsSettings).timing
+        store.save(tx, extensions.reject_extensions(unbegun, goal.ended_at, timing))
 
 
 async def _end(goal: Goal, ending: End, tx: Tx) -> None:

@@ -129,11 +129,16 @@ async def open_goals(tx: Tx, session_id: str) -> list[Goal]:
 
 
 async def unbegun_extensions(tx: Tx, goal: Goal, ended_at: datetime) -> list[Extension]:
-    """A slice of the payments for time of an exclusive that had not begun by `ended_at`."""
+    """A slice of the payments for time of an exclusive of which some had not begun by `ended_at`.
+
+    The time of each begins where that of the one before it ends, or later: of those that have begun, only the last can
+    have any left.
+    """
     if goal.kind != "ExclusiveGoal":
         return []
-    where = {"goal_id": goal.id, "rejected": False, "begins": {"$gte": ended_at}}
-    return await tx.find(EXTENSIONS, where, limit=SLICE)
+    paid: dict[str, Any] = {"goal_id": goal.id, "rejected": False}
+    begun = await tx.find(EXTENSIONS, paid | {"begins": {"$lt": ended_at}}, sort={"begins": -1}, limit=1)
+    return begun + await tx.find(EXTENSIONS, paid | {"begins": {"$gte": ended_at}}, limit=SLICE)
 
 
 def of_session(event: SessionEvent) -> Iterable[Ref]:

@@ -44,7 +44,12 @@ class PaidExtension:
     def remembered(self, begins: datetime | None) -> Extension:
         """What is remembered of it."""
         return Extension(
-            id=self.id, goal_id=self.goal_id, session_id=self.session_id, streamer_id=self.streamer_id, begins=begins
+            id=self.id,
+            goal_id=self.goal_id,
+            session_id=self.session_id,
+            streamer_id=self.streamer_id,
+            begins=begins,
+            duration=self.duration,
         )
 
 
@@ -81,7 +86,7 @@ def paid_extension(event: SessionViewerAuthorizedV1, at: datetime) -> PaidExtens
 
 def extend_by_payment(payment: PaidExtension, goal: Goal | None, stage: Stage | None, timing: Timing) -> Change:
     """Make the 1-on-1 as much longer as its viewer has paid for. What comes too late or is too much is given back."""
-    too_late: Change = reject_extensions((payment.remembered(begins=None),), payment.at)
+    too_late: Change = reject_extensions((payment.remembered(begins=None),), payment.at, timing)
     if goal is None or goal.kind != "ExclusiveGoal" or goal.session_id != payment.session_id or not goal.active:
         return too_late
     exp = _extended(goal, payment.at, payment.duration)
@@ -91,15 +96,23 @@ def extend_by_payment(payment: PaidExtension, goal: Goal | None, stage: Stage | 
     return together(_longer(goal, exp, payment.at, payment.duration, payment.id), remembered)
 
 
-def reject_extensions(unbegun: Sequence[Extension], now: datetime) -> Change:
-    """Give back payments of whose time nothing will be performed; a full slice of them may not be all."""
-    rejected = tuple(replace(extension, rejected=True) for extension in unbegun)
-    events = tuple(_rejection(extension) for extension in rejected)
-    if len(rejected) < SLICE:
+def reject_extensions(unbegun: Sequence[Extension], ended_at: datetime, timing: Timing) -> Change:
+    """Give back of each payment the steps that had not begun by then; a full slice of payments may not be all."""
+    parts = [
+        (replace(extension, rejected=True), _unbegun_seconds(extension, ended_at, timing)) for extension in unbegun
+    ]
+    rejected = tuple(extension for extension, seconds in parts if seconds != 0)
+    events = tuple(_rejection(extension, seconds) for extension, seconds in parts if seconds != 0)
+    if len(unbegun) < SLICE:
         return Decision(rejected, events)
-    first = rejected[0]
-    again = ExtensionsDue(goal_id=first.goal_id)
-    return Decision(rejected, events, (At(again, id=f"extensions-due:{first.goal_id}", due=now, key=first.session_id),))
+    first = unbegun[0]
+    again = At(
+        ExtensionsDue(goal_id=first.goal_id),
+        id=f"extensions-due:{first.goal_id}",
+        due=ended_at,
+        key=first.session_id,
+    )
+    return Decision(rejected, events, (again,))
 
 
 def _extended(goal: Goal, now: datetime, seconds: int) -> datetime:
@@ -110,12 +123,21 @@ def _within_bounds(exp: datetime, stage: Stage, now: datetime, timing: Timing) -
     return exp <= now + STEPS_AHEAD_MAX * timing.step and (stage.over_at is None or exp <= stage.over_at)
 
 
-def _rejection(extension: Extension) -> GoalExtensionRejectedV1:
+def _unbegun_seconds(extension: Extension, ended_at: datetime, timing: Timing) -> int | None:
+    """The seconds of its whole steps that had not begun by then; None: all of it."""
+    if extension.begins is None or extension.begins >= ended_at:
+        return None
+    left = extension.begins + timedelta(seconds=extension.duration or 0) - ended_at
+    return max(left // timing.step, 0) * timing.step_seconds
+
+
+def _rejection(extension: Extension, seconds: int | None) -> GoalExtensionRejectedV1:
     return GoalExtensionRejectedV1(
         goal_id=extension.goal_id,
         session_id=extension.session_id,
         streamer_id=extension.streamer_id,
         payment_id=extension.id,
+        duration=seconds,
     )
 
 

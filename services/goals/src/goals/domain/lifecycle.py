@@ -128,7 +128,7 @@ def resolved(goal: Goal, stage: Stage, ending: End) -> End:
 
 
 def deactivate_goal(goal: Goal, stage: Stage, ending: End, unbegun: Sequence[Extension], timing: Timing) -> Change:
-    """End an active goal; `ending` is resolved, `unbegun` are payments for time that had not begun by then.
+    """End an active goal; `ending` is resolved, `unbegun` are payments for time of which some had not begun by then.
 
     Only who found the goal active ends it, so `goal.ended` is told once.
     """
@@ -137,7 +137,7 @@ def deactivate_goal(goal: Goal, stage: Stage, ending: End, unbegun: Sequence[Ext
     ended, event = end(final, kind.outcome(final, ending, timing), ending.at, ending.triggerer)
     final_change: Change = Decision((ended,), (event,), (unschedule(ended),))
     return together(
-        final_change, kind.after_end(ended, stage, timing), extensions.reject_extensions(unbegun, ending.at)
+        final_change, kind.after_end(ended, stage, timing), extensions.reject_extensions(unbegun, ending.at, timing)
     )
 
 

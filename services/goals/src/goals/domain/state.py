@@ -86,7 +86,10 @@ class Extension:
     streamer_id: str
     begins: datetime | None
     """Where its part of the time begins; None: it came too late for any."""
+    duration: int | None = None
+    """Its part, in seconds; None: from before this was kept."""
     rejected: bool = False
+    """Whether what is not given of it, all or some steps, was told."""
 
 
 Saved = Goal | Stage | Guest | Unpaid | Patron | Contribution | Supporter | Extension
