@@ -87,7 +87,8 @@ class Unavailable(Refusal, slug="unavailable"):
 class NotYet(Exception):
     """An event of another service must come first.
 
-    A command is called again until `UNKNOWN_WAIT_SECONDS` have passed, then answered 404 with `what`;
+    A command is called again when a document that it has asked for by its id, in vain, is there, and a last time when
+    `UNKNOWN_WAIT_SECONDS` have passed, then answered 404 with `what`; one that has asked for none, now and then;
     a message is parked with automatic retries and without an alarm.
     """
 

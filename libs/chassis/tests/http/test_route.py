@@ -127,6 +127,14 @@ async def get_jar(jar_id: ObjectIdStr, tx: TxDep) -> JarView:
     return JarView(id=jar.id, beans=jar.beans)
 
 
+@router.get("/labels/{label}", refuses=(JarNotFound,))
+async def get_labelled(label: str, tx: TxDep) -> JarView:
+    jar = await tx.find_one(JARS, {"label": label})
+    if jar is None:
+        raise NotYet("jar")
+    return JarView(id=jar.id, beans=jar.beans)
+
+
 @router.put("/jars/{jar_id}/beans", refuses=(JarNotFound, Foreign, JarTaken, Full), scope="CREATOR")
 async def add_beans(
     jar_id: ObjectIdStr,
@@ -548,19 +556,19 @@ async def test_what_is_not_known_yet_is_waited_for(harness_of: Callable[..., Awa
     assert (answer.status_code, answer.json()["id"]) == (200, JAR)
 
 
-async def test_looks_for_what_is_not_known_come_ever_less_often(
+async def test_what_no_document_tells_of_is_tried_again_ever_less_often(
     harness_of: Callable[..., Awaitable[ServiceHarness]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = await harness_of(SERVICE, UNKNOWN_WAIT_SECONDS=2)
     looks: list[float] = []
-    get = Tx.get
+    find = Tx.find
 
-    async def counted(*arguments: Any) -> Any:
+    async def counted(*arguments: Any, **options: Any) -> Any:
         looks.append(time.monotonic())
-        return await get(*arguments)
+        return await find(*arguments, **options)
 
-    monkeypatch.setattr(Tx, "get", counted)
-    answer = await harness.client(USER).get(f"/jars/{JAR}")
+    monkeypatch.setattr(Tx, "find", counted)
+    answer = await harness.client(USER).get("/labels/none")
 
     assert answer.status_code == 404
     assert len(looks) == 7

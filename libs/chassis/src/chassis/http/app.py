@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from chassis.context import Runtime
 from chassis.errors import Refusal
 from chassis.http import openapi
+from chassis.http.arrivals import Arrivals
 from chassis.http.auth import Tokens
 from chassis.http.caller_queue import CallerQueues
 from chassis.http.denied import DeniedTokens
@@ -62,6 +63,7 @@ def create_app(service: Service, runtime: Runtime, settings: ApiSettings) -> Fas
         GroupCommit(runtime),
         ConcurrencyLimit(REQUESTS_MAX),
         ConcurrencyLimit(WAITING_MAX, of_one_max=WAITING_OF_ONE_MAX),
+        Arrivals(runtime.mongo, runtime.database),
         CallerQueues(),
         DeniedTokens(runtime.database, runtime.clock),
     )

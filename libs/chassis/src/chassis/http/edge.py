@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chassis.context import Runtime
+from chassis.http.arrivals import Arrivals
 from chassis.http.auth import Tokens
 from chassis.http.caller_queue import CallerQueues
 from chassis.http.denied import DeniedTokens
@@ -61,6 +62,8 @@ class Edge:
     concurrency: ConcurrencyLimit
     waiting: ConcurrencyLimit
     """For those requests that wait for another service's event."""
+    arrivals: Arrivals
+    """Where they wait for it."""
     caller_queues: CallerQueues
     """Where commands of one caller wait that have collided."""
     denied: DeniedTokens

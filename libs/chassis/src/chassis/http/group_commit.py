@@ -3,6 +3,9 @@
 Nobody waits to be joined: who comes while a transaction is on its way to the disk is in the next one. Each command has
 a savepoint of its own, so a refusal is one command's alone. If the transaction fails, each of its commands is tried
 again by itself.
+
+What they read is loaded for all of them at once: a command that asks for a document which is not known yet is left
+where it is, and called again when that is there. Fifty buyers of one show cost three finds, not a hundred and fifty.
 """
 
 import asyncio
@@ -17,9 +20,10 @@ from chassis.http import retries
 from chassis.http.response import HttpResponse
 from chassis.runtime.faults import fault_point
 from chassis.runtime.metrics import HTTP_GROUP_COMMIT
+from chassis.storage.collection import Ref
 from chassis.storage.errors import STORAGE_ERRORS, is_commit_unknown
 from chassis.storage.mongo import PyMongoError
-from chassis.storage.tx import Tx
+from chassis.storage.tx import NotLoadedError, Tx
 
 GROUP_MAX = 50  # a rush is some dozens; more would make a conflict dearer
 
@@ -93,7 +97,7 @@ class GroupCommit:
         """One transaction; returns what each command is told."""
         tx = self._runtime.begin(part[0].cause)
         try:
-            outcomes = [await self._decide(tx, command) for command in part]
+            outcomes = await self._decide_all(tx, part)
             await tx.commit()
             fault_point("edge.after_commit")
         except STORAGE_ERRORS as error:
@@ -103,11 +107,29 @@ class GroupCommit:
             await tx.abort_quietly()
         return outcomes
 
+    async def _decide_all(self, tx: Tx, part: list[_Command]) -> list[HttpResponse | Exception]:
+        if len(part) == 1:
+            return [await self._decide(tx, part[0])]
+        outcomes: dict[_Command, HttpResponse | Exception] = {}
+        while len(outcomes) < len(part):  # each time round, each that is left has one document more
+            wanted: list[Ref] = []
+            for command in (command for command in part if command not in outcomes):
+                try:
+                    with tx.loading_later():
+                        outcomes[command] = await self._decide(tx, command)
+                except NotLoadedError as missing:
+                    wanted += missing.refs
+            await tx.prefetch(wanted)
+        return [outcomes[command] for command in part]
+
     async def _decide(self, tx: Tx, command: _Command) -> HttpResponse | Exception:
         tx.cause = command.cause
         start = tx.savepoint()
         try:
             return await command.decide(tx)
+        except NotLoadedError:
+            tx.rollback(start)
+            raise
         except STORAGE_ERRORS:
             raise
         except Exception as refusal:  # noqa: BLE001 - whatever it was, it is this command's alone; its route answers it

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
-from chassis.errors import NotYet
+from chassis.http.arrivals import Arrivals, Missing
 from chassis.http.caller_queue import CallerQueue
 from chassis.http.problems import TryAgain
 from chassis.runtime.backoff import back_off
@@ -17,7 +17,7 @@ A = TypeVar("A")
 RETRY_SECONDS = 5.0  # ARCHITECTURE, the HTTP edge: conflicts and elections are over by then
 LEFT_MAX = 100  # attempts that nobody waits for any more, and MongoDB has not answered: so many, and it is away
 ALL_DONE_SECONDS = 1.0  # what a stopping process gives them: whoever asked has been answered
-LISTEN_FIRST_SECONDS = 0.05  # before the second look for an event of another service; then twice as long each time
+LISTEN_FIRST_SECONDS = 0.05  # before the second attempt where no document is waited for; then twice as long each time
 DUPLICATES_MAX = 3  # the next run sees the document that was there first; if not, it is a bug
 
 _in_hand: set[asyncio.Task[object]] = set()
@@ -26,12 +26,16 @@ _left: set[asyncio.Task[object]] = set()
 
 async def retry(
     attempt: Callable[[], Awaitable[A]],
+    arrivals: Arrivals,
     *,
     unknown_wait_seconds: float,
     place: Callable[[], AbstractContextManager[None]],
     queue: CallerQueue,
 ) -> A:
     """Run `attempt` until it returns or refuses. Whoever waits for another service's event takes a `place`.
+
+    What an attempt has looked for in vain is waited for among the `arrivals`; it is tried again when some of that is
+    there, and a last time when time is up.
 
     After a conflict it is tried again in its turn, and at once if nobody of the same caller is in the `queue`.
 
@@ -43,11 +47,15 @@ async def retry(
     if len(_left) >= LEFT_MAX:
         raise TryAgain("The database does not answer.")
     with ExitStack() as held:
-        return await _retry(attempt, unknown_wait_seconds, lambda: held.enter_context(place()), queue)
+        return await _retry(attempt, arrivals, unknown_wait_seconds, lambda: held.enter_context(place()), queue)
 
 
 async def _retry(
-    attempt: Callable[[], Awaitable[A]], unknown_wait_seconds: float, take_place: Callable[[], None], queue: CallerQueue
+    attempt: Callable[[], Awaitable[A]],
+    arrivals: Arrivals,
+    unknown_wait_seconds: float,
+    take_place: Callable[[], None],
+    queue: CallerQueue,
 ) -> A:
     now = asyncio.get_running_loop().time
     began = now()
@@ -57,13 +65,14 @@ async def _retry(
             if failures or not queue.is_empty:
                 await _in_turn(began + RETRY_SECONDS - now(), queue)
             return await _within(began + RETRY_SECONDS - now(), attempt)
-        except NotYet:
+        except Missing as missing:
             left = began + unknown_wait_seconds - now()
             if left <= 0:
                 raise
             if not looks:
                 take_place()
-            await asyncio.sleep(min(LISTEN_FIRST_SECONDS * 2**looks, left))
+            seconds = left if missing.refs else min(LISTEN_FIRST_SECONDS * 2**looks, left)
+            await arrivals.wait(missing.refs, seconds)
             looks += 1
         except PyMongoError as error:
             if is_commit_unknown(error):

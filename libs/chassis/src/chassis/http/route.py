@@ -18,6 +18,7 @@ from chassis.clock import instant
 from chassis.errors import NotYet, Refusal
 from chassis.http import openapi, retries
 from chassis.http.arguments import Arguments, Values
+from chassis.http.arrivals import Missing
 from chassis.http.auth import Caller
 from chassis.http.bodies import ClientGone, one_of, read_body
 from chassis.http.edge import Edge
@@ -37,6 +38,7 @@ from chassis.http.response import JSON, Header, HttpResponse, headers_of
 from chassis.runtime import tracing
 from chassis.runtime.faults import fault_point
 from chassis.runtime.metrics import HTTP_REQUESTS, HTTP_RETRIES, HTTP_SECONDS, HTTP_UNDECLARED
+from chassis.storage.errors import STORAGE_ERRORS
 from chassis.storage.tx import Tx
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; the log and the metrics do (nginx's number)
@@ -72,6 +74,8 @@ class _Request:
     key: CommandKey | None = None
     path_params: Mapping[str, str] = field(default_factory=dict)
     attempts: int = 0
+    alone: bool = False
+    """Whether a transaction with others' commands has failed."""
 
 
 class TxRoute(APIRoute):
@@ -152,19 +156,14 @@ class TxRoute(APIRoute):
         if (full := request.edge.runtime.backlog.full) is not None and not self._read_only:
             raise TryAgain(f"Too much is not done yet: {full}.")
 
-        def attempt() -> Awaitable[HttpResponse]:
-            if self.rules.group_commit and not request.attempts:
-                request.attempts += 1
-                return request.edge.group_commit.attempt(request.cause, partial(self._decide, request, values))
-            return retries.run_shielded(self._attempt(request, values))
-
         edge, user_id = request.edge, caller.user_id if caller else None
         with (
             edge.concurrency.acquire(),  # not before: whoever sends slowly takes nobody's place
             edge.caller_queues.of(None if self._read_only else user_id) as queue,
         ):
             return await retries.retry(
-                attempt,
+                partial(self._attempt, request, values),
+                edge.arrivals,
                 unknown_wait_seconds=edge.unknown_wait_seconds,
                 place=partial(edge.waiting.acquire, user_id or ""),
                 queue=queue,
@@ -181,7 +180,17 @@ class TxRoute(APIRoute):
         return caller
 
     async def _attempt(self, request: _Request, values: Values) -> HttpResponse:
+        """In a transaction with others at first, if its rules say so; once that has failed, in one of its own."""
         request.attempts += 1
+        if request.alone or not self.rules.group_commit:
+            return await retries.run_shielded(self._attempt_alone(request, values))
+        try:
+            return await request.edge.group_commit.attempt(request.cause, partial(self._decide, request, values))
+        except STORAGE_ERRORS:
+            request.alone = True
+            raise
+
+    async def _attempt_alone(self, request: _Request, values: Values) -> HttpResponse:
         tx = request.edge.runtime.begin(request.cause, read_only=self._read_only)
         try:
             answer = await self._decide(request, values, tx)
@@ -193,15 +202,17 @@ class TxRoute(APIRoute):
 
     async def _decide(self, request: _Request, values: Values, tx: Tx) -> HttpResponse:
         """The answer, if this Tx commits."""
-        start = tx.savepoint()
         keys = await self._keys(request, tx)
         former = FORMER_RECORDS.name in request.edge.runtime.former_collections
         for key in keys:
             if (stored := await recall(tx, key, former=former)) is not None:
                 return stored
+        start = tx.savepoint()
         refused = False
         try:
             answer = await self._call(request, values, tx)
+        except NotYet as missing:
+            raise Missing(missing.what, tx.absent(start)) from missing
         except Refusal as refusal:
             if not keys or not is_final(refusal):
                 raise

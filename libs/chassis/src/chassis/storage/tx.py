@@ -11,9 +11,9 @@ so outbox rows in stamp order are in causal order, even between machines whose c
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -65,13 +65,23 @@ class Stamps:
         self.largest = max(self.largest, stamp)
 
 
+class NotLoadedError(Exception):
+    """What is asked for has yet to be loaded, together with what others ask for."""
+
+    def __init__(self, refs: Iterable[Ref]) -> None:
+        """Name the documents."""
+        super().__init__("to be loaded first")
+        self.refs = tuple(refs)
+
+
 class Savepoint:
     """A moment to which a Tx can go back."""
 
-    __slots__ = ("cause", "length", "n", "said")
+    __slots__ = ("absent", "cause", "length", "n", "said")
 
-    def __init__(self, length: int, n: int, cause: Cause, said: dict[tuple[str, str, str], int]) -> None:
+    def __init__(self, length: int, absent: int, n: int, cause: Cause, said: dict[tuple[str, str, str], int]) -> None:
         self.length = length
+        self.absent = absent
         self.n = n
         self.cause = cause
         self.said = said
@@ -110,6 +120,8 @@ class Tx:
         self._loaded_stamp = self._seen.largest
         self._entries: dict[Collection[Any], dict[str, Entry]] = defaultdict(dict)
         self._journal: list[tuple[Entry, Version]] = []
+        self._absent: list[Ref] = []
+        self._loads_later = False
         self._n = 0
         self._said: dict[str | None, dict[tuple[str, str, str], int]] = {}
         """How many events of a type, key and subject were published, by the origin of their cause."""
@@ -126,6 +138,8 @@ class Tx:
         if entry is None or entry.current is UNKNOWN:
             await self._load_all(collection, {id_})
             entry = self._entries[collection][id_]
+        if entry.current is ABSENT and entry.server is ABSENT:
+            self._absent.append(collection.ref(id_))
         return cast("D | None", entry.current.document)
 
     async def get_many(self, collection: Collection[D], ids_: Iterable[str]) -> dict[str, D]:
@@ -295,7 +309,8 @@ class Tx:
 
     def savepoint(self) -> Savepoint:
         """Remember this moment."""
-        return Savepoint(len(self._journal), self._n, self.cause, dict(self._said.get(self.cause.origin, {})))
+        said = dict(self._said.get(self.cause.origin, {}))
+        return Savepoint(len(self._journal), len(self._absent), self._n, self.cause, said)
 
     def rollback(self, savepoint: Savepoint) -> None:
         """Drop every change since `savepoint`; what was loaded since stays loaded."""
@@ -311,6 +326,19 @@ class Tx:
         """The partition keys of the events that this transaction publishes since then."""
         changed = (entry.current.document for entry, _ in self._journal[since.length :])
         return {row.key for row in changed if isinstance(row, OutboxRow)}
+
+    def absent(self, since: Savepoint) -> Sequence[Ref]:
+        """The documents that were asked for one by one since then, and were not there."""
+        return self._absent[since.absent :]
+
+    @contextmanager
+    def loading_later(self) -> Iterator[None]:
+        """Meanwhile nothing is loaded by its id: whoever asks for what is not known yet gets NotLoadedError."""
+        self._loads_later = True
+        try:
+            yield
+        finally:
+            self._loads_later = False
 
     @property
     def stamp(self) -> int:
@@ -390,6 +418,8 @@ class Tx:
 
     async def _load_all(self, collection: Collection[Any], ids_: AbstractSet[str]) -> None:
         """Load documents that are not known yet, with one query."""
+        if self._loads_later:
+            raise NotLoadedError(map(collection.ref, ids_))
         where: Raw = {"_id": next(iter(ids_))} if len(ids_) == 1 else {"_id": {"$in": list(ids_)}}
         found = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(ids_))}
         for id_ in ids_:
