@@ -1,7 +1,7 @@
 """kill -9 of a process at each named point, while a story passes through it: nothing lost, nothing doubled.
 
-Several processes die in one story: each at the first thing that it does for the story. Which point that is, and that
-it was really hit, stands in the log of the plan.
+Several processes die in one story: each with something that it does for the story, whatever it does besides. Which
+point that is, and that it was really hit, stands in the log of the plan.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,13 +35,16 @@ class Kill:
 
     part: str
     point: str
+    of: str | None = None
+    """What it has in hand then: the type of an event, or the name of a timer or an effect."""
+
+    @property
+    def plan(self) -> Mapping[str, str]:
+        """The plan's entry, but for where it is logged."""
+        return {"action": "kill", **({"of": self.of} if self.of else {})}
 
     def __str__(self) -> str:
         return f"{self.part} at {self.point}"
-
-
-FOLDING: Final = ("fold-due", "count-due")
-COUNTING: Final = ("heads-due",)  # which asks Pusher, for every session that is on
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,6 @@ class KillStory:
     kills: tuple[Kill, ...]
     friend: str | None = None
     diamonds: int = DIAMONDS
-    folding: bool = True
-    """Whether escrow folds its ledger every 5 s and counts what is held every 10, which are timers, too."""
 
 
 KILL_STORIES: Final = (
@@ -65,10 +65,10 @@ KILL_STORIES: Final = (
         "Tim",
         refused,
         (
-            Kill("goals-worker", "relay.after_publish"),  # goal.proposed
-            Kill("escrow-worker", "consumer.after_commit"),  # the hold
-            Kill("sessions-worker", "consumer.after_commit"),  # the pair
-            Kill("notifier-worker", "effects.after_vendor"),  # the push of goal.added
+            Kill("goals-worker", "relay.after_publish", "goal.proposed.v1"),
+            Kill("escrow-worker", "consumer.after_commit", "goal.proposed.v1"),  # the hold
+            Kill("sessions-worker", "consumer.after_commit", "goal.created.v1"),  # the pair
+            Kill("notifier-worker", "effects.after_vendor", "push"),  # of goal.added
         ),
     ),
     KillStory(
@@ -76,9 +76,9 @@ KILL_STORIES: Final = (
         "Ugo",
         never_started,
         (
-            Kill("notifier-worker", "consumer.after_commit"),  # goal.progressed
-            Kill("goals-worker", "timers.in_run"),  # the lapse
-            Kill("escrow-worker", "relay.after_publish"),  # escrow.held
+            Kill("notifier-worker", "consumer.after_commit", "goal.progressed.v1"),
+            Kill("goals-worker", "timers.in_run", "lapse-due"),
+            Kill("escrow-worker", "relay.after_publish", "escrow.held.v1"),
         ),
     ),
     KillStory(
@@ -87,11 +87,10 @@ KILL_STORIES: Final = (
         funded,
         (
             Kill("goals-api", "edge.after_commit"),  # the funding
-            Kill("escrow-worker", "timers.in_run"),  # after two tickets of four: a show that was kept is settled
+            Kill("escrow-worker", "timers.in_run", "settlement-due"),  # after two tickets of four: the show was kept
         ),
         friend="Wim",
         diamonds=PURSE,
-        folding=False,
     ),
 )
 KILLS: Final = tuple(kill for story in KILL_STORIES for kill in story.kills)
@@ -110,16 +109,14 @@ class Seen:
     wrong: Sequence[str]
 
 
-async def spend(story: KillStory, stack: Stack, mongo: Mongo, on_air: OnAir, logs: Path, verdict: Verdict) -> Seen:
+async def spend(story: KillStory, stack: Stack, on_air: OnAir, logs: Path, verdict: Verdict) -> Seen:
     """Plan the deaths, play the story, see everybody alive again, and judge."""
     scene = await on_air(story.streamer, story.viewer, story.friend, story.diamonds)
     files = {kill: logs / f"{story.streamer}-{kill.part}" for kill in story.kills}
     for kill in story.kills:
         await asyncio.to_thread(stack.stop_part, kill.part)
-    await rings_in(mongo, "notifier", COUNTING, timedelta(hours=1))
-    await rings_in(mongo, "escrow", FOLDING, timedelta() if story.folding else timedelta(hours=1))
     for kill, file in files.items():
-        plan = {kill.point: {"action": "kill", "log": str(file)}}
+        plan = {kill.point: {**kill.plan, "log": str(file)}}
         await asyncio.to_thread(stack.start_part, kill.part, {"FAULT_PLAN": json.dumps(plan)})
     doomed = {kill: stack.process(kill.part).pid for kill in story.kills}
     wrong: list[str] = []
@@ -130,8 +127,6 @@ async def spend(story: KillStory, stack: Stack, mongo: Mongo, on_air: OnAir, log
     for kill, file in files.items():
         if await _is_hit(file):
             await asyncio.to_thread(stack.wait_ready, kill.part, after=doomed[kill], seconds=BACK_SECONDS)
-    await rings_in(mongo, "escrow", FOLDING, timedelta())
-    await rings_in(mongo, "notifier", COUNTING, timedelta())
     return Seen(
         {kill: file.read_text().split() if file.exists() else [] for kill, file in files.items()},
         {kill: stack.process(kill.part).pid != doomed[kill] for kill in story.kills},
@@ -145,7 +140,7 @@ async def _is_hit(file: Path) -> bool:
         return await asyncio.to_thread(file.exists)
 
     try:
-        return await until(f"{file.name} to be hit", look, bool, seconds=5.0)
+        return await until(f"{file.name} to be hit", look, bool)
     except Unmet:
         return False
 
@@ -158,18 +153,12 @@ def _seen_twice(scene: Scene) -> frozenset[str]:
     )
 
 
-async def rings_in(mongo: Mongo, service: str, names: Sequence[str], wait: timedelta) -> None:
-    """Have these timers of a service ring after so long: then the next timer, or call, is the story's."""
-    change = {"$set": {"due": datetime.now(UTC) + wait}}
-    await mongo[service]["timers"].update_many({"name": {"$in": names}}, change)
-
-
 @pytest.fixture(scope="module")
 async def stories(
-    stack: Stack, mongo: Mongo, on_air: OnAir, verdict: Verdict, tmp_path_factory: pytest.TempPathFactory
+    stack: Stack, on_air: OnAir, verdict: Verdict, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[KillStory, Seen]:
     logs = tmp_path_factory.mktemp("hits")
-    return {story: await spend(story, stack, mongo, on_air, logs, verdict) for story in KILL_STORIES}
+    return {story: await spend(story, stack, on_air, logs, verdict) for story in KILL_STORIES}
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
@@ -184,9 +173,9 @@ async def test_the_process_died_exactly_there_once_and_was_started_again(
 @pytest.mark.parametrize(
     ("kill", "where"),
     [
-        (Kill("goals-worker", "relay.after_publish"), "goals"),
-        (Kill("escrow-worker", "relay.after_publish"), "escrow"),
-        (Kill("notifier-worker", "effects.after_vendor"), "pusher"),
+        (Kill("goals-worker", "relay.after_publish", "goal.proposed.v1"), "goals"),
+        (Kill("escrow-worker", "relay.after_publish", "escrow.held.v1"), "escrow"),
+        (Kill("notifier-worker", "effects.after_vendor", "push"), "pusher"),
     ],
     ids=str,
 )

@@ -385,7 +385,7 @@ async def test_a_death_between_answer_and_record_repeats_the_call_with_the_same_
     service = service_of(vendor)
     harness = await harness_of(service, clock=SystemClock())
     await decide(harness, ("a", 1), ("a", 2))
-    plan_faults('{"effects.after_vendor": {"action": "raise"}}')
+    plan_faults('{"effects.after_vendor": {"action": "raise", "of": "push"}}')
     try:
         with pytest.raises(ExceptionGroup) as crash:
             await EffectDispatcher(harness.runtime, service).run()

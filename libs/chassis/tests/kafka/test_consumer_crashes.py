@@ -85,8 +85,9 @@ async def test_a_worker_killed_at_each_point_does_everything_once(
     harness: KafkaHarness, servers: Any, eventually: Eventually, tmp_path: Path
 ) -> None:
     log = tmp_path / "hits"
-    points = {"consumer.after_claim": 1, "consumer.in_transaction": 2, "consumer.after_commit": 2}
-    plan = {name: {"action": "kill", "nth": nth, "log": str(log)} for name, nth in points.items()}
+    second = {"nth": 2, "of": ViewerBlockedV1.TYPE}
+    points = {"consumer.after_claim": {}, "consumer.in_transaction": second, "consumer.after_commit": second}
+    plan = {name: {"action": "kill", "log": str(log), **when} for name, when in points.items()}
     events = blocks(streamers=20, each=100)
     async with working(harness, servers, FAULT_PLAN=json.dumps(plan)) as worker:
         for at in range(0, 2_000, 200):

@@ -69,6 +69,24 @@ def test_a_fault_is_taken_at_its_nth_pass_and_so_many_times(tmp_path: Path) -> N
     assert log.read_text() == f"{POINT}\n"
 
 
+def test_a_fault_waits_for_what_it_is_to_come_with() -> None:
+    plan_faults(json.dumps({POINT: {"action": "raise", "nth": 2, "of": "goal.proposed.v1"}}))
+
+    for others in ((), ("presence.counted.v1",), ("presence.counted.v1", "goal.proposed.v1"), ("goal.ended.v1",)):
+        fault_point(POINT, others)
+    with pytest.raises(FaultError):
+        fault_point(POINT, iter(["goal.proposed.v1"]))
+
+
+def test_what_a_point_comes_with_is_looked_at_only_for_a_plan() -> None:
+    plan_faults(json.dumps({POINT: {"action": "raise", "nth": 2}}))
+    names = iter(["goal.proposed.v1"])
+
+    fault_point(POINT, names)
+
+    assert list(names) == ["goal.proposed.v1"]
+
+
 def test_a_killed_process_leaves_a_trace_and_its_successor_lives(tmp_path: Path) -> None:
     log = tmp_path / "hits"
     plan: dict[str, object] = {"action": "kill", "nth": 2, "log": str(log)}
@@ -102,6 +120,7 @@ def test_a_delay_blocks_the_process() -> None:
         ('{"no.such_point": {"action": "kill"}}', "names no.such_point; there are"),
         ('{"relay.after_publish": {"action": "explode"}}', "asks for 'explode'"),
         ("kill", "Expecting value"),
+        ('{"edge.after_commit": {"action": "kill", "of": "goal.proposed.v1"}}', "an `of` at edge.after_commit"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_refused(plan: str, says: str) -> None:

@@ -318,7 +318,7 @@ async def test_a_crash_in_the_middle_of_a_run_loses_and_repeats_nothing(
 ) -> None:
     harness = await harness_of(SERVICE, clock=SystemClock())
     await set_timers(harness, *(f"bell-{n}" for n in range(300)))
-    plan_faults(json.dumps({"timers.in_run": {"action": "raise"}}))
+    plan_faults(json.dumps({"timers.in_run": {"action": "raise", "of": "ring"}}))
     try:
         with pytest.raises(FaultError):
             await timers_of(harness).run()

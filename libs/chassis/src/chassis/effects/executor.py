@@ -107,7 +107,7 @@ class EffectExecutor:
                 why = f"no answer within {self._row.deadline_seconds} s"
             except Exception as error:  # noqa: BLE001 - whatever a vendor can do to a client, the call is made again
                 why = reason(error)
-        fault_point("effects.after_vendor")
+        fault_point("effects.after_vendor", (self._name,))
         return [one.answered(answers.get(one.stored.id), why) for one in batch]
 
     async def _forget(self, outcomes: Sequence[Outcome]) -> None:

@@ -103,7 +103,7 @@ class BatchWriter:
                 self._ownership.fence(lost.ids)
                 todo = [message for message in todo if message.partition.id not in lost.ids]
             else:
-                fault_point("consumer.after_commit")
+                fault_point("consumer.after_commit", (message.type for message in todo[:done]))
                 self._ownership.committed()
                 if arrived:
                     self._ownership.alive()

@@ -187,5 +187,5 @@ class BatchProcessor:
             )
         await self._writer.prove(tx)
         self._writer.judge(outcome, fresh, failures)
-        fault_point("consumer.in_transaction")
+        fault_point("consumer.in_transaction", (message.type for message in fresh))
         return len(part)

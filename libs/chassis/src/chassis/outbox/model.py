@@ -32,6 +32,11 @@ class OutboxRow:
     partition: str | None = None
     """Where it will be, `goals:3`, for the relay to leave out what can go nowhere; None where only the broker knows."""
 
+    @property
+    def type(self) -> str:
+        """The type of its event, as the envelope says; empty if it says none."""
+        return self.headers.get("ce_type", b"").decode()
+
 
 OUTBOX = Collection("outbox", OutboxRow, indexes=(Index({"_stamp": 1, "n": 1, "partition": 1}),))
 

@@ -160,7 +160,7 @@ class Relay:
 
     async def _settle(self, outcome: Outcome) -> None:
         if outcome.acknowledged:
-            fault_point("relay.after_publish")
+            fault_point("relay.after_publish", (row.type for row in outcome.acknowledged))
             if not self._published:
                 self._delete_at = self._clock.monotonic() + DELETE_SECONDS
             self._published += [row.id for row in outcome.acknowledged]

@@ -99,15 +99,17 @@ class TimerDispatcher:
         now = self._now()
         horizon = now + timedelta(seconds=POLL_SECONDS)
         where = {"parked": False, "due": {"$lte": horizon}, "name": {"$in": list(self._rows)}}
-        found = await self._timers.find(where, {"due": 1}).sort("due", 1).limit(SLICE_MAX).to_list(None)
-        due = [timer["_id"] for timer in found if timer["due"] <= now]
+        found = await self._timers.find(where, {"due": 1, "name": 1}).sort("due", 1).limit(SLICE_MAX).to_list(None)
+        due = [(timer["_id"], timer["name"]) for timer in found if timer["due"] <= now]
         if not due:
             return (found[0]["due"] - now).total_seconds() if found else POLL_SECONDS
         ran = 0
         while ran < len(due) and not self._loop.stopping:
-            ran += await self._run_slice(due[ran:])
+            begun = due[ran:]
+            count = await self._run_slice([id_ for id_, _ in begun])
+            ran += count
             self._loop.came_round()
-            fault_point("timers.in_run")
+            fault_point("timers.in_run", (name for _, name in begun[:count]))
         return 0.0
 
     def _clock_is_right(self) -> bool:
