@@ -29,16 +29,20 @@ from chassis_testing.service import ServiceHarness
 HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
+WHOLE_STACKS = "whole stacks"
+BESIDE_WHOLE_STACKS = 1
+
 # With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path.
-# All other tests are done by whoever is free.
+# All other tests are done by whoever is free: while a whole stack runs, by one process only, since a story that has
+# times to keep is not to wait for a processor.
 CHAINS = {
-    "tests/e2e/": "system",
-    "tests/faults/": "system",
-    "deploy/": "devstack",
+    "tests/e2e/": WHOLE_STACKS,
+    "tests/faults/": WHOLE_STACKS,
+    "tests/docs/test_run.py": WHOLE_STACKS,
+    "deploy/": WHOLE_STACKS,
     "libs/chassis/tests/kafka/test_consumer_outages.py": "outages",
     "services/notifier/tests/test_gateway.py": "soketi",
     "tests/test_guards.py": "guards",
-    "tests/docs/test_run.py": "documents",
 }
 
 
@@ -91,8 +95,25 @@ def _chain(nodeid: str) -> str:
 class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     """Gives each chain to one process, and single tests to those who wait."""
 
+    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
+        """Let those go on who had to keep still, once the last test with a whole stack is done."""
+        had_whole_stacks = self._has_whole_stacks
+        super().mark_test_complete(node, item_index, duration)
+        if had_whole_stacks and not self._has_whole_stacks:
+            self.schedule()
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if not self._has_whole_stacks or node in self.nodes[: 1 + BESIDE_WHOLE_STACKS]:
+            super()._assign_work_unit(node)
+
     def _split_scope(self, nodeid: str) -> str:
         return _chain(nodeid)
+
+    @property
+    def _has_whole_stacks(self) -> bool:
+        """Whether there are such tests to do, or being done."""
+        chains = (units.get(WHOLE_STACKS, {}) for units in (self.workqueue, *self.assigned_work.values()))
+        return any(not done for chain in chains for done in chain.values())
 
 
 def pytest_collection_finish() -> None:

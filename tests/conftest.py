@@ -1,8 +1,9 @@
 """The whole system, started once for the stories and the faults: a stack of the tests' own, with short times."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,13 @@ async def proven(stack: Stack, world: World, neighbours: dict[str, int]) -> Asyn
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None) -> None:
     """Stop the system with its last story here: even idle it takes a quarter of a processor from the other tests."""
-    if "stack" in item.fixturenames and "stack" not in getattr(nextitem, "fixturenames", ()):
-        for fixture in item._fixtureinfo.name2fixturedefs["stack"]:  # noqa: SLF001 - no scope of pytest's ends here
-            fixture.finish(item._request)  # type: ignore[arg-type] # noqa: SLF001 - as above; any request does
+    ours = _stacks_of(item)
+    if ours != _stacks_of(nextitem):  # another suite's has the same name
+        for fixture in ours:
+            fixture.finish(item._request)  # type: ignore[arg-type] # noqa: SLF001 - no scope of pytest's ends here
+
+
+def _stacks_of(item: pytest.Item | None) -> Sequence[pytest.FixtureDef[Any]]:
+    if not isinstance(item, pytest.Function):
+        return ()
+    return item._fixtureinfo.name2fixturedefs.get("stack", ())  # noqa: SLF001 - as above
