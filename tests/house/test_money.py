@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 )
 
 from chassis.storage.collection import Collection, Document
+from chassis_testing.chance import hear, trouble
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -66,7 +67,7 @@ from shop import store as of_shop
 
 if TYPE_CHECKING:
     from chassis_testing.service import ServiceHarness
-    from chassis_testing.system import Message, ServiceSystem, Waiting
+    from chassis_testing.system import Message, ServiceSystem
     from tests.house.conftest import House
 
 T = TypeVar("T")
@@ -522,34 +523,6 @@ class Scenario:
             self.house.system.clock.advance(seconds)
             await self.house.system.run_timers(chance.choice(SERVICES))
 
-    async def trouble(self, what: str, service: str, chance: random.Random) -> None:
-        """Something that happens to processes."""
-        system = self.house.system
-        match what:
-            case "crash":
-                if waiting := system.waiting():
-                    await system.crash(*some_of(waiting, chance))
-            case "repeat":
-                await system.repeat(service, chance.randint(1, 3))
-            case "replay":
-                system.replay(service)
-            case "stop":
-                system.stop(service)
-            case "go on":
-                system.resume(*SERVICES)
-            case _:
-                return
-
-    async def handle(self, how: str, chance: random.Random) -> None:
-        """Let nobody, somebody or everybody hear what was said."""
-        system = self.house.system
-        if how == "all":
-            await system.run_until_idle()
-        for _ in range({"one": 1, "some": 8}.get(how, 0)):
-            waiting = system.waiting()
-            if waiting:
-                await system.deliver(*some_of(waiting, chance))
-
     async def close(self) -> None:
         """The session ends, all is heard and all time passes."""
         self.house.system.resume(*SERVICES)
@@ -617,14 +590,6 @@ def require_single(ids_: Any) -> None:
     assert not doubled, doubled
 
 
-def some_of(waiting: Sequence[Waiting], chance: random.Random) -> list[Waiting]:
-    """One service's next messages: of some of its lanes, in some order, some of each."""
-    service = chance.choice(sorted({part.service for part in waiting}))
-    lanes = sorted((part for part in waiting if part.service == service), key=lambda part: part.ordering_key)
-    chosen = chance.sample(lanes, chance.randint(1, len(lanes)))
-    return [part.only(chance.randint(1, part.count)) for part in chosen]
-
-
 @dataclass
 class Playing:
     """The house, and the loop of its connection to the database: Hypothesis runs in a thread of its own."""
@@ -667,12 +632,12 @@ class Machine(RuleBasedStateMachine):
         """Somebody asks for something, some hear of it, time passes, something breaks."""
         chance = random.Random(f"{self.story}, {seed}, {self.seeds[seed]} times before")
         self.seeds[seed] += 1
-        what, trouble, service = chance.choice(COMMANDS), chance.choice(TROUBLES), chance.choice(SERVICES)
+        what, broken, service = chance.choice(COMMANDS), chance.choice(TROUBLES), chance.choice(SERVICES)
         self.run(self.scenario.act(what, chance.randrange(3), chance.randint(1, 2)))
-        self.run(self.scenario.handle(chance.choice(HANDLED), chance))
+        self.run(hear(self.house.system, chance.choice(HANDLED), chance))
         self.run(self.scenario.pass_time(chance.choice(PAUSES), chance))
-        self.run(self.scenario.trouble(trouble, service, chance))
-        self.counted[trouble] += 1
+        self.run(trouble(self.house.system, broken, service, chance))
+        self.counted[broken] += 1
 
     @invariant()
     def the_ledger_holds(self) -> None:

@@ -89,6 +89,16 @@ class ServiceSystem:
         """All that was ever handled, in the order in which it was."""
 
     @property
+    def services(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self._members)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether any of them is."""
+        return any(member.stopped for member in self._members.values())
+
+    @property
     def clock(self) -> ManualClock:
         """Everybody's clock."""
         return next(iter(self._members.values())).harness.clock
@@ -215,7 +225,7 @@ class ServiceSystem:
                 stuck.clear()
             else:
                 break
-        if stuck and not any(member.stopped for member in self._members.values()):
+        if stuck and not self.stopped:
             raise RuntimeError(f"waits for ever: {stuck}")
 
     # -- time ------------------------------------------------------------------------------------------------------
