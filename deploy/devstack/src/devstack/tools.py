@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from devstack.downloads import Progress, kafka_folder, node_folder, why_failed
-from devstack.errors import StackError
+from devstack.errors import NotInstalled, StackError
 
 JAVA_LEAST = 17
 NODE_MAJORS = (18, 20)  # soketi's WebSocket library is a binary, and exists for these
@@ -89,10 +89,17 @@ def nginx() -> str:
     return _nginx() or "nginx"
 
 
+def chromium(say: Progress) -> str:
+    """The path of Chromium, which tests alone use; installed where we may. Raises StackError where it is missing."""
+    if not shutil.which("chromium"):
+        _install(["chromium"], say)
+    return shutil.which("chromium") or "chromium"
+
+
 def _install(packages: list[str], say: Progress) -> None:
     command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise StackError(f"missing on this machine: {', '.join(packages)}. On Debian or Ubuntu: sudo {command}")
+        raise NotInstalled(f"missing on this machine: {', '.join(packages)}. On Debian or Ubuntu: sudo {command}")
     say(f"installing {', '.join(packages)} with apt")
     said = ""
     with _no_service_starts():
