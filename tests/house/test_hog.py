@@ -18,7 +18,7 @@ import importlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ from chassis_testing.system import Message
 from contracts import Event, EventAttributes, OrderPaidV1, PassActivatedV1, PresenceCountedV1
 from escrow.store import accounts
 from notifier.settings import Settings as NotifierSettings
+from shop.handlers.orders import settle
+from shop.store import ORDERS
 
 if TYPE_CHECKING:
     import httpx
@@ -145,7 +147,17 @@ class Scenario:
         await self.begun(self.house.end())
 
     async def play(self) -> None:
-        for act in (self.sources, self.shows, self.invitations, self.private, self.gifts, self.blocks, self.reads):
+        acts = (
+            self.sources,
+            self.shows,
+            self.invitations,
+            self.private,
+            self.gifts,
+            self.orders,
+            self.blocks,
+            self.reads,
+        )
+        for act in acts:
             await act()
             async with self.harnesses["escrow"].tx() as tx:
                 while await accounts.fold(tx):  # as its timer does every second
@@ -206,6 +218,24 @@ class Scenario:
             await self.ask("shop", sender, "GET", f"/gifts/{gift}")
         await self.later(70)
 
+    async def orders(self) -> None:
+        for product in ("diamond_3300", f"livestream_pass_{self.house.streamer}"):
+            wish = {"product_id": product, "quantity": 2, "gateway": "sandbox"}
+            order = await self.ask("shop", self.fan, "POST", "/shop/checkout", wish)
+            async with self.harnesses["shop"].tx() as tx:
+                known = await tx.get(ORDERS, order["order_id"])
+                assert known is not None
+                settle(tx, replace(known, payment="confirming"), "confirmed")
+            await self.house.system.collect("shop")
+            await self.house.system.run_until_idle()
+            paid = await self.ask("shop", self.fan, "GET", f"/shop/orders/{order['order_id']}")
+            assert paid["fulfilment"] == "fulfilled"
+        piece = ids.derived_id("backpack-item", paid["order_id"], paid["items"][0]["item_id"], "0")
+        await self.ask("shop", self.fan, "POST", f"/shop/backpack/{piece}/activate")
+        await self.ask("shop", self.fan, "POST", "/shop/checkout", wish)
+        await self.later(1_800)  # and it is not paid
+        await self.house.system.run_until_idle()
+
     async def blocks(self) -> None:
         house = self.house
         await self.begun(house.pay(self.poor))
@@ -224,6 +254,8 @@ class Scenario:
             await self.ask("escrow", house.streamer, "GET", path)
         await self.ask("escrow", house.streamer, "POST", f"/wallets/{self.fan}/credit", {"amount_diamonds": 1})
         await self.ask("shop", self.fan, "GET", "/shop/products?limit=1")
+        for path in ("/shop/orders?limit=1", "/shop/backpack?limit=1"):
+            await self.ask("shop", self.fan, "GET", path)
         await self.ask("notifier", self.fan, "GET", "/notifications?limit=1")
         form = {"socket_id": "1.1", "channel_name": f"private-stream@{house.streamer}"}
         await self.harnesses["notifier"].client(self.fan).post("/pusher/auth", data=form)

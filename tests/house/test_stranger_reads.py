@@ -13,7 +13,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,9 @@ from goals.service import SERVICE as GOALS
 from notifier.domain.pushes import Push
 from notifier.service import SERVICE as NOTIFIER
 from sessions.service import SERVICE as SESSIONS
+from shop.handlers.orders import settle
 from shop.service import SERVICE as SHOP
+from shop.store import ORDERS
 
 if TYPE_CHECKING:
     import httpx
@@ -122,7 +124,7 @@ class Scenario:
         response = await asking
         assert response.status_code < 400, response.text
         body = response.json() if response.content else {}
-        made = next((str(body[key]) for key in ("goal_id", "gift_id", "payment_id") if key in body), "")
+        made = next((str(body[key]) for key in ("goal_id", "gift_id", "payment_id", "order_id") if key in body), "")
         if name:
             self.ids[name] = made
         await self.house.system.run_until_idle()
@@ -147,19 +149,7 @@ class Scenario:
         yield "GET /sessions/{session_id}/viewers/count", f"/sessions/{self.house.session_id}/viewers/count"
         yield "GET /ledger/proof?from=transfers", "/ledger/proof?from=transfers"
         for name, id_ in self.ids.items():
-            match name.split()[0]:
-                case "gift":
-                    yield f"GET /gifts/{{gift_id}} of a {name}", f"/gifts/{id_}"
-                case "payment":
-                    yield f"GET /payments/{{payment_id}} of a {name}", f"/payments/{id_}"
-                case "escrow":
-                    yield f"GET /escrows/{{escrow_id}} of {name}", f"/escrows/{id_}"
-                    yield f"GET /escrows/{{escrow_id}}/proof of {name}", f"/escrows/{id_}/proof"
-                    counted = f"/escrows/{id_}/proof?from=transfers"
-                    yield f"GET /escrows/{{escrow_id}}/proof?from=transfers of {name}", counted
-                case _:
-                    yield f"GET /goals/{{goal_id}} of {name}", f"/goals/{id_}"
-                    yield f"GET /goals/{{goal_id}}/leaderboard of {name}", f"/goals/{id_}/leaderboard"
+            yield from _questions_of(name, id_)
 
     # Reading
 
@@ -243,6 +233,25 @@ class Scenario:
         assert _but_ids(nothing) == _but_ids(response), path
 
 
+def _questions_of(name: str, id_: str) -> Iterator[tuple[str, str]]:
+    """What is asked of one thing that has an id."""
+    match name.split(maxsplit=1)[0]:
+        case "gift":
+            yield f"GET /gifts/{{gift_id}} of a {name}", f"/gifts/{id_}"
+        case "order":
+            yield f"GET /shop/orders/{{order_id}} of an {name}", f"/shop/orders/{id_}"
+        case "payment":
+            yield f"GET /payments/{{payment_id}} of a {name}", f"/payments/{id_}"
+        case "escrow":
+            yield f"GET /escrows/{{escrow_id}} of {name}", f"/escrows/{id_}"
+            yield f"GET /escrows/{{escrow_id}}/proof of {name}", f"/escrows/{id_}/proof"
+            counted = f"/escrows/{id_}/proof?from=transfers"
+            yield f"GET /escrows/{{escrow_id}}/proof?from=transfers of {name}", counted
+        case _:
+            yield f"GET /goals/{{goal_id}} of {name}", f"/goals/{id_}"
+            yield f"GET /goals/{{goal_id}}/leaderboard of {name}", f"/goals/{id_}/leaderboard"
+
+
 def _listed(page: httpx.Response) -> list[Any]:
     body = page.json()
     items = body["accounts" if "accounts" in body else "items"]
@@ -291,10 +300,26 @@ async def open_for_all(scenario: Scenario) -> None:
     await did(house.give(giver, None, SONG))
     scenario.ids["a song"] = (await goals_of(scenario, "KaraokeGoal"))[0]
     await did(house.pay(giver), "payment of the giver")
+    await buy(scenario, "giver")
     scenario.ids |= {
         "escrow of a show": f"show_funding:{funding}",
         "escrow of a private goal": f"trigger_private:{private}",
     }
+
+
+async def buy(scenario: Scenario, who: str) -> None:
+    """An order of one pass, which is paid, and lies in the backpack."""
+    house = scenario.house
+    wish = {"product_id": "livestream_pass", "quantity": 1, "gateway": "sandbox"}
+    order_id = await scenario.did(
+        house.ask(house.shop, scenario.people[who], "POST", "/shop/checkout", wish), f"order of the {who}"
+    )
+    async with house.shop.tx() as tx:
+        order = await tx.get(ORDERS, order_id)
+        assert order is not None
+        settle(tx, replace(order, payment="confirming"), "confirmed")
+    await house.system.collect("shop")
+    await house.system.run_until_idle()
 
 
 async def invite_in_vain(scenario: Scenario, *, answer: bool = True) -> None:
@@ -329,6 +354,7 @@ async def be_alone(scenario: Scenario) -> None:
     alone = await did(house.create("exclusive", body), "a 1-on-1")
     await did(house.extend(alone))
     await did(house.pay(viewer), "payment of the viewer")
+    await buy(scenario, "viewer")
     await did(house.give(viewer, None, ROSE), "gift of the viewer")
     await did(house.give(viewer, None, SONG))
     scenario.ids["a song in the 1-on-1"] = next(
@@ -345,7 +371,7 @@ async def goals_of(scenario: Scenario, kind: str) -> list[str]:
 def note_secrets(scenario: Scenario) -> None:
     """What is of the viewer: their id, what they paid, the ids of it, and clients' ids."""
     system, viewer = scenario.house.system, scenario.people["viewer"]
-    scenario.secrets |= {scenario.ids["payment of the viewer"], scenario.ids["gift of the viewer"]}
+    scenario.secrets |= {scenario.ids[f"{one} of the viewer"] for one in ("payment", "gift", "order")}
     holds = system.events(EscrowHeldV1)
     scenario.secrets |= {held.earning_id for held in holds} | {
         held.escrow_id for held in holds if held.buyer_id == viewer

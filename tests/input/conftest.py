@@ -30,7 +30,9 @@ from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from notifier.service import SERVICE as NOTIFIER
 from sessions.service import SERVICE as SESSIONS
+from shop.handlers.orders import settle
 from shop.service import SERVICE as SHOP
+from shop.store import ORDERS
 
 TICKET, ROSE = "livestream-show-ticket_134", "livestream-gift_rose"
 CREATOR, OPS = ("CREATOR",), ("OPS",)
@@ -581,7 +583,8 @@ async def unblock(harness: ServiceHarness) -> Deed:
 async def list_products(harness: ServiceHarness) -> Deed:
     user = ids.new_id()
     after = await cursor(harness.client(user), "/shop/products")
-    return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
+    query = {"limit": "1", "after": after, "streamer_id": ids.new_id()}
+    return Deed(user=user, query=query, foreign=None)
 
 
 async def give(harness: ServiceHarness) -> Deed:
@@ -600,6 +603,65 @@ async def give(harness: ServiceHarness) -> Deed:
             No("max_amount_diamonds", 19, 409, "price-changed"),
         ),
     )
+
+
+async def check_out(_solo: ServiceHarness) -> Deed:
+    return Deed(
+        user=ids.new_id(),
+        body={"product_id": "diamond_3300", "quantity": 2, "gateway": "sandbox"},
+        foreign=None,
+        but=(
+            No("product_id", "diamond_1", 404, "product-not-found"),
+            No("product_id", ROSE, 409, "not-for-money"),
+            No("quantity", 11, 422, "invalid-request"),
+            No("gateway", "sonet", 409, "gateway-not-offered"),
+        ),
+    )
+
+
+async def _ordered(harness: ServiceHarness, user: str, product: str = "livestream_pass") -> str:
+    wish = {"product_id": product, "quantity": 2, "gateway": "sandbox"}
+    return str(done(await harness.client(user).post("/shop/checkout", json=wish))["order_id"])
+
+
+async def list_orders(harness: ServiceHarness) -> Deed:
+    user = ids.new_id()
+    for _ in range(2):
+        await _ordered(harness, user)
+    after = await cursor(harness.client(user), "/shop/orders")
+    return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
+
+
+async def get_order(harness: ServiceHarness) -> Deed:
+    user = ids.new_id()
+    no = unknown("order_id", "order-not-found")
+    return Deed(
+        user=user, path={"order_id": await _ordered(harness, user)}, foreign=(404, "order-not-found"), but=(no,)
+    )
+
+
+async def _packed(harness: ServiceHarness, user: str, product: str = "livestream_pass") -> list[str]:
+    """An order is paid; what then lies in the backpack."""
+    order_id = await _ordered(harness, user, product)
+    async with harness.tx() as tx:
+        order = await tx.get(ORDERS, order_id)
+        assert order is not None
+        settle(tx, replace(order, payment="confirming"), "confirmed")
+    return [item["item_id"] for item in done(await harness.client(user).get("/shop/backpack"))["items"]]
+
+
+async def list_backpack(harness: ServiceHarness) -> Deed:
+    user = ids.new_id()
+    await _packed(harness, user)
+    after = await cursor(harness.client(user), "/shop/backpack")
+    return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
+
+
+async def activate_pass(harness: ServiceHarness) -> Deed:
+    user = ids.new_id()
+    item_id, _ = await _packed(harness, user)
+    no = unknown("item_id", "backpack-item-not-found")
+    return Deed(user=user, path={"item_id": item_id}, foreign=(404, "backpack-item-not-found"), but=(no,))
 
 
 async def get_gift(harness: ServiceHarness) -> Deed:
@@ -673,7 +735,19 @@ WAYS = tuple(
                 "DELETE /blocks/{viewer_id}": unblock,
             },
         ),
-        (SHOP, {"GET /shop/products": list_products, "POST /gifts": give, "GET /gifts/{gift_id}": get_gift}),
+        (
+            SHOP,
+            {
+                "GET /shop/products": list_products,
+                "POST /gifts": give,
+                "GET /gifts/{gift_id}": get_gift,
+                "POST /shop/checkout": check_out,
+                "GET /shop/orders": list_orders,
+                "GET /shop/orders/{order_id}": get_order,
+                "GET /shop/backpack": list_backpack,
+                "POST /shop/backpack/{item_id}/activate": activate_pass,
+            },
+        ),
     )
     for label, prepare in ways.items()
 )

@@ -93,7 +93,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "PLATFORM_SHARE",
         "SETTLEMENT_SLICE",
     ),
-    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS"),
+    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PAYMENT_GATEWAYS"),
     "nginx": (
         "GATEWAY_ADDRESS_RATE",
         "GATEWAY_ADDRESS_BURST",

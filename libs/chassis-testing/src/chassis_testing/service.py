@@ -58,6 +58,7 @@ DEMO: dict[str, Any] = {
     "pusher_app_id": "1",
     "pusher_keys": {"demo-key": "demo-secret"},
     "stream_token_keys": {KID: {"alg": "HS256", "key": "another-demo-key-of-at-least-thirty-two-bytes"}},
+    "payment_gateways": ["sandbox"],
     "byteplus_app_id": "demo" * 6,
     "byteplus_app_key": "demo-app-key-of-the-tests-0123456789",
 }

@@ -13,6 +13,8 @@ from contracts import (
     GoalLapsedV1,
     GoalProgressedV1,
     GoalProposedV1,
+    OrderCreatedV1,
+    OrderPaidV1,
     PaymentFailedV1,
     PaymentReversedV1,
     PaymentSucceededV1,
@@ -30,7 +32,7 @@ from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
-from escrow.handlers import books, holds, memory, payments, recount, settlement, verdicts
+from escrow.handlers import books, holds, memory, payments, recount, settlement, verdicts, wallets
 from escrow.settings import Settings
 from escrow.store import migrations, needs
 
@@ -50,6 +52,8 @@ SERVICE = Service(
         on(GoalEndedV1, verdicts.handle_trigger_private_goal_escrow),
         on(GoalLapsedV1, verdicts.judge_lapsed_goal, needs=needs.of_lapsed),
         on(SessionGoalClosedV1, verdicts.judge_closed_goal, needs=needs.of_closed),
+        on(OrderCreatedV1, wallets.ensure_wallet_and_bank, needs=needs.of_buyer),
+        on(OrderPaidV1, wallets.credit_order, needs=needs.of_order),
         on(SessionPaymentRequestedV1, payments.charge_minutes, needs=needs.of_minutes),
         on(SessionPaymentReversedV1, payments.reverse_payment, needs=needs.of_reversal),
     ),

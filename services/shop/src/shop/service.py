@@ -1,6 +1,6 @@
 """Shop on one page: what it listens to, and what it does then."""
 
-from chassis.service import Service, on
+from chassis.service import Service, on, when
 from contracts import (
     EscrowFailedV1,
     EscrowRejectedV1,
@@ -15,28 +15,33 @@ from contracts import (
     SessionUpdatedV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
+    WalletCreditedV1,
 )
-from shop import api, handlers, store
+from shop import api, store
+from shop.domain.orders import PaymentCheckDue
+from shop.handlers import gifts, orders
 from shop.settings import ShopSettings
 
 SERVICE = Service(
     name="shop",
     router=api.router,
     handlers=(
-        on(SessionStartedV1, handlers.follow_session, needs=store.of_session),
-        on(SessionUpdatedV1, handlers.follow_session, needs=store.of_session),
-        on(SessionEndedV1, handlers.follow_session, needs=store.of_session),
-        on(ViewerBlockedV1, handlers.follow_block),
-        on(ViewerUnblockedV1, handlers.follow_unblock),
-        on(GoalCreatedV1, handlers.follow_goal, needs=store.of_goal),
-        on(GoalEndedV1, handlers.follow_goal, needs=store.of_goal),
-        on(GoalProgressedV1, handlers.send_counted_gift, needs=store.of_gift),
-        on(GoalContributionRejectedV1, handlers.fail_rejected_gift, needs=store.of_gift),
-        on(EscrowRejectedV1, handlers.fail_unheld_gift, needs=store.of_gift),
-        on(EscrowFailedV1, handlers.remember_refund, needs=store.of_gift),
-        on(PaymentSucceededV1, handlers.send_paid_gift, needs=store.of_gift),
-        on(PaymentFailedV1, handlers.fail_unpaid_gift, needs=store.of_gift),
+        on(SessionStartedV1, gifts.follow_session, needs=store.of_session),
+        on(SessionUpdatedV1, gifts.follow_session, needs=store.of_session),
+        on(SessionEndedV1, gifts.follow_session, needs=store.of_session),
+        on(ViewerBlockedV1, gifts.follow_block),
+        on(ViewerUnblockedV1, gifts.follow_unblock),
+        on(GoalCreatedV1, gifts.follow_goal, needs=store.of_goal),
+        on(GoalEndedV1, gifts.follow_goal, needs=store.of_goal),
+        on(GoalProgressedV1, gifts.send_counted_gift, needs=store.of_gift),
+        on(GoalContributionRejectedV1, gifts.fail_rejected_gift, needs=store.of_gift),
+        on(EscrowRejectedV1, gifts.fail_unheld_gift, needs=store.of_gift),
+        on(EscrowFailedV1, gifts.remember_refund, needs=store.of_gift),
+        on(PaymentSucceededV1, gifts.send_paid_gift, needs=store.of_gift),
+        on(PaymentFailedV1, gifts.fail_unpaid_gift, needs=store.of_gift),
+        on(WalletCreditedV1, orders.fulfill_credited_order, needs=store.of_credit),
     ),
+    timers=(when(PaymentCheckDue, orders.check_payment, needs=store.of_check),),
     collections=store.ALL,
     settings=(ShopSettings,),
 )

@@ -4,14 +4,15 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.shop import Gateway
 from shop.domain.timing import Timing
 
 
 class ShopSettings(BaseSettings):
-    """How long things take, in seconds: the same variables as goals and sessions read."""
+    """How long things take, in seconds (the same variables as goals and sessions read), and how money comes in."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
@@ -19,6 +20,17 @@ class ShopSettings(BaseSettings):
     """A gift waits for its money."""
     session_max_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 43_200
     """A session is over."""
+
+    payment_gateways: frozenset[Gateway] = frozenset()
+    """Through which money comes in; none: nothing is sold for money."""
+    devstack: bool = False
+    """Whether this is the local stack: only there somebody pays with money that does not exist."""
+
+    @model_validator(mode="after")
+    def _no_sandbox_outside(self) -> "ShopSettings":
+        if "sandbox" in self.payment_gateways and not self.devstack:
+            raise ValueError("PAYMENT_GATEWAYS names the sandbox: only for DEVSTACK=true, on a local stack")
+        return self
 
     @cached_property
     def timing(self) -> Timing:

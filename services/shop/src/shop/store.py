@@ -1,4 +1,4 @@
-"""What shop keeps: gifts, and what it knows of sessions, goals and blocks."""
+"""What shop keeps: gifts, orders, backpacks, and what it knows of sessions, goals and blocks."""
 
 from collections.abc import Iterable
 
@@ -14,9 +14,12 @@ from contracts import (
     PaymentSucceededV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
+    WalletCreditedV1,
 )
 from contracts.event import SessionEvent
+from shop.domain.backpack import BackpackItem, Pass
 from shop.domain.gifts import Gift
+from shop.domain.orders import Order, PaymentCheckDue
 from shop.domain.projection import Block, KnownGoal, KnownSession, block_id
 
 DAY_SECONDS = 86_400
@@ -26,11 +29,23 @@ SESSION_KEPT_SECONDS = 14 * DAY_SECONDS  # after its start: a session lasts seve
 
 GIFTS = Collection("gifts", Gift, indexes=(Index({"unpaid_at": 1}, expire_after_seconds=UNPAID_KEPT_SECONDS),))
 SESSIONS = Collection(
-    "sessions", KnownSession, indexes=(Index({"created": 1}, expire_after_seconds=SESSION_KEPT_SECONDS),)
+    "sessions",
+    KnownSession,
+    indexes=(Index({"created": 1}, expire_after_seconds=SESSION_KEPT_SECONDS), Index({"streamer_id": 1})),
 )
 GOALS = Collection("goals", KnownGoal, indexes=(Index({"exp": 1}, expire_after_seconds=GOAL_KEPT_SECONDS),))
 BLOCKS = Collection("blocks", Block)
-ALL = (GIFTS, SESSIONS, GOALS, BLOCKS)
+ORDERS = Collection(
+    "orders",
+    Order,
+    indexes=(
+        Index({"user_id": 1, "_id": 1}),
+        Index({"forget_at": 1}, where={"payment": "failed"}, expire_after_seconds=0),
+    ),
+)
+BACKPACK = Collection("backpack", BackpackItem, indexes=(Index({"user_id": 1, "granted": 1, "_id": 1}),))
+PASSES = Collection("passes", Pass)
+ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES)
 
 OfGift = (
     GoalProgressedV1
@@ -61,3 +76,20 @@ def of_gift(event: OfGift) -> Iterable[Ref]:
 def block_of(event: ViewerBlockedV1 | ViewerUnblockedV1) -> Block:
     """The block that an event is about."""
     return Block(block_id(event.streamer_id, event.viewer_id))
+
+
+def order_of_credit(event: WalletCreditedV1) -> str | None:
+    """The order whose diamonds were credited, if it was one's: an operator's gift names no item."""
+    order_id, colon, _ = event.cause_id.partition(":")
+    return order_id if colon else None
+
+
+def of_credit(event: WalletCreditedV1) -> Iterable[Ref]:
+    """The order whose diamonds were credited."""
+    order_id = order_of_credit(event)
+    return (ORDERS.ref(order_id),) if order_id else ()
+
+
+def of_check(timer: PaymentCheckDue) -> Iterable[Ref]:
+    """The order that is looked at."""
+    return (ORDERS.ref(timer.order_id),)

@@ -136,9 +136,9 @@ def transfer(  # noqa: PLR0913 - a transfer is these facts
     return Transfer(id_, kind, cause, debit, credit, amount_diamonds, at, escrow_id, earning_id, wallets, by)
 
 
-def credit_as_published(event: WalletCreditedV1, at: datetime) -> Transfer:
-    """The transfer of which that was told: its id is known, what it was derived from is not."""
-    made = transfer(
+def credit_of(event: WalletCreditedV1, at: datetime) -> Transfer:
+    """The transfer that is told by that event, or was: out of the mint, for the cause that it names."""
+    return transfer(
         "credit",
         event.cause_id,
         debit=MINT,
@@ -147,7 +147,12 @@ def credit_as_published(event: WalletCreditedV1, at: datetime) -> Transfer:
         at=at,
         by=event.credited_by,
     )
-    return replace(made, id=event.cause_id)
+
+
+def credit_as_published(event: WalletCreditedV1, at: datetime) -> Transfer:
+    """The transfer of which that was told. Of one by an operator the id is known, what it was derived from is not."""
+    made = credit_of(event, at)
+    return made if ":" in event.cause_id else replace(made, id=event.cause_id)
 
 
 def post(transfers: Iterable[Transfer], known: Mapping[str, Transfer], balances: Mapping[str, Balance]) -> Posting:

@@ -28,8 +28,9 @@ from escrow.store import accounts, load
 
 async def remember_credit(event: WalletCreditedV1, tx: Tx) -> None:
     """Diamonds came from outside: nobody else can say so again."""
-    if await tx.get(store.TRANSFERS, event.cause_id) is None:
-        await accounts.post(tx, (ledger.credit_as_published(event, tx.cause.at),), new=True)
+    credit = ledger.credit_as_published(event, tx.cause.at)
+    if await tx.get(store.TRANSFERS, credit.id) is None:
+        await accounts.post(tx, (credit,), new=True)
 
 
 async def remember_hold(event: EscrowHeldV1, tx: Tx) -> None:

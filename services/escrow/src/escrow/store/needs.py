@@ -11,13 +11,15 @@ from contracts import (
     GoalLapsedV1,
     GoalProgressedV1,
     GoalProposedV1,
+    OrderCreatedV1,
+    OrderPaidV1,
     SessionGoalClosedV1,
     SessionPaymentRequestedV1,
     SessionPaymentReversedV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
 )
-from escrow.domain import escrows, holds, ledger, payments, verdicts
+from escrow.domain import escrows, holds, ledger, payments, purchases, verdicts
 from escrow.domain.blocks import BlockRefundDue, block_id
 from escrow.domain.holds import HoldRequest
 from escrow.domain.payments import Payment
@@ -79,6 +81,19 @@ def of_closed(event: SessionGoalClosedV1) -> Iterable[Ref]:
     """The escrow of a promise that was judged."""
     escrow_id = verdicts.escrow_of_closed(event)
     return (ESCROWS.ref(escrow_id),) if escrow_id else ()
+
+
+def of_buyer(event: OrderCreatedV1) -> Iterable[Ref]:
+    """The wallet of who orders."""
+    return (BALANCES.ref(ledger.wallet(event.user_id)),)
+
+
+def of_order(event: OrderPaidV1) -> Iterable[Ref]:
+    """Everything that crediting an order's diamonds reads."""
+    for bought in purchases.diamonds_bought(event):
+        yield TRANSFERS.ref(ledger.transfer_id("credit", bought.cause_id))
+        yield BALANCES.ref(ledger.wallet(event.user_id))
+        yield BALANCES.ref(ledger.MINT)
 
 
 def of_minutes(event: SessionPaymentRequestedV1) -> Iterable[Ref]:

@@ -19,10 +19,6 @@ Status = Literal["requested", "sent", "failed", "refunded"]
 NEVER_COUNTED = "contribution_rejected"  # escrow's word for what goals says itself, with its reason
 
 
-class ProductNotFound(NotFound, slug="product-not-found"):
-    """There is no such product."""
-
-
 class SessionNotFound(NotFound, slug="session-not-found"):
     """There is no such session."""
 

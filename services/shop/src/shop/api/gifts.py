@@ -1,22 +1,22 @@
-"""Products and gifts over HTTP (SPEC §8)."""
+"""Gifts over HTTP (SPEC §8)."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import Path
 from pydantic import Field
 
 from chassis import ids
 from chassis.errors import NotYet
-from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, invalid
+from chassis.http import Body, CallerDep, TxDep, TxRouter
 from contracts.values import Diamonds, ObjectIdStr, ProductId
 from shop import store
 from shop.domain import gifts
 from shop.domain.gifts import Gift, GiftNotFound, Status, Wish
-from shop.domain.products import BY_ID, PRODUCTS, GiftProduct
+from shop.domain.products import GIFT_BY_ID, ProductNotFound
 from shop.domain.projection import block_id
 from shop.settings import ShopSettings
 
-router = TxRouter(tags=["shop"])
+router = TxRouter(tags=["gifts"])
 
 COUNT_MAX = 100  # SPEC §8
 
@@ -47,34 +47,12 @@ class GiftView(Body):
     reason: str | None
 
 
-class ProductView(Body):
-    """Something that can be given; `duration` in seconds, for gifts that ask for a performance."""
-
-    product_id: str
-    subtype: Literal["GiftProduct"]
-    title: str
-    price_diamonds: int
-    categories: tuple[str, ...]
-    duration: int | None
-
-
-@router.get("/shop/products")
-async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]:  # noqa: ARG001 - signed-in users only
-    """Everything that can be given: fixed records, in a fixed order."""
-    if wanted.after is not None and wanted.after not in BY_ID:
-        raise invalid("after", "is not a cursor of this list")
-    first = PRODUCTS.index(BY_ID[wanted.after]) + 1 if wanted.after else 0
-    shown = PRODUCTS[first : first + wanted.limit]
-    following = shown[-1].id if first + wanted.limit < len(PRODUCTS) else None
-    return Page(items=[_product(product) for product in shown], next=following)
-
-
 @router.post(
     "/gifts",
     status_code=202,
     group_commit=True,
     refuses=(
-        gifts.ProductNotFound,
+        ProductNotFound,
         gifts.SessionNotFound,
         gifts.GoalNotFound,
         gifts.TicketWithoutGoal,
@@ -95,9 +73,9 @@ async def list_products(wanted: PageDep, caller: CallerDep) -> Page[ProductView]
 )
 async def give(body: NewGift, caller: CallerDep, tx: TxDep) -> RequestedGift:
     """Give something. Whether it is paid and counts is for escrow and goals to say; follow it by its id."""
-    product = BY_ID.get(body.product_id)
+    product = GIFT_BY_ID.get(body.product_id)
     if product is None:
-        raise gifts.ProductNotFound
+        raise ProductNotFound
     gifts.require_goal_of_ticket(product, body.goal_id)
     session = await tx.get(store.SESSIONS, body.session_id)
     if session is None:
@@ -124,14 +102,3 @@ async def read_gift(
         raise GiftNotFound
     status, reason = gift.outcome
     return GiftView(gift_id=gift.id, status=status, amount_diamonds=gift.amount_diamonds, reason=reason)
-
-
-def _product(product: GiftProduct) -> ProductView:
-    return ProductView(
-        product_id=product.id,
-        subtype="GiftProduct",
-        title=product.title,
-        price_diamonds=product.price_diamonds,
-        categories=product.categories,
-        duration=product.duration_seconds,
-    )

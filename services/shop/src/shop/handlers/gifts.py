@@ -1,4 +1,4 @@
-"""What shop does when something happened: load, decide, save."""
+"""Gifts: what others tell of sessions, goals and blocks, and what became of the money."""
 
 from chassis.storage.tx import Tx
 from contracts import (

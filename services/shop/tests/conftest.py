@@ -1,0 +1,84 @@
+"""A buyer, a streamer who has been on air, and a shop in which money can be paid."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from chassis import ids
+from chassis_testing.service import ServiceHarness
+from contracts import SessionStartedV1, WalletCreditedV1
+from contracts.sessions import Prices, Statuses
+from shop import store
+from shop.domain.orders import Fact, Order
+from shop.handlers import orders
+from shop.service import SERVICE
+
+HarnessOf = Callable[..., Awaitable[ServiceHarness]]
+
+
+class Buyer:
+    """Somebody who buys, and what becomes of it."""
+
+    def __init__(self, harness: ServiceHarness) -> None:
+        self.harness = harness
+        self.user, self.streamer = ids.new_id(), ids.new_id()
+        self.client = harness.client(self.user)
+
+    async def check_out(self, product: str, quantity: Any = 1, gateway: str = "sandbox") -> httpx.Response:
+        wish = {"product_id": product, "quantity": quantity, "gateway": gateway}
+        return await self.client.post("/shop/checkout", json=wish)
+
+    async def order(self, product: str, quantity: int = 1) -> str:
+        answer = await self.check_out(product, quantity)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["order_id"])
+
+    async def read(self, order_id: str) -> Any:
+        return (await self.client.get(f"/shop/orders/{order_id}")).json()
+
+    async def happened(self, order_id: str, *facts: Fact) -> Order:
+        """The facts come in, each in a transaction of its own; the order after them."""
+        for fact in facts:
+            async with self.harness.tx() as tx:
+                orders.settle(tx, await self._order(order_id, tx), fact)
+        async with self.harness.tx() as tx:
+            return await self._order(order_id, tx)
+
+    async def pay(self, order_id: str) -> None:
+        await self.happened(order_id, "handed_over", "asked", "confirmed")
+
+    async def credited(self, order_id: str) -> None:
+        """Escrow says that the diamonds of the order are in the wallet."""
+        for item in (await self.read(order_id))["items"]:
+            cause = f"{order_id}:{item['item_id']}"
+            amount = item["diamonds"] * item["quantity"]
+            await self.harness.handle(WalletCreditedV1(user_id=self.user, amount_diamonds=amount, cause_id=cause))
+
+    async def backpack(self) -> list[Any]:
+        return list((await self.client.get("/shop/backpack")).json()["items"])
+
+    async def on_air(self) -> None:
+        await self.harness.handle(
+            SessionStartedV1(
+                session_id=ids.new_id(),
+                streamer_id=self.streamer,
+                active=True,
+                prices=Prices(sd=10, exclusive=20),
+                preset="preview",
+                sources=(),
+                statuses=Statuses(created=self.harness.now, ended=None),
+                exclusive_to=(),
+            )
+        )
+
+    async def _order(self, order_id: str, tx: Any) -> Order:
+        order: Order | None = await tx.get(store.ORDERS, order_id)
+        assert order is not None
+        return order
+
+
+@pytest.fixture
+async def buyer(harness_of: HarnessOf) -> Buyer:
+    return Buyer(await harness_of(SERVICE))
