@@ -100,7 +100,8 @@ class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
         had_whole_stacks = self._has_whole_stacks
         super().mark_test_complete(node, item_index, duration)
         if had_whole_stacks and not self._has_whole_stacks:
-            self.schedule()
+            for _ in range(2):  # a process begins a test once it knows its next one
+                self.schedule()
 
     def _assign_work_unit(self, node: Any) -> None:
         if not self._has_whole_stacks or node in self.nodes[: 1 + BESIDE_WHOLE_STACKS]:
