@@ -12,7 +12,7 @@ import pytest
 from contracts import REGISTRY
 from contracts.schemas import SCHEMAS, main
 
-ENDED, DRAFT = "goal.ended.v1", "presence.counted.v1"
+ENDED, DRAFT = "goal.ended.v1", "rtc.snapshot_changed.v1"
 Plant = Callable[[str, Callable[[dict[str, Any]], object]], None]
 
 

@@ -188,7 +188,7 @@ def test_a_revocation_leaves_what_remains_and_nothing_else(an: An) -> None:
 
     assert revoked(an, all_of_it, ticket=True) == ticket
     assert revoked(an, all_of_it, private=True) == entitlement.Permit(ticket.id, NOW, private=True)
-    assert revoked(an, all_of_it, nbf=NOW, exp=exp) == entitlement.Permit(ticket.id, NOW, NOW, exp)
+    assert revoked(an, all_of_it, nbf=NOW, exp=exp) == entitlement.Permit(ticket.id, NOW, NOW, exp, over_at=exp)
     assert may(on, revoked(an, all_of_it, ticket=True))
     assert not may(on, revoked(an, all_of_it))
     assert not may(on, revoked(an, None, ticket=True))

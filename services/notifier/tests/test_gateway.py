@@ -32,6 +32,7 @@ from contracts import (
     EscrowFailedV1,
     Event,
     GoalEndedV1,
+    PassActivatedV1,
     PresenceCountedV1,
     SessionGoalAddedV1,
     SessionStartedV1,
@@ -289,6 +290,44 @@ async def test_who_listens_where_it_is_paid_for_is_cut_when_the_session_is_someb
             await until(lambda: other.count("refused") == 1, "the other is cut, and refused")
 
     assert (viewer.count("lost"), viewer.count("refused")) == (0, 0)
+
+
+@pytest.mark.parametrize("ends", ["minutes", "show", "pass"])
+async def test_what_ends_by_time_cuts_who_listened_by_it_but_not_who_has_something_else(
+    running: RunningNotifier, an: An, ends: str
+) -> None:
+    funding = "f" * 24
+
+    def until_after(seconds: float) -> Sequence[Event]:
+        """Both may listen by it for so long from now."""
+        now = running.harness.now
+        times = {"nbf": now, "exp": now + timedelta(seconds=seconds)}
+        if ends == "minutes":
+            return (permission(V, reason="paid", **times), permission(OTHER, reason="paid", **times))
+        if ends == "pass":
+            kind = f"livestream_pass_{S}"
+            return tuple(an(PassActivatedV1, user_id=user, pass_kind=kind, **times) for user in (V, OTHER))
+        shows = {"ticket_goal_id": funding, "ticket_nbf": now, "ticket_exp": times["exp"]}
+        return (an(SessionUpdatedV1, streamer_id=S, session_id=GOAL, exclusive_to=(), **shows),)
+
+    def permission(user: str, **what: Any) -> Event:
+        return an(SessionViewerAuthorizedV1, streamer_id=S, session_id=GOAL, viewer_id=user, **what)
+
+    tickets = [permission(user, reason="ticket", goal_id=funding) for user in (V, OTHER)]
+    something_else = permission(OTHER, reason="private")
+    started = an(SessionStartedV1, streamer_id=S, session_id=GOAL)
+    await running.harness.handle(started, *tickets, something_else, *until_after(600))
+    channels = {user: f"presence-stream-viewer@{S}.sd.{user}" for user in (V, OTHER)}
+    async with running.listening(V, channels[V]) as viewer, running.listening(OTHER, channels[OTHER]) as other:
+        assert (viewer.count("subscribed"), other.count("subscribed")) == (1, 1)
+        await asyncio.gather(viewer.signs_in(), other.signs_in())
+        async with running.working():
+            await running.harness.handle(*until_after(1))
+            await until(lambda: viewer.count("refused") == 1, "the viewer is cut, and refused")
+            await until(running.nothing_waits, "nobody else is to be cut")
+
+    assert viewer.count("lost") == 1
+    assert (other.count("lost"), other.count("refused")) == (0, 0)
 
 
 async def test_while_pusher_is_down_pushes_wait_and_come_in_order_when_it_returns(

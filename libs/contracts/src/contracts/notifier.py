@@ -10,7 +10,6 @@ class PresenceCountedV1(
     topic="notifier",
     key="session_id",
     subject="session_id",
-    draft=True,
 ):
     """So many viewers are in the session now, by what they watch. The last one told counts."""
 

@@ -71,7 +71,7 @@ class PassGrantedV1(Event, type="pass.granted.v1", topic="shop", key="user_id", 
     exp: Instant | None
 
 
-class PassActivatedV1(Event, type="pass.activated.v1", topic="shop", key="user_id", subject="user_id", draft=True):
+class PassActivatedV1(Event, type="pass.activated.v1", topic="shop", key="user_id", subject="user_id"):
     """The user may watch from `nbf` to `exp`: every streamer, or the one named. The last one told counts."""
 
     user_id: ObjectIdStr
@@ -99,22 +99,20 @@ class _GiftEvent(SessionEvent):
     exclusive_to: ObjectIdStr | None = None
 
 
-class GiftRequestedV1(
-    _GiftEvent, type="gift.requested.v1", topic="shop", key="session_id", subject="gift_id", draft=True
-):
+class GiftRequestedV1(_GiftEvent, type="gift.requested.v1", topic="shop", key="session_id", subject="gift_id"):
     """A viewer wants to give something: the money is still the viewer's, also if this is read after `exp`."""
 
     exp: Instant | None = None
 
 
-class GiftSentV1(_GiftEvent, type="gift.sent.v1", topic="shop", key="session_id", subject="gift_id", draft=True):
+class GiftSentV1(_GiftEvent, type="gift.sent.v1", topic="shop", key="session_id", subject="gift_id"):
     """A gift was paid and counts: by the earning that is held for it, or by the payment."""
 
     earning_id: ObjectIdStr | None = None
     payment_id: ObjectIdStr | None = None
 
 
-class GiftFailedV1(_GiftEvent, type="gift.failed.v1", topic="shop", key="session_id", subject="gift_id", draft=True):
+class GiftFailedV1(_GiftEvent, type="gift.failed.v1", topic="shop", key="session_id", subject="gift_id"):
     """A gift came to nothing, and its sender keeps the money, or has it back."""
 
     earning_id: ObjectIdStr | None = None

@@ -15,6 +15,7 @@ from contracts import (
 )
 from notifier import api, store
 from notifier.domain.cuts import Cut, CutDue, CutWatchers
+from notifier.domain.endings import MinutesOver, PassesOver, TicketsOver
 from notifier.domain.heads import CountHeads, HeadsDue
 from notifier.domain.pushes import Push
 from notifier.domain.shows import TicketHoldersDue
@@ -22,7 +23,7 @@ from notifier.domain.table import TABLE
 from notifier.domain.throttle import ProgressDue
 from notifier.gateway import audience as pusher_audience
 from notifier.gateway import pushes as pusher_pushes
-from notifier.handlers import audience, projections, pushes
+from notifier.handlers import audience, endings, projections, pushes
 from notifier.settings import Settings
 from stream_tokens import StreamTokenSettings
 
@@ -66,6 +67,9 @@ SERVICE = Service(
         when(ProgressDue, pushes.push_waiting_progress, needs=store.of_progress_due),
         when(HeadsDue, audience.count_heads, needs=store.of_heads_due),
         when(CutDue, audience.cut),
+        when(MinutesOver, endings.cut_whose_minutes_are_over, needs=store.of_minutes_over),
+        when(TicketsOver, endings.cut_whose_show_is_over, needs=store.of_minutes_over),
+        when(PassesOver, endings.cut_whose_passes_are_over),
         when(TicketHoldersDue, pushes.push_to_ticket_holders, needs=store.of_ticket_holders_due),
     ),
     effects=(

@@ -1,8 +1,8 @@
 """Where the notifier keeps the numbers of its pushes, what users can catch up with, and who may listen."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from chassis.storage.collection import Collection, Index, Ref
 from chassis.storage.mongo import Database
@@ -20,6 +20,7 @@ from contracts import (
 )
 from notifier.domain import entitlement
 from notifier.domain.channels import Channel
+from notifier.domain.endings import MinutesOver, TicketsOver
 from notifier.domain.entitlement import (
     Block,
     Broadcast,
@@ -36,6 +37,8 @@ from notifier.domain.pushes import KEPT, Audience, DecidedPushes, EndedGoal, Not
 from notifier.domain.shows import TicketHoldersDue
 from notifier.domain.table import Row
 from notifier.domain.throttle import Progress, ProgressDue
+
+ID_MAX: Final = "g"  # comes after every id, which are hex digits
 
 
 def _seconds(age: timedelta) -> int:
@@ -62,12 +65,15 @@ PERMITS = Collection(
     Permit,
     indexes=(
         Index({"ticket_goal": 1, "_id": 1}),
+        Index({"over_at": 1, "_id": 1}),
         *(Index({name: 1}, expire_after_seconds=_seconds(KEPT)) for name in ("updated_at", "told")),
     ),
     formerly={"updated_at": "told"},
 )  # a session lasts half a day at most
 DECIDED = Collection("decided_pushes", DecidedPushes, indexes=(Index({"at": 1}, expire_after_seconds=_seconds(KEPT)),))
-PASSES = Collection("passes", Pass, indexes=(Index({"exp": 1}, expire_after_seconds=_seconds(KEPT)),))
+PASSES = Collection(
+    "passes", Pass, indexes=(Index({"over_at": 1, "_id": 1}), Index({"exp": 1}, expire_after_seconds=_seconds(KEPT)))
+)
 HEAD_COUNTS = Collection("head_counts", HeadCount, indexes=(Index({"ended": 1}, expire_after_seconds=_seconds(KEPT)),))
 COLLECTIONS = (
     AUDIENCES,
@@ -213,13 +219,44 @@ async def is_blocked(tx: Tx, streamer_id: str, viewer_id: str) -> bool:
 
 
 async def watcher(tx: Tx, streamer_id: str, user_id: str) -> Watcher | None:
-    """All that decides whether a user may watch paid streaming of a streamer; None: nothing is on air."""
-    broadcast = await tx.get(BROADCASTS, streamer_id)
-    if broadcast is None:
-        return None
-    permit = await tx.get(PERMITS, pair_id(broadcast.session_id, user_id))
-    passes = await tx.get_many(PASSES, pass_ids(user_id, streamer_id))
-    return Watcher(user_id, broadcast, permit, tuple(passes.values()))
+    """All that decides whether a user may watch paid streaming of a streamer; None: nothing was ever on air."""
+    return next(iter(await watchers(tx, [(streamer_id, user_id)])), None)
+
+
+async def watchers(tx: Tx, pairs: Sequence[tuple[str, str]]) -> list[Watcher]:
+    """The same of many streamers and users at once, without those of whom nothing was ever on air."""
+    broadcasts = await tx.get_many(BROADCASTS, (streamer_id for streamer_id, _ in pairs))
+    known = [(broadcasts[streamer_id], user_id) for streamer_id, user_id in pairs if streamer_id in broadcasts]
+    permits = await tx.get_many(PERMITS, (pair_id(broadcast.session_id, user_id) for broadcast, user_id in known))
+    passes = await tx.get_many(PASSES, (id_ for broadcast, user_id in known for id_ in pass_ids(user_id, broadcast.id)))
+    return [
+        Watcher(
+            user_id,
+            broadcast,
+            permits.get(pair_id(broadcast.session_id, user_id)),
+            tuple(passes[id_] for id_ in pass_ids(user_id, broadcast.id) if id_ in passes),
+        )
+        for broadcast, user_id in known
+    ]
+
+
+# -- what ends by time -------------------------------------------------------------------------------------------------
+
+
+def of_minutes_over(timer: MinutesOver | TicketsOver) -> Iterable[Ref]:
+    """What is on air there."""
+    return (BROADCASTS.ref(timer.streamer_id),)
+
+
+async def permits_over_at(tx: Tx, session_id: str, over_at: datetime, after: str, limit: int) -> list[Permit]:
+    """Whose time in a session ends in this second: the first `limit` permits `after` this one."""
+    of_session = {"$gt": after or pair_id(session_id, ""), "$lt": pair_id(session_id, ID_MAX)}
+    return await tx.find(PERMITS, {"over_at": over_at, "_id": of_session}, sort={"_id": 1}, limit=limit)
+
+
+async def passes_over_at(tx: Tx, over_at: datetime, after: str, limit: int) -> list[Pass]:
+    """Which passes end in this second: the first `limit` `after` this one."""
+    return await tx.find(PASSES, {"over_at": over_at, "_id": {"$gt": after}}, sort={"_id": 1}, limit=limit)
 
 
 async def opens_show(tx: Tx, streamer_id: str, funding_goal_id: str | None) -> bool:

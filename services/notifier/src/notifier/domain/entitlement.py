@@ -50,6 +50,10 @@ class Broadcast:
         """Whether it is on air."""
         return self.active and (self.exp is None or now < self.exp)
 
+    def opens_shows_after(self, now: datetime) -> bool:
+        """Whether tickets let watch, now or later."""
+        return self.ticket_goal_id is not None and (self.ticket_exp is None or now < self.ticket_exp)
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -62,6 +66,10 @@ class Permit:
     private: bool = False
     ticket_goal: str | None = None
     """The funding goal that a ticket stands for: the latest one that the viewer bought any for."""
+    over_at: datetime | None = None
+    """The whole second at which `exp` has come: all whose time ends in one are found by it. None: from before it was
+    kept, or without an `exp`.
+    """
 
     @property
     def viewer_id(self) -> str:
@@ -77,6 +85,8 @@ class Pass:
     nbf: datetime
     exp: datetime
     told: datetime
+    over_at: datetime | None = None
+    """The whole second at which `exp` has come; None: from before it was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ def authorized(known: Permit | None, event: SessionViewerAuthorizedV1, at: datet
         return replace(permit, ticket_goal=event.goal_id)
     if event.nbf is None or event.exp is None:
         return permit
-    return replace(permit, nbf=event.nbf, exp=event.exp)
+    return replace(permit, nbf=event.nbf, exp=event.exp, over_at=_second_of(event.exp))
 
 
 def revoked(known: Permit | None, event: SessionViewerRevokedV1, at: datetime) -> Permit:
@@ -156,14 +166,15 @@ def revoked(known: Permit | None, event: SessionViewerRevokedV1, at: datetime) -
     remaining = event.remaining
     id_ = pair_id(event.session_id, event.viewer_id)
     ticket_goal = known.ticket_goal if known and remaining.ticket else None
-    return Permit(id_, at, remaining.nbf, remaining.exp, remaining.private, ticket_goal)
+    over_at = None if remaining.exp is None else _second_of(remaining.exp)
+    return Permit(id_, at, remaining.nbf, remaining.exp, remaining.private, ticket_goal, over_at)
 
 
 def activated(known: Pass | None, event: PassActivatedV1, told: datetime) -> Pass | None:
     """The pass has this time now; None: what was told before the last word changes nothing."""
     if known is not None and known.told > told:
         return None
-    return Pass(pass_id(event.user_id, event.pass_kind), event.nbf, event.exp, told)
+    return Pass(pass_id(event.user_id, event.pass_kind), event.nbf, event.exp, told, _second_of(event.exp))
 
 
 def opens_show(broadcast: Broadcast | None, funding_goal_id: str | None, now: datetime) -> bool:
@@ -222,3 +233,9 @@ def may_watch_paid(watcher: Watcher, now: datetime) -> Grant | None:
 
 def _is_within(nbf: datetime | None, exp: datetime | None, now: datetime) -> bool:
     return (nbf is None or nbf - LEEWAY <= now) and (exp is None or now < exp)
+
+
+def _second_of(exp: datetime) -> datetime:
+    """The first whole second at which it has come."""
+    whole = exp.replace(microsecond=0)
+    return whole if whole == exp else whole + timedelta(seconds=1)

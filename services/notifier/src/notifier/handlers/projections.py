@@ -12,7 +12,7 @@ from contracts import (
     ViewerUnblockedV1,
 )
 from notifier import store
-from notifier.domain import cuts, entitlement
+from notifier.domain import cuts, endings, entitlement
 from notifier.domain.entitlement import Block, SessionState
 from notifier.domain.pushes import EndedGoal
 from notifier.handlers.pushes import cause_of
@@ -25,9 +25,9 @@ async def remember_goal_ended(event: GoalEndedV1, tx: Tx) -> None:
 
 async def project_session(event: SessionState, tx: Tx) -> None:
     """Whether the streamer is on air, and for whom alone."""
-    known = await tx.get(store.BROADCASTS, event.streamer_id)
+    known, cause = await tx.get(store.BROADCASTS, event.streamer_id), cause_of(tx)
     tx.put(store.BROADCASTS, entitlement.broadcast(known, event))
-    _set(tx, cuts.changed(known, event, cause_of(tx)))
+    _set(tx, cuts.changed(known, event, cause), *endings.of_shows(known, event, cause))
 
 
 async def invalidate_cached_pusher_channel_data(event: SessionGoalAddedV1 | GoalEndedV1, tx: Tx) -> None:
@@ -38,18 +38,23 @@ async def invalidate_cached_pusher_channel_data(event: SessionGoalAddedV1 | Goal
 
 
 async def project_viewer_authorized(event: SessionViewerAuthorizedV1, tx: Tx) -> None:
-    """A viewer may watch."""
+    """A viewer may watch, perhaps for some time."""
     known = await tx.get(store.PERMITS, entitlement.pair_id(event.session_id, event.viewer_id))
-    tx.put(store.PERMITS, entitlement.authorized(known, event, tx.cause.at))
+    permit = entitlement.authorized(known, event, tx.cause.at)
+    tx.put(store.PERMITS, permit)
+    _set(tx, endings.of_permit(known, permit, event.session_id, event.streamer_id, cause_of(tx)))
 
 
 async def project_viewer_revoked(event: SessionViewerRevokedV1, tx: Tx) -> None:
     """Only what remains is a viewer's."""
     known = await tx.get(store.PERMITS, entitlement.pair_id(event.session_id, event.viewer_id))
-    tx.put(store.PERMITS, entitlement.revoked(known, event, tx.cause.at))
+    permit = entitlement.revoked(known, event, tx.cause.at)
+    tx.put(store.PERMITS, permit)
     watcher = await store.watcher(tx, event.streamer_id, event.viewer_id)
-    if watcher is None or entitlement.may_watch_paid(watcher, tx.now) is None:
-        _set(tx, cuts.revoked(event, cause_of(tx)))
+    may_not = watcher is None or entitlement.may_watch_paid(watcher, tx.now) is None
+    cause = cause_of(tx)
+    soon = cuts.revoked(event, cause) if may_not else None
+    _set(tx, soon or endings.of_permit(known, permit, event.session_id, event.streamer_id, cause))
 
 
 async def project_pass_activated(event: PassActivatedV1, tx: Tx) -> None:
@@ -58,6 +63,7 @@ async def project_pass_activated(event: PassActivatedV1, tx: Tx) -> None:
     activated = entitlement.activated(await tx.get(store.PASSES, id_), event, tx.cause.at)
     if activated is not None:
         tx.put(store.PASSES, activated)
+        _set(tx, endings.of_pass(activated, cause_of(tx)))
 
 
 async def project_viewer_blocked(event: ViewerBlockedV1, tx: Tx) -> None:
@@ -71,6 +77,7 @@ async def project_viewer_unblocked(event: ViewerUnblockedV1, tx: Tx) -> None:
     tx.delete(store.BLOCKS, store.block_id(event))
 
 
-def _set(tx: Tx, timer: At | None) -> None:
-    if timer is not None:
-        tx.set_timer(timer)
+def _set(tx: Tx, *timers: At | None) -> None:
+    for timer in timers:
+        if timer is not None:
+            tx.set_timer(timer)
