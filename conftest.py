@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,18 +142,20 @@ class Servers:
 
     mongo_url: str
     kafka_bootstrap: str
+    outlast: bool
+    """Whether they go on when the tests are over: then nothing of ours may stay."""
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """MongoDB as a replica set and Kafka, started once for the whole run."""
     if os.environ.get("MONGO_URL"):
-        yield Servers(os.environ["MONGO_URL"], os.environ.get("KAFKA_BOOTSTRAP", ""))
+        yield Servers(os.environ["MONGO_URL"], os.environ.get("KAFKA_BOOTSTRAP", ""), outlast=True)
     elif _backend() == "docker":
         from devstack import containers  # noqa: PLC0415 - only when asked for
 
         with containers.mongod() as mongo_url, containers.kafka() as kafka_bootstrap:
-            yield Servers(mongo_url, kafka_bootstrap)
+            yield Servers(mongo_url, kafka_bootstrap, outlast=False)
     else:
         from devstack.stack import Stack  # noqa: PLC0415 - only when nothing else is named
 
@@ -161,7 +163,7 @@ def servers() -> Iterator[Servers]:
             tempfile.TemporaryDirectory(prefix="footlights-test-") as data,
             Stack(Path(data), only=("mongod", "kafka")) as stack,
         ):
-            yield Servers(stack.mongo_url, stack.kafka_bootstrap)
+            yield Servers(stack.mongo_url, stack.kafka_bootstrap, outlast=False)
 
 
 @pytest.fixture(scope="session")
@@ -186,31 +188,40 @@ def namespace() -> str:
     return f"t{ids.new_id()[12:]}"
 
 
+@dataclass(frozen=True)
+class Databases:
+    """Those that were made for a service, and are free to be used again."""
+
+    service: Service
+    """Kept, or another one might get its `id`."""
+    free: list[str] = field(default_factory=list)
+
+
 @pytest.fixture(scope="session")
-async def _databases(mongo: Mongo) -> AsyncIterator[dict[str, list[str]]]:
-    """Databases that are free to be used again, by service: making indexes is dear, deleting documents is not."""
-    free: dict[str, list[str]] = {}
-    yield free
-    for names in free.values():
-        for name in names:
-            await mongo.client.drop_database(name)
+async def _databases(mongo: Mongo, servers: Servers) -> AsyncIterator[dict[int, Databases]]:
+    """Those of each service, by its `id`: making indexes is dear, deleting documents is not."""
+    known: dict[int, Databases] = {}
+    yield known
+    if servers.outlast:
+        for databases in known.values():
+            for name in databases.free:
+                await mongo.client.drop_database(name)
 
 
 @pytest.fixture
-async def harness_of(mongo: Mongo, _databases: dict[str, list[str]]) -> AsyncIterator[HarnessOf]:
+async def harness_of(mongo: Mongo, _databases: dict[int, Databases]) -> AsyncIterator[HarnessOf]:
     """Start one service alone, on a database of its own: call it with the service and settings."""
-    used: list[tuple[ServiceHarness, str, str]] = []
+    used: list[tuple[ServiceHarness, str]] = []
 
     async def start(service: Service, *, clock: Clock | None = None, **env: Any) -> ServiceHarness:
-        key = f"{service.name}-{id(service)}"
-        free = _databases.setdefault(key, [])
+        free = _databases.setdefault(id(service), Databases(service)).free
         name = free.pop() if free else f"t-{service.package}-{ids.new_id()}"
         harness = await ServiceHarness.start(service, mongo, mongo.database(name), clock=clock, env=env)
-        used.append((harness, key, name))
+        used.append((harness, name))
         return harness
 
     yield start
-    for harness, key, name in used:
+    for harness, name in used:
         await harness.clear()
         await harness.runtime.outside.http.close()
-        _databases.setdefault(key, []).append(name)
+        _databases[id(harness.service)].free.append(name)

@@ -463,9 +463,9 @@ async def test_stopping_waits_for_what_is_in_hand(harness: KafkaHarness, countin
     await harness.publish(*events)
     consumer = harness.consumer()
     running = asyncio.create_task(consumer.run())
-    await asyncio.wait_for(counting.entered.wait(), 20)
+    await asyncio.wait_for(counting.entered.wait(), 60)
     consumer.stop()
-    await asyncio.wait_for(running, 8)
+    await asyncio.wait_for(running, 60)
 
     assert await is_done(harness, 4)
     assert await handled(harness) == in_order(events)

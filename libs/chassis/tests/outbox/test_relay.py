@@ -72,11 +72,11 @@ class Broker:
         finally:
             await admin.close()
 
-    async def read(self, topic: str, count: int, *, seconds: float = 20) -> dict[str, list[int]]:
-        """The first `count` messages or more of a topic: the numbers by key, in order of arrival."""
+    async def read(self, topic: str, count: int, *, seconds: float = 60) -> dict[str, list[int]]:
+        """All of a topic, once it has `count` messages: the numbers by key, in order of arrival."""
         found: dict[str, list[int]] = defaultdict(list)
         async with self.consumer(topic) as consumer, asyncio.timeout(seconds):
-            while sum(map(len, found.values())) < count:
+            while sum(map(len, found.values())) < count or await is_behind(consumer):
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     for record in records:
                         found[record.key.decode()].append(int(record.value.split()[0]))
@@ -94,6 +94,12 @@ class Broker:
             yield consumer
         finally:
             await consumer.stop()
+
+
+async def is_behind(consumer: Any) -> bool:
+    """Whether there is more on its partitions than it has read."""
+    ends = await consumer.end_offsets(consumer.assignment())
+    return any([await consumer.position(partition) < end for partition, end in ends.items()])
 
 
 @pytest.fixture
