@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import hypothesis
 import psutil
 import pytest
 import structlog
@@ -63,6 +64,10 @@ def pytest_configure(config: pytest.Config) -> None:
         _write_into_memory(config)
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     shown = structlog.make_filtering_bound_logger(logging.INFO)
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
     structlog.configure(processors=[structlog.processors.add_log_level, plain], wrapper_class=shown)
 
 

@@ -31,9 +31,9 @@ Doing = Callable[..., AbstractAsyncContextManager[None]]
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """`await eventually(lambda: condition, seconds=10)`: wait until it holds, or fail."""
+    """`await eventually(lambda: condition, seconds=10)`: wait until it holds, or fail. A limit that is none is long."""
 
-    async def wait(holds: Callable[[], Any], *, seconds: float = 10) -> None:
+    async def wait(holds: Callable[[], Any], *, seconds: float = 60) -> None:
         until = time.monotonic() + seconds
         while True:
             held = holds()
@@ -49,7 +49,7 @@ def eventually() -> Eventually:
 
 @pytest.fixture
 def doing() -> Doing:
-    """`async with doing(part, part): ...`: parts run meanwhile; then they are stopped and must end within 10 s."""
+    """`async with doing(part, part): ...`: parts run meanwhile; then they are stopped and must end within a minute."""
 
     @asynccontextmanager
     async def run(*parts: Runnable) -> AsyncIterator[None]:
@@ -59,7 +59,7 @@ def doing() -> Doing:
         finally:
             for part in parts:
                 part.stop()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*tasks)
 
     return run
