@@ -13,6 +13,8 @@ from demo.scene import Scene
 from demo.settings import STEP_SECONDS
 from demo.stories.invitations import refused
 from demo.waiting import until
+from demo.world import Person, World
+from devstack.pusher_client import Heard, PusherClient
 from devstack.stack import Stack
 
 Verdict = Callable[[Scene], Awaitable[list[str]]]
@@ -22,6 +24,7 @@ ANSWER_SECONDS = 6.0  # what a request may take, whatever happens
 NOTICE_SECONDS = 10.0  # until those who need a server say that they are not ready
 HEAL_SECONDS = 10.0  # until they say that they are, once it is back
 RECONNECT_SECONDS = 60.0  # pusher-js gives a silent server up after 15 s, and knocks again after 15 s at the most
+MONEY_SECONDS = 10.0  # until a gift is paid, on a busy machine; far less than Pusher is away
 ASKERS = 4  # requests at any moment
 GIFT = "livestream-gift_rose"
 
@@ -128,3 +131,60 @@ async def test_a_server_that_is_silent_for_half_a_minute_is_noticed_and_forgiven
     assert crowd.statuses.isdisjoint({500, 502, 504}), crowd.statuses
     await refused(scene)
     assert await verdict(scene) == []
+
+
+async def gives(world: World, viewer: Person, session_id: str) -> str:
+    """A rose, which is paid for in time; its id."""
+    body = {"product_id": GIFT, "session_id": session_id, "count": 1}
+    answer = await world.request(viewer, "POST", "/gifts", body)
+    assert answer.status_code == 202, answer.text
+    gift_id: str = answer.json()["gift_id"]
+
+    async def status() -> str:
+        return str((await world.get(viewer, f"/gifts/{gift_id}"))["status"])
+
+    await until("the gift to be paid", status, lambda said: said == "sent", seconds=MONEY_SECONDS)
+    return gift_id
+
+
+async def listen(world: World, client: PusherClient, who: Person, channel: str) -> None:
+    form, headers = {"socket_id": client.socket_id, "channel_name": channel}, {"Authorization": f"Bearer {who.token}"}
+    signed = await world.http.post("/pusher/auth", data=form, headers=headers)
+    await client.subscribe(channel, signed.json())
+
+
+def gifts(heard: list[Heard]) -> list[str]:
+    return [one.data["gift_id"] for one in heard if one.name == "gift.sent"]
+
+
+async def test_while_pusher_is_silent_for_half_a_minute_money_moves_and_all_of_it_is_told_afterwards_in_order(
+    stack: Stack, world: World
+) -> None:
+    streamer, viewer = world.person("Ove", "CREATOR"), world.person("Pia")
+    await world.credit(viewer, 100_000)
+    session_id = (await world.command(streamer, "POST", "/sessions", {"prices": {"sd": 5}})).json()["session_id"]
+    channels = (f"private-stream@{streamer.id}", f"private-user@{viewer.id}")
+    given: list[str] = []
+    async with PusherClient(world.status["pusher"]) as client:
+        for channel in channels:
+            await listen(world, client, viewer, channel)
+
+        async with frozen(stack, "soketi", 30.0):
+            until_then = time.monotonic() + 30.0 - MONEY_SECONDS  # what is given is paid before Pusher is back
+            while time.monotonic() < until_then:
+                given.append(await gives(world, viewer, session_id))
+        later = await gives(world, viewer, session_id)
+
+        async def heard() -> list[str]:
+            return [one for channel in channels for one in gifts(client.on(channel))[-1:]]
+
+        await until("the last gift to be told of", heard, lambda last: last == [later] * len(channels))
+
+    assert len(given) > 1
+    for channel in channels:
+        seen = client.on(channel)
+        assert list(dict.fromkeys(gifts(seen))) == [*given, later]
+        numbers = list(dict.fromkeys(one.data["seq"] for one in seen))
+        assert numbers == sorted(numbers)
+        assert gifts(seen).count(later) == 1  # only what Pusher was too slow for may have been pushed again
+    assert (await world.proof()).holds
