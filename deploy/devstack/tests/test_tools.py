@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devstack import downloads, tools
-from devstack.errors import StackError
+from devstack.errors import NotInstalled, StackError
 
 
 def test_options_of_java_in_the_environment_are_not_taken_for_its_version(
@@ -54,6 +54,14 @@ def test_who_may_not_install_is_told_the_command(monkeypatch: pytest.MonkeyPatch
     command = "sudo apt-get install --yes --no-install-recommends default-jre-headless maven nodejs npm"
     assert command in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_who_may_not_install_a_browser_is_told_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(NotInstalled, match="sudo apt-get install --yes --no-install-recommends chromium"):
+        tools.chromium(print)
 
 
 @pytest.mark.parametrize(
