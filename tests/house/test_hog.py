@@ -246,15 +246,17 @@ class Scenario:
 
     async def reads(self) -> None:
         house = self.house
-        await self.ask("goals", self.fan, "GET", f"/goals?session_id={house.session_id}&limit=1")
+        for which in (f"session_id={house.session_id}", "mine=true"):
+            await self.ask("goals", self.fan, "GET", f"/goals?{which}&limit=1")
         tokens = (f"/sessions/{house.session_id}/token", f"/streams/{house.session_id}/token?explain=true")
-        for path in ("/sessions?limit=1", f"/sessions/{house.session_id}", *tokens):
+        lists = ("/sessions?limit=1", f"/sessions?streamer_id={house.streamer}&limit=1", "/payments?limit=1")
+        for path in (*lists, f"/sessions/{house.session_id}", *tokens):
             await self.ask("sessions", self.fan, "GET", path)
+        await self.ask("sessions", house.streamer, "GET", "/blocks?limit=1")
         for path in ("/wallets/me", "/wallets/me/entries?limit=1", "/ledger/proof?limit=1"):
             await self.ask("escrow", house.streamer, "GET", path)
         await self.ask("escrow", house.streamer, "POST", f"/wallets/{self.fan}/credit", {"amount_diamonds": 1})
-        await self.ask("shop", self.fan, "GET", "/shop/products?limit=1")
-        for path in ("/shop/orders?limit=1", "/shop/backpack?limit=1"):
+        for path in ("/shop/products?limit=1", "/gifts?limit=1", "/shop/orders?limit=1", "/shop/backpack?limit=1"):
             await self.ask("shop", self.fan, "GET", path)
         await self.ask("notifier", self.fan, "GET", "/notifications?limit=1")
         form = {"socket_id": "1.1", "channel_name": f"private-stream@{house.streamer}"}

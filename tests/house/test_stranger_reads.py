@@ -140,7 +140,9 @@ class Scenario:
                 yield route, path
         for name, query in (("", ""), (" that are active", "&active=true"), (" that are not", "&active=false")):
             yield f"GET /goals{name}", f"/goals?session_id={self.house.session_id}{query}"
+        yield "GET /goals that are one's own", "/goals?mine=true"
         yield "GET /sessions that are over", "/sessions?active=false"
+        yield "GET /sessions of the streamer", f"/sessions?streamer_id={self.house.streamer}"
         yield "GET /sessions/{session_id}", f"/sessions/{self.house.session_id}"
         for of in ("sessions", "streams"):
             for query in ("", "?explain=true"):

@@ -243,7 +243,7 @@ async def my_wallet(harness: ServiceHarness) -> Deed:
 async def my_entries(harness: ServiceHarness) -> Deed:
     user = await _rich(harness)
     after = await cursor(harness.client(user), "/wallets/me/entries")
-    return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
+    return Deed(user=user, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
 
 
 async def escrow(harness: ServiceHarness) -> Deed:
@@ -360,8 +360,11 @@ async def list_goals(harness: ServiceHarness) -> Deed:
         exp=scenario.later(60),
     )
     after = await cursor(scenario.guest, "/goals", session_id=scenario.session)
-    query = {"session_id": scenario.session, "active": "true", "limit": "1", "after": after}
-    return Deed(user=scenario.viewer, query=query, foreign=None)
+    query = {"session_id": scenario.session, "mine": "false", "active": "true"}
+    page = {"limit": "1", "after": after, "order": "asc"}
+    return Deed(
+        user=scenario.viewer, query=query | page, foreign=None, but=(No("mine", "true", 422, "invalid-request"),)
+    )
 
 
 async def get_goal(harness: ServiceHarness) -> Deed:
@@ -467,7 +470,7 @@ async def notifications(harness: ServiceHarness) -> Deed:
             reason="no_show",
         )
         await harness.handle(failed)
-    return Deed(user=scenario.viewer, query={"limit": "1", "after": "1"}, foreign=None)
+    return Deed(user=scenario.viewer, query={"limit": "1", "after": "1", "order": "asc"}, foreign=None)
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -485,8 +488,9 @@ async def start_session(harness: ServiceHarness) -> Deed:
 
 async def list_sessions(harness: ServiceHarness) -> Deed:
     scenario, _ = await Scenario(harness).start(), await Scenario(harness).start()
-    after = await cursor(scenario.guest, "/sessions")
-    return Deed(user=scenario.viewer, query={"active": "true", "limit": "1", "after": after}, foreign=None)
+    after = await cursor(scenario.guest, "/sessions", active="true")
+    query = {"active": "true", "streamer_id": scenario.streamer, "order": "asc", "limit": "1", "after": after}
+    return Deed(user=scenario.viewer, query=query, foreign=None)
 
 
 async def get_session(harness: ServiceHarness) -> Deed:
@@ -565,6 +569,23 @@ async def get_payment(harness: ServiceHarness) -> Deed:
     )
 
 
+async def list_payments(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario(harness).start()
+    for _ in range(2):
+        done(await scenario.guest.post(f"/sessions/{scenario.session}/pay", json={"duration": 60}))
+    after = await cursor(scenario.guest, "/payments")
+    return Deed(user=scenario.viewer, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
+
+
+async def list_blocks(harness: ServiceHarness) -> Deed:
+    scenario = Scenario(harness)
+    for _ in range(2):
+        done(await scenario.host.put(f"/blocks/{ids.new_id()}"))
+    after = await cursor(scenario.host, "/blocks")
+    query = {"limit": "1", "after": after, "order": "asc"}
+    return Deed(user=scenario.streamer, scopes=CREATOR, query=query, foreign=None)
+
+
 async def block(harness: ServiceHarness) -> Deed:
     scenario = Scenario(harness)
     no = No("viewer_id", scenario.streamer, 422, "block-of-oneself")
@@ -629,7 +650,7 @@ async def list_orders(harness: ServiceHarness) -> Deed:
     for _ in range(2):
         await _ordered(harness, user)
     after = await cursor(harness.client(user), "/shop/orders")
-    return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
+    return Deed(user=user, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
 
 
 async def get_order(harness: ServiceHarness) -> Deed:
@@ -654,7 +675,7 @@ async def list_backpack(harness: ServiceHarness) -> Deed:
     user = ids.new_id()
     await _packed(harness, user)
     after = await cursor(harness.client(user), "/shop/backpack")
-    return Deed(user=user, query={"limit": "1", "after": after}, foreign=None)
+    return Deed(user=user, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
 
 
 async def activate_pass(harness: ServiceHarness) -> Deed:
@@ -662,6 +683,15 @@ async def activate_pass(harness: ServiceHarness) -> Deed:
     item_id, _ = await _packed(harness, user)
     no = unknown("item_id", "backpack-item-not-found")
     return Deed(user=user, path={"item_id": item_id}, foreign=(404, "backpack-item-not-found"), but=(no,))
+
+
+async def list_gifts(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    wish = {"product_id": ROSE, "session_id": scenario.session, "count": 1}
+    for _ in range(2):
+        done(await scenario.guest.post("/gifts", json=wish))
+    after = await cursor(scenario.guest, "/gifts")
+    return Deed(user=scenario.viewer, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
 
 
 async def get_gift(harness: ServiceHarness) -> Deed:
@@ -728,9 +758,11 @@ WAYS = tuple(
                 "DELETE /sessions/{session_id}/sources/{room_id}": remove_source,
                 "POST /sessions/{session_id}/pay": pay,
                 "POST /streams/{streamer_id}/pay": pay_streamer,
+                "GET /payments": list_payments,
                 "GET /payments/{payment_id}": get_payment,
                 "GET /sessions/{session_id}/token": get_token,
                 "GET /streams/{session_id}/token": get_token,
+                "GET /blocks": list_blocks,
                 "PUT /blocks/{viewer_id}": block,
                 "DELETE /blocks/{viewer_id}": unblock,
             },
@@ -740,6 +772,7 @@ WAYS = tuple(
             {
                 "GET /shop/products": list_products,
                 "POST /gifts": give,
+                "GET /gifts": list_gifts,
                 "GET /gifts/{gift_id}": get_gift,
                 "POST /shop/checkout": check_out,
                 "GET /shop/orders": list_orders,

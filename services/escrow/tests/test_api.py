@@ -48,7 +48,7 @@ async def test_who_has_no_wallet_reads_zeros_and_an_empty_list(harness: ServiceH
     entries = await harness.client(user).get("/wallets/me/entries")
 
     assert wallet.json() == {"user_id": user, "balance_diamonds": 0, "earnings_diamonds": 0}
-    assert entries.json() == {"items": [], "next": None}
+    assert entries.json() == {"items": [], "next": None, "last": None}
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1.5, "10", None, 10**24, True])

@@ -513,19 +513,40 @@ async def test_goals_are_listed_by_session_in_the_order_of_writing(live: LiveSes
     assert await listed("") == goal_ids
     assert await listed("&active=true") == [goal_ids[0], *goal_ids[2:]]
     assert await listed("&active=false") == [goal_ids[1]]
-    assert (await client.get(f"/goals?session_id={NOBODY}")).json() == {"items": [], "next": None}
+    assert (await client.get(f"/goals?session_id={NOBODY}")).json() == {"items": [], "next": None, "last": None}
     assert refusal(await client.get("/goals")) == (422, "invalid-request")
     assert refusal(await client.get(f"/goals?session_id={live.session_id}&limit=101")) == (422, "invalid-request")
     assert refusal(await client.get(f"/goals/{NOBODY}")) == (404, "goal-not-found")
+
+
+async def test_one_s_own_goals_are_those_made_and_those_invited_to(live: LiveSession) -> None:
+    viewer = ids.new_id()
+    invited, other = [await live.invitation(one) for one in (viewer, ids.new_id())]
+
+    async def mine(user: httpx.AsyncClient, query: str = "") -> list[str]:
+        return [goal["id"] for goal in (await user.get(f"/goals?mine=true{query}")).json()["items"]]
+
+    assert await mine(live.viewer(viewer)) == [invited]
+    assert await mine(live.host()) == [invited, other]
+    assert await mine(live.host(), "&order=desc") == [other, invited]
+    assert await mine(live.host(), "&active=false") == []
+    assert await mine(live.viewer(NOBODY)) == []
+    for both in ("mine=true&session_id=" + live.session_id, "mine=false", ""):
+        assert refusal(await live.host().get(f"/goals?{both}")) == (422, "invalid-request")
 
 
 async def test_the_leaderboard_of_an_invitation_is_who_made_it(live: LiveSession) -> None:
     goal_id = await live.invitation(viewer := ids.new_id())
     client = live.viewer(viewer)
 
-    assert (await client.get(f"/goals/{goal_id}/leaderboard")).json() == {
+    page = (await client.get(f"/goals/{goal_id}/leaderboard")).json()
+    later = (await client.get(f"/goals/{goal_id}/leaderboard?after={page['last']}")).json()
+
+    assert later == {"items": [], "next": None, "last": page["last"]}
+    assert page == {
         "items": [{"user_id": viewer, "rank": 1, "count": 1, "amount_diamonds": 100}],
         "next": None,
+        "last": page["last"],
     }
     assert refusal(await client.get(f"/goals/{NOBODY}/leaderboard")) == (404, "goal-not-found")
 

@@ -402,6 +402,40 @@ async def test_only_creators_block(viewer: httpx.AsyncClient) -> None:
 # -- payments ------------------------------------------------------------------------------------------------------
 
 
+async def test_what_a_streamer_has_made_is_listed_by_its_start(
+    streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, session_id: str, streamer_id: str
+) -> None:
+    await streamer.delete(f"/sessions/{session_id}")
+    second = (await streamer.post("/sessions", json={"prices": {}})).json()["session_id"]
+
+    async def listed(query: str) -> list[str]:
+        page = (await viewer.get(f"/sessions?streamer_id={streamer_id}{query}")).json()
+        return [session["id"] for session in page["items"]]
+
+    assert await listed("") == [session_id, second]
+    assert await listed("&order=desc") == [second, session_id]
+    assert (await listed("&active=true"), await listed("&active=false")) == ([second], [session_id])
+    assert (await viewer.get("/sessions?order=desc")).status_code == 422
+
+
+async def test_one_s_own_payments_and_blocks_are_listed(
+    streamer: httpx.AsyncClient, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
+) -> None:
+    paid = [
+        (await viewer.post(f"/sessions/{session_id}/pay", json={"duration": 60})).json()["payment_id"] for _ in range(2)
+    ]
+    await streamer.put(f"/blocks/{viewer_id}")
+
+    payments = (await viewer.get("/payments?order=desc")).json()["items"]
+    blocks = (await streamer.get("/blocks")).json()["items"]
+
+    assert [payment["payment_id"] for payment in payments] == paid[::-1]
+    assert payments[0] == (await viewer.get(f"/payments/{paid[1]}")).json()
+    assert [block["viewer_id"] for block in blocks] == [viewer_id]
+    assert (await streamer.get("/payments")).json()["items"] == []
+    assert (await viewer.get("/blocks")).status_code == 403
+
+
 async def test_a_payment_asks_escrow_for_the_price_of_watching(
     harness: ServiceHarness, viewer: httpx.AsyncClient, viewer_id: str, session_id: str
 ) -> None:
@@ -416,6 +450,9 @@ async def test_a_payment_asks_escrow_for_the_price_of_watching(
     assert (requested.amount_diamonds, requested.preset, requested.exclusive_goal_id) == (30, "sd", None)
     assert (await viewer.get(f"/payments/{payment_id}")).json() == {
         "payment_id": payment_id,
+        "session_id": session_id,
+        "streamer_id": requested.streamer_id,
+        "duration": 180,
         "status": "requested",
         "amount_diamonds": 30,
         "reversed_diamonds": 0,

@@ -126,7 +126,8 @@ async def test_a_general_gift_goes_to_the_streamer_at_once(scenario: Scenario) -
 
     assert (asked.amount_diamonds, asked.goal_id, asked.funding_goal_id) == (30, None, None)
     assert await scenario.read(asked.gift_id) == {
-        "gift_id": asked.gift_id, "status": "requested", "amount_diamonds": 30, "reason": None,
+        "gift_id": asked.gift_id, "session_id": asked.session_id, "goal_id": None,
+        "product_id": ROSE, "count": 3, "status": "requested", "amount_diamonds": 30, "reason": None,
     }  # fmt: skip
 
 

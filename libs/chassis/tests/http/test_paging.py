@@ -40,12 +40,9 @@ router = TxRouter()
 
 @router.get("/lines")
 async def list_lines(
-    tx: TxDep, page: PageDep, by: Annotated[Literal["id", "at", "rank", "best"], Query()] = "id"
+    tx: TxDep, page: PageDep, by: Annotated[Literal["id", "at", "rank"], Query()] = "id"
 ) -> Page[LineView]:
-    field, descending = ("rank", True) if by == "best" else (by, False)
-    return await paged(
-        tx, LINES, {"book": "b"}, page, lambda line: LineView(id=line.id), by=field, descending=descending
-    )
+    return await paged(tx, LINES, {"book": "b"}, page, lambda line: LineView(id=line.id), by=by)
 
 
 SERVICE = Service(name="lines", router=router, collections=(LINES,))
@@ -74,31 +71,31 @@ async def fill(harness: ServiceHarness, count: int) -> list[Line]:
     return lines
 
 
-async def all_pages(client: httpx.AsyncClient, by: str, limit: int) -> list[list[str]]:
+async def all_pages(client: httpx.AsyncClient, by: str, limit: int, order: str = "asc") -> list[list[str]]:
     pages: list[list[str]] = []
     after: dict[str, Any] = {}
     while True:
-        page = (await client.get("/lines", params={"by": by, "limit": limit, **after})).json()
+        page = (await client.get("/lines", params={"by": by, "order": order, "limit": limit, **after})).json()
         pages.append([item["id"] for item in page["items"]])
         if page["next"] is None:
             return pages
         after = {"after": page["next"]}
 
 
-@pytest.mark.parametrize("by", ["id", "at", "rank", "best"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("by", ["id", "at", "rank"])
 async def test_pages_together_are_the_list_each_item_once(
-    harness: ServiceHarness, client: httpx.AsyncClient, by: str
+    harness: ServiceHarness, client: httpx.AsyncClient, by: str, order: str
 ) -> None:
     lines = await fill(harness, 10)
     keys: dict[str, Callable[[Line], Any]] = {
         "id": lambda line: line.id,
         "at": lambda line: (line.at, line.id),
         "rank": lambda line: (line.rank, line.id),
-        "best": lambda line: (line.rank, line.id),
     }
-    expected = [line.id for line in sorted(lines, key=keys[by], reverse=by == "best")]
+    expected = [line.id for line in sorted(lines, key=keys[by], reverse=order == "desc")]
 
-    pages = await all_pages(client, by, 3)
+    pages = await all_pages(client, by, 3, order)
 
     assert [len(page) for page in pages] == [3, 3, 3, 1]
     assert [id_ for page in pages for id_ in page] == expected
@@ -132,10 +129,24 @@ async def test_what_is_written_meanwhile_moves_nothing(harness: ServiceHarness, 
 async def test_the_last_page_has_no_next_and_an_empty_list_is_one_page(
     harness: ServiceHarness, client: httpx.AsyncClient
 ) -> None:
-    assert (await client.get("/lines")).json() == {"items": [], "next": None}
+    assert (await client.get("/lines")).json() == {"items": [], "next": None, "last": None}
     await fill(harness, 3)
 
     assert (await client.get("/lines", params={"limit": 3})).json()["next"] is None
+
+
+async def test_with_the_last_item_s_cursor_a_client_asks_for_what_came_later(
+    harness: ServiceHarness, client: httpx.AsyncClient
+) -> None:
+    await fill(harness, 3)
+    shown = (await client.get("/lines")).json()
+
+    nothing_yet = (await client.get("/lines", params={"after": shown["last"]})).json()
+    lines = await fill(harness, 2)
+    later = (await client.get("/lines", params={"after": nothing_yet["last"]})).json()
+
+    assert (shown["next"], nothing_yet) == (None, {"items": [], "next": None, "last": shown["last"]})
+    assert [item["id"] for item in later["items"]] == [line.id for line in lines]
 
 
 async def test_a_limit_is_from_1_to_100(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from chassis import ids
 from chassis.errors import Forbidden, NotFound
-from chassis.http import Body, Caller, CallerDep, Page, PageDep, TxDep, TxRouter, UnixTime, paged
+from chassis.http import Body, Caller, CallerDep, Page, PageDep, RankedPageDep, TxDep, TxRouter, UnixTime, paged
 from contracts import WalletCreditedV1
 from contracts.escrow import Verdict
 from contracts.values import EscrowId, ObjectIdStr
@@ -208,7 +208,7 @@ async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep, of: 
 
 
 @router.get("/ledger/proof", scope="OPS")
-async def ledger_proof(wanted: PageDep, tx: TxDep, caller: CallerDep, of: FromDep = "balances") -> LedgerProof:  # noqa: ARG001 - who may is in `scope`
+async def ledger_proof(wanted: RankedPageDep, tx: TxDep, caller: CallerDep, of: FromDep = "balances") -> LedgerProof:  # noqa: ARG001 - who may is in `scope`
     """Every account, page by page, and the sum over all of them.
 
     With `from=transfers` each account of the page is added up from its transfers, and `holds` says too that its balance

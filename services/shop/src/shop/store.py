@@ -27,7 +27,11 @@ UNPAID_KEPT_SECONDS = DAY_SECONDS  # a gift that cost nobody anything: who asks 
 GOAL_KEPT_SECONDS = 7 * DAY_SECONDS  # after its end: late events of it are read by then
 SESSION_KEPT_SECONDS = 14 * DAY_SECONDS  # after its start: a session lasts seven days at most, whatever is configured
 
-GIFTS = Collection("gifts", Gift, indexes=(Index({"unpaid_at": 1}, expire_after_seconds=UNPAID_KEPT_SECONDS),))
+GIFTS = Collection(
+    "gifts",
+    Gift,
+    indexes=(Index({"sender_id": 1, "_id": 1}), Index({"unpaid_at": 1}, expire_after_seconds=UNPAID_KEPT_SECONDS)),
+)
 SESSIONS = Collection(
     "sessions",
     KnownSession,

@@ -4,7 +4,7 @@ from chassis.http.app import create_app
 from chassis.http.arguments import FORM, BodyBy, CallerDep, RawBody, TxDep
 from chassis.http.auth import Caller
 from chassis.http.bodies import Body, UnixTime
-from chassis.http.paging import Page, PageDep, Slice, paged
+from chassis.http.paging import Page, PageDep, RankedPageDep, Slice, paged
 from chassis.http.problems import InvalidRequest, invalid
 from chassis.http.router import TxRouter
 
@@ -17,6 +17,7 @@ __all__ = [
     "InvalidRequest",
     "Page",
     "PageDep",
+    "RankedPageDep",
     "RawBody",
     "Slice",
     "TxDep",

@@ -1,11 +1,11 @@
-"""Lists: cursor-paged, at most 100 items, in a total order (SPEC §2: newest last, by time of writing)."""
+"""Lists: cursor-paged, at most 100 items, in a total order (SPEC §2: by time of writing, newest last or first)."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import structlog
 from fastapi import Depends, Query
@@ -26,10 +26,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[I]):
-    """One page of a list; `next` is the `after` of the following one, null on the last."""
+    """One page of a list.
+
+    `next` is the `after` of the following page, null on the last; `last` is the cursor of the last item shown, of an
+    empty page the `after` that was given: with it a client asks for what comes later.
+    """
 
     items: list[I]
     next: str | None
+    last: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +43,57 @@ class Slice:
 
     limit: int
     after: str | None
+    newest_first: bool = False
 
 
-def _slice(
-    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most")] = LIMIT_DEFAULT,
-    after: Annotated[
-        str | None, Query(max_length=512, pattern="^[A-Za-z0-9_-]+$", description="`next` of the page before")
-    ] = None,
-) -> Slice:
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most")]
+After = Annotated[
+    str | None, Query(max_length=512, pattern="^[A-Za-z0-9_-]+$", description="`next`, or `last`, of the page before")
+]
+Order = Annotated[Literal["asc", "desc"], Query(description="`desc`: the newest first")]
+
+
+def _slice(limit: Limit = LIMIT_DEFAULT, after: After = None, order: Order = "asc") -> Slice:
+    return Slice(limit, after, order == "desc")
+
+
+def _ranked_slice(limit: Limit = LIMIT_DEFAULT, after: After = None) -> Slice:
     return Slice(limit, after)
 
 
 PageDep = Annotated[Slice, Depends(_slice)]
-"""Adds `limit` and `after` to an endpoint."""
+"""Adds `limit`, `after` and `order` to an endpoint whose list is in the order of time."""
+
+RankedPageDep = Annotated[Slice, Depends(_ranked_slice)]
+"""Adds `limit` and `after` to an endpoint whose list has an order of its own."""
 
 
 async def paged(
     tx: Tx,
     collection: Collection[D],
-    where: Mapping[str, Any],
+    where: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     wanted: Slice,
     item: Callable[[D], I],
     *,
     by: str = "id",
-    descending: bool = False,
 ) -> Page[I]:
     """One page of the documents that match, each shown as `item`, in the order of the field `by` and then of ids.
 
-    `by` is a field of strings, integers or datetimes; ids made by `new_id` are in the order of writing already. Needs
-    an index on the fields of `where`, `by` and `_id`. What this release cannot read is left out: one document must not
-    take a list from everybody.
+    `where` names values of fields, or is alternatives of such: with an operator in it, MongoDB would sort all that
+    match anew for each page. `by` is a field of strings, integers or datetimes; ids made by `new_id` are in order of
+    writing already. Needs an index on the fields of each `where`, `by` and `_id`. What this release cannot read is left
+    out: one document must not take a list from everybody.
 
     Raises:
         InvalidRequest: the cursor is not one of this list.
         UnreadableError: nothing of a whole page can be read.
     """
-    direction = -1 if descending else 1
+    direction = -1 if wanted.newest_first else 1
     sort = {"_id": direction} if by == "id" else {by: direction, "_id": direction}
-    beyond = _beyond(wanted.after, by, "$lt" if descending else "$gt") if wanted.after else {}
-    query = {"$and": [where, beyond]} if beyond else where
+    beyond = _beyond(wanted.after, by, "$lt" if wanted.newest_first else "$gt") if wanted.after else [{}]
+    # Each alternative whole: MongoDB then walks one index for each, and merges them in order.
+    either = [{**one, **later} for one in ([where] if isinstance(where, Mapping) else where) for later in beyond]
+    query = either[0] if len(either) == 1 else {"$or": either}
     unreadable: dict[str, UnreadableError] = {}
     found = await tx.find(collection, query, sort=sort, limit=wanted.limit + 1, unreadable=unreadable)
     for error in unreadable.values():
@@ -84,8 +101,9 @@ async def paged(
         if not found and len(unreadable) > wanted.limit:
             raise error  # nobody knows where the next page begins
     shown = found[: wanted.limit]
-    following = _cursor(shown[-1], by) if len(found) + len(unreadable) > wanted.limit else None
-    return Page(items=[item(document) for document in shown], next=following)
+    last = _cursor(shown[-1], by) if shown else wanted.after
+    is_more = len(found) + len(unreadable) > wanted.limit
+    return Page(items=[item(document) for document in shown], next=last if is_more else None, last=last)
 
 
 def _cursor(last: Any, by: str) -> str:
@@ -94,12 +112,12 @@ def _cursor(last: Any, by: str) -> str:
     return urlsafe_b64encode(json.dumps(place).encode()).rstrip(b"=").decode()
 
 
-def _beyond(cursor: str, by: str, later: str) -> Mapping[str, Any]:
-    """The condition for what comes after `cursor`; scalars only, whatever it was made of."""
+def _beyond(cursor: str, by: str, later: str) -> Sequence[Mapping[str, Any]]:
+    """The conditions of which one holds for what comes after `cursor`; scalars only, whatever it was made of."""
     value, id_ = _place(cursor)
     if by == "id":
-        return {"_id": {later: id_}}
-    return {"$or": [{by: {later: value}}, {by: value, "_id": {later: id_}}]}
+        return [{"_id": {later: id_}}]
+    return [{by: {later: value}}, {by: value, "_id": {later: id_}}]
 
 
 def _place(cursor: str) -> tuple[str | int | datetime, str]:

@@ -5,8 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import Path, Query
 
-from chassis.http import CallerDep, Page, PageDep, TxDep, TxRouter, paged
-from chassis.http.problems import invalid
+from chassis.http import CallerDep, Page, PageDep, RankedPageDep, TxDep, TxRouter, invalid, paged
 from chassis.storage.tx import Tx
 from contracts.values import ObjectIdStr
 from goals import store
@@ -24,19 +23,24 @@ RANK_DIGITS_MAX: Final = 9  # a thousand million supporters of one goal
 @router.get("/goals")
 async def list_goals(
     *,
-    session_id: Annotated[ObjectIdStr, Query()],
+    session_id: Annotated[ObjectIdStr | None, Query(description="Those of this session")] = None,
+    mine: Annotated[bool, Query(description="Those that the caller has made, or has invited to")] = False,
+    active: Annotated[bool | None, Query(description="Only those that are active, or that are not")] = None,
     caller: CallerDep,
     tx: TxDep,
     wanted: PageDep,
-    active: bool | None = None,
 ) -> Page[AnyGoalView]:
-    """The goals of a session: all, or only those that are active, or that are not. Proposals: to the streamer alone."""
-    stage = await tx.get(store.STAGES, session_id)
-    own = stage is not None and stage.streamer_id == caller.user_id
-    states = ["active"] if active else ["ended", "proposed", "rejected"] if own else ["ended"]
-    if active is None:
-        states.append("active")
-    where = {"conditions.session_id": session_id, "state": {"$in": states}}
+    """The goals of a session, or the caller's own in all sessions. Proposals: to their two people alone."""
+    if mine == (session_id is not None):
+        raise invalid("session_id", "either names a session, or `mine` is true")
+    if session_id is not None:
+        stage = await tx.get(store.STAGES, session_id)
+        own = stage is not None and stage.streamer_id == caller.user_id
+        of = {"conditions.session_id": session_id}
+    else:
+        own = True
+        of = {"metadata.user_id": caller.user_id, "conditions.exclusive_to": caller.user_id}
+    where = [{name: id_, "state": state} for name, id_ in of.items() for state in _states(active=active, own=own)]
     return await paged(
         tx, store.GOALS, where, wanted, lambda goal: view_of(goal, caller.user_id, tx.now), by="created_at"
     )
@@ -49,7 +53,7 @@ async def get_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep) -> AnyGoalView
 
 
 @router.get("/goals/{goal_id}/leaderboard", refuses=(GoalNotFound,))
-async def get_leaderboard(goal_id: GoalId, caller: CallerDep, tx: TxDep, wanted: PageDep) -> Page[SupporterView]:
+async def get_leaderboard(goal_id: GoalId, caller: CallerDep, tx: TxDep, wanted: RankedPageDep) -> Page[SupporterView]:
     """Who gave most, the first first; of equal ones, who gave it first. Of an invitation: its two people's."""
     goal = await _goal(goal_id, caller.user_id, tx)
     if is_of_two(goal) and not is_own(goal, caller.user_id):
@@ -58,7 +62,14 @@ async def get_leaderboard(goal_id: GoalId, caller: CallerDep, tx: TxDep, wanted:
     where = {"goal_id": goal_id}
     page = await paged(tx, store.SUPPORTERS, where, replace(wanted, after=after), lambda one: one, by="place")
     lines = [line_of(supporter, rank) for rank, supporter in enumerate(page.items, start=before + 1)]
-    return Page(items=lines, next=page.next and f"{before + len(lines)}-{page.next}")
+    rank = before + len(lines)
+    return Page(items=lines, next=page.next and f"{rank}-{page.next}", last=page.last and f"{rank}-{page.last}")
+
+
+def _states(*, active: bool | None, own: bool) -> list[str]:
+    """The states of the goals that are asked for; what is not one's own exists from when it is active."""
+    over = ["ended", "proposed", "rejected"] if own else ["ended"]
+    return {True: ["active"], False: over, None: ["active", *over]}[active]
 
 
 async def _goal(goal_id: str, user_id: str, tx: Tx) -> Goal:

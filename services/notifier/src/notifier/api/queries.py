@@ -8,12 +8,11 @@ from pydantic_core import from_json
 
 from chassis.errors import NotFound
 from chassis.http import CallerDep, Page, TxDep, TxRouter
+from chassis.http.paging import LIMIT_DEFAULT, Limit, Order
 from contracts.values import ObjectIdStr
 from notifier import store
 from notifier.domain.pushes import Notification
 
-LIMIT_MAX = 100  # SPEC §2
-LIMIT_DEFAULT = 50
 SEQ_MAX = 2**53  # the largest integer that JavaScript counts to
 
 router = TxRouter(tags=["realtime"])
@@ -58,15 +57,20 @@ async def count_viewers(
 async def notifications(
     caller: CallerDep,
     tx: TxDep,
-    after: Annotated[int, Query(ge=0, le=SEQ_MAX, description="`seq` of the last one seen, or `next`")] = 0,
-    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most")] = LIMIT_DEFAULT,
+    after: Annotated[int | None, Query(ge=0, le=SEQ_MAX, description="`seq` of the last one seen, or `next`")] = None,
+    limit: Limit = LIMIT_DEFAULT,
+    order: Order = "asc",
 ) -> Page[NotificationView]:
-    """What was pushed on the caller's own channel after `seq`, newest last; kept for seven days."""
-    where = {"user_id": caller.user_id, "seq": {"$gt": after}}
-    found = await tx.find(store.NOTIFICATIONS, where, sort={"seq": 1}, limit=limit + 1)
+    """What was pushed on the caller's own channel after `seq`; kept for seven days."""
+    direction, later = (1, "$gt") if order == "asc" else (-1, "$lt")
+    where = {"user_id": caller.user_id} | ({} if after is None else {"seq": {later: after}})
+    found = await tx.find(store.NOTIFICATIONS, where, sort={"seq": direction}, limit=limit + 1)
     shown = found[:limit]
-    following = str(shown[-1].seq) if len(found) > limit else None
-    return Page(items=[_view(notification) for notification in shown], next=following)
+    last = shown[-1].seq if shown else after
+    cursor = None if last is None else str(last)
+    return Page(
+        [_view(notification) for notification in shown], next=cursor if len(found) > limit else None, last=cursor
+    )
 
 
 def _view(notification: Notification) -> NotificationView:

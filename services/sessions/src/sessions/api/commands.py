@@ -149,7 +149,7 @@ async def block_viewer(viewer_id: ObjectIdStr, caller: CallerDep, tx: TxDep) -> 
     """
     if viewer_id == caller.user_id:
         raise BlockOfOneself(errors=[{"field": "viewer_id", "message": "must be somebody else"}])
-    block = Block(block_id(caller.user_id, viewer_id), caller.user_id, viewer_id)
+    block = Block(block_id(caller.user_id, viewer_id), caller.user_id, viewer_id, tx.now)
     if await tx.get(store.BLOCKS, block.id) is None:
         tx.insert(store.BLOCKS, block)
         tx.emit(ViewerBlockedV1(streamer_id=caller.user_id, viewer_id=viewer_id))

@@ -11,6 +11,7 @@ from chassis.http import UnixTime
 from chassis.http.auth import Caller
 from contracts import Preset, Prices
 from sessions.domain import payments
+from sessions.domain.blocks import Block
 from sessions.domain.payments import Payment
 from sessions.domain.session import Session, ShowPair
 from sessions.store.load import Listed
@@ -122,10 +123,21 @@ class PaymentView:
     """What became of a payment: `reason` says why it failed, or why some of it, or all, goes back."""
 
     payment_id: str
+    session_id: str
+    streamer_id: str
+    duration: int
     status: payments.Status
     amount_diamonds: int
     reversed_diamonds: int
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """Whom a streamer blocks, since when."""
+
+    viewer_id: str
+    at: UnixTime
 
 
 def view_of(session: Session, caller: Caller, now: datetime) -> SessionView:
@@ -182,10 +194,18 @@ def line_of(session: Listed, now: datetime) -> SessionLineView:
     )
 
 
+def block_view(block: Block) -> BlockView:
+    """The block as its streamer sees it."""
+    return BlockView(block.viewer_id, block.at)
+
+
 def payment_view(payment: Payment) -> PaymentView:
     """The payment as its payer sees it."""
     return PaymentView(
         payment.id,
+        payment.session_id,
+        payment.streamer_id,
+        payment.duration,
         payment.status,
         payment.amount_diamonds,
         payment.reversed_diamonds,

@@ -163,6 +163,8 @@ class HeadCount:
     """How many watch a session, and so its place in the list. Never mixed with who has paid (SPEC §4)."""
 
     id: str
+    streamer_id: str | None = None
+    """None where it was not written down yet: such a session is in no streamer's list."""
     active: bool = True
     viewers_by_preset: Mapping[str, int] = field(default_factory=dict)
     rank: int = 0
@@ -230,7 +232,7 @@ def start(session: Session, running: Session | None, max_seconds: int) -> Change
     begun = replace(session, exp=due)
     return changed(
         begun,
-        HeadCount(session.id),
+        HeadCount(session.id, session.streamer_id),
         events=[begun.tells(SessionStartedV1)],
         timers=[At(SessionMaxReached(session_id=session.id), max_timer_id(session.id), due, key=session.id)],
     )

@@ -33,7 +33,11 @@ SESSIONS = Collection(
         ),  # a room belongs to one active session
     ),
 )
-HEAD_COUNTS = Collection("head_counts", HeadCount, indexes=(Index({"active": 1, "rank": 1, "_id": 1}),))
+HEAD_COUNTS = Collection(
+    "head_counts",
+    HeadCount,
+    indexes=(Index({"active": 1, "rank": 1, "_id": 1}), Index({"streamer_id": 1, "active": 1, "_id": 1})),
+)
 INVITATIONS = Collection("invitations", Invitation)
 EXCLUSIVES = Collection("exclusives", Exclusive)
 VIEWERS = Collection(
@@ -49,14 +53,18 @@ GRANTS = Collection(
         Index({"trigger_exclusive_goal_id": 1}, where={"stands": True}),
     ),
 )
-PAYMENTS = Collection("payments", Payment, indexes=(Index({"unpaid_at": 1}, expire_after_seconds=UNPAID_KEPT_SECONDS),))
+PAYMENTS = Collection(
+    "payments",
+    Payment,
+    indexes=(Index({"payer_id": 1, "_id": 1}), Index({"unpaid_at": 1}, expire_after_seconds=UNPAID_KEPT_SECONDS)),
+)
 SHOW_GOALS = Collection("show_goals", ShowGoal)
 TICKETS = Collection("tickets", Ticket)
 PRIVATE_GOALS = Collection("private_goals", PrivateGoal, indexes=(Index({"session_id": 1, "state": 1}),))
 CONTRIBUTORS = Collection("contributors", Contributor, indexes=(Index({"goal_id": 1, "_id": 1}),))
 CONTRIBUTIONS = Collection("contributions", Contribution)
 KARAOKE_GOALS = Collection("karaoke_goals", KaraokeGoal)
-BLOCKS = Collection("blocks", Block)
+BLOCKS = Collection("blocks", Block, indexes=(Index({"streamer_id": 1, "at": 1, "_id": 1}),))
 PASSES = Collection("passes", Pass, indexes=(Index({"exp": 1}, expire_after_seconds=PASSES_KEPT_SECONDS),))
 
 COLLECTIONS: tuple[Collection[Any], ...] = (

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from chassis.http import Body, CallerDep, Page, PageDep, TxRouter, invalid
+from chassis.http import Body, CallerDep, Page, RankedPageDep, TxRouter, invalid
 from contracts.shop import Subtype
 from contracts.values import ObjectIdStr
 from shop.domain.products import (
@@ -42,7 +42,7 @@ class ProductView(Body):
 
 @router.get("/shop/products")
 async def list_products(
-    wanted: PageDep,
+    wanted: RankedPageDep,
     caller: CallerDep,  # noqa: ARG001 - signed-in users only
     streamer_id: Annotated[ObjectIdStr | None, Query(description="Whose pass is listed too, the last of all")] = None,
 ) -> Page[ProductView]:
@@ -53,8 +53,9 @@ async def list_products(
         raise invalid("after", "is not a cursor of this list")
     first = places[wanted.after] + 1 if wanted.after else 0
     shown = products[first : first + wanted.limit]
-    following = shown[-1].id if first + wanted.limit < len(products) else None
-    return Page(items=[_product(product) for product in shown], next=following)
+    last = shown[-1].id if shown else wanted.after
+    is_more = first + wanted.limit < len(products)
+    return Page(items=[_product(product) for product in shown], next=last if is_more else None, last=last)
 
 
 def _product(product: GiftProduct | SoldProduct) -> ProductView:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from chassis import ids
 from chassis.errors import NotYet
-from chassis.http import Body, CallerDep, TxDep, TxRouter
+from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, paged
 from contracts.values import Diamonds, ObjectIdStr, ProductId
 from shop import store
 from shop.domain import gifts
@@ -39,9 +39,13 @@ class RequestedGift(Body):
 
 
 class GiftView(Body):
-    """What became of a gift."""
+    """A gift, what it cost and what became of it."""
 
     gift_id: str
+    session_id: str
+    goal_id: str | None
+    product_id: str
+    count: int
     status: Status
     amount_diamonds: int
     reason: str | None
@@ -92,6 +96,12 @@ async def give(body: NewGift, caller: CallerDep, tx: TxDep) -> RequestedGift:
     return RequestedGift(gift_id=gift.id, amount_diamonds=gift.amount_diamonds)
 
 
+@router.get("/gifts")
+async def list_gifts(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[GiftView]:
+    """What the caller has given, or tried to, what it cost and what became of it."""
+    return await paged(tx, store.GIFTS, {"sender_id": caller.user_id}, wanted, _view)
+
+
 @router.get("/gifts/{gift_id}", refuses=(GiftNotFound,))
 async def read_gift(
     gift_id: Annotated[ObjectIdStr, Path(description="The gift")], caller: CallerDep, tx: TxDep
@@ -100,5 +110,18 @@ async def read_gift(
     gift: Gift | None = await tx.get(store.GIFTS, gift_id)
     if gift is None or gift.sender_id != caller.user_id:
         raise GiftNotFound
+    return _view(gift)
+
+
+def _view(gift: Gift) -> GiftView:
     status, reason = gift.outcome
-    return GiftView(gift_id=gift.id, status=status, amount_diamonds=gift.amount_diamonds, reason=reason)
+    return GiftView(
+        gift_id=gift.id,
+        session_id=gift.session_id,
+        goal_id=gift.goal_id,
+        product_id=gift.product_id,
+        count=gift.count,
+        status=status,
+        amount_diamonds=gift.amount_diamonds,
+        reason=reason,
+    )
