@@ -10,9 +10,10 @@ from chassis import ids
 from chassis.storage.mongo import Mongo
 from chassis_testing.costs import Commands
 from chassis_testing.service import ServiceHarness
-from contracts import Event, SessionGoalClosedV1
+from contracts import Event, SessionGoalClosedV1, SessionPaymentReversedV1
 from services.sessions.tests.conftest import LiveSession
 from sessions import store
+from sessions.domain import minutes
 from sessions.domain.grants import Grant, refolded
 from sessions.domain.private import SLICE_MAX, PrivateGoal
 from sessions.service import SERVICE
@@ -84,6 +85,29 @@ async def test_an_event_costs_the_same_after_5_000_of_the_same_viewer(heard: tup
 
     for name, (first, later) in commands.costs.items():
         assert later.is_like(first), (name, first, later)
+
+
+async def test_a_slice_of_viewers_is_paid_back_with_as_many_round_trips_as_one_viewer(
+    heard: tuple[LiveSession, Commands],
+) -> None:
+    live, commands = heard
+    for count in (1, minutes.SLICE_MAX - 1):
+        viewers = [ids.new_id() for _ in range(count)]
+        for viewer_id in viewers:
+            await live.harness.handle(live.paid(await live.asked(viewer_id, steps=2)))
+        await live.harness.take()
+        left = minutes.MinutesLeft(session_id=live.session_id, reason="session_ended", at=live.harness.now)
+        async with live.harness.tx() as tx:
+            tx.set_timer(minutes.look_for(left, tx.now))
+        commands.begin("paid back")
+        await live.harness.run_timers()
+        commands.end()
+        reversed_ = await live.published(SessionPaymentReversedV1)
+        assert {event.payer_id for event in reversed_} == set(viewers)
+        live.harness.clock.advance(1)
+
+    one, many = commands.costs["paid back"]
+    assert many.round_trips == one.round_trips
 
 
 async def test_private_goals_of_an_ended_session_are_judged_in_slices(live: LiveSession) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis import ids
+from chassis.clock import SystemClock
+from chassis.runtime.faults import FaultError, plan_faults
+from chassis.timers.dispatcher import TimerDispatcher
 from contracts import Prices, SessionPaymentReversedV1, SessionViewerRevokedV1
 from sessions import store
 from sessions.domain import minutes
@@ -20,10 +24,12 @@ from sessions.domain.minutes import MinutesLeft, pay_back, to_pay_back
 from sessions.domain.payments import Payment, confirm_reversed
 from sessions.domain.session import Session
 from sessions.domain.viewer import Permission, Viewer, holder_id
+from sessions.handlers import payments
+from sessions.service import SERVICE
 from sessions.store import holders, load
 
 if TYPE_CHECKING:
-    from services.sessions.tests.conftest import LiveSession
+    from services.sessions.tests.conftest import LiveSession, LiveSessionOf
 
 STEP = 60
 PREPAID = 300
@@ -298,8 +304,62 @@ async def test_a_run_that_stops_anywhere_goes_on(live: LiveSession) -> None:
     assert len({event.payment_id for event in reversed_}) == len(reversed_) == minutes.SLICE_MAX + 3
 
 
+async def test_a_worker_that_dies_within_a_slice_and_one_that_dies_after_it_pay_each_viewer_back_once(
+    live_session: LiveSessionOf,
+) -> None:
+    live = await live_session(clock=SystemClock())
+    count = 2 * minutes.SLICE_MAX + 3
+    await _many(live, count)
+    await live.end()
+    await live.harness.take()
+    (left,) = await live.harness.timers()
+    assert isinstance(left, MinutesLeft)
+
+    within = live.harness.runtime.begin(live.harness.cause())
+    await payments.pay_back_minutes(left, within)
+    await within.flush(*store.COLLECTIONS)
+    await within.abort()  # as the server does when who had it open is gone
+    assert await live.harness.published() == []
+    plan_faults(json.dumps({"timers.in_run": {"action": "raise"}}))
+    try:
+        with pytest.raises(FaultError):
+            await TimerDispatcher(live.harness.runtime, SERVICE).run()
+    finally:
+        plan_faults(None)
+    assert len(await live.harness.published()) == 2 * minutes.SLICE_MAX
+    timers = TimerDispatcher(live.harness.runtime, SERVICE)
+    running = asyncio.create_task(timers.run())
+    async with asyncio.timeout(60):
+        while await live.harness.timers():
+            await asyncio.sleep(0.02)
+    timers.stop()
+    await running
+
+    reversed_ = await live.published(SessionPaymentReversedV1)
+    assert len({event.payment_id for event in reversed_}) == len(reversed_) == count
+    assert {event.amount_diamonds for event in reversed_} <= {10, 20}  # a step may have begun when the session ended
+
+
+async def test_who_has_bought_more_often_than_is_read_at_once_gets_all_of_it_back(live: LiveSession) -> None:
+    times = holders.LOOKS_MAX + holders.GRANTS_PAGE + 3
+    for _ in range(times):
+        await pays(live, live.viewer_id, 1)
+    other = await pays(live, ids.new_id(), 1)
+    live.harness.clock.advance(STEP + 1)
+    await live.harness.take()
+    await live.end()
+
+    await live.harness.run_timers()
+
+    reversed_ = await live.published(SessionPaymentReversedV1)
+    assert len({event.payment_id for event in reversed_} - {other.id}) == len(reversed_) == times - 2
+    viewer = await live.viewer()
+    assert viewer is not None
+    assert viewer.duration == 2 * STEP
+
+
 async def _many(live: LiveSession, count: int) -> None:
-    """So many viewers who have just paid a step."""
+    """So many viewers who have just paid two steps."""
     async with live.harness.tx() as tx:
         for _ in range(count):
             viewer_id, payment_id = ids.new_id(), ids.new_id()

@@ -15,7 +15,7 @@ from sessions.domain.payments import Payment, reverse
 from sessions.domain.session import Session
 from sessions.domain.viewer import Permission, Viewer
 
-SLICE_MAX = 100  # viewers in one transaction, each with a query of its own
+SLICE_MAX = 200  # viewers in one transaction: well below a second of work
 
 
 class MinutesLeft(Timer, name="minutes-left"):

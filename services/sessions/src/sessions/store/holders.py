@@ -1,6 +1,6 @@
 """Who has been given time in a session, from which moment on, and how it is paid back when nobody can watch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from sessions.domain.viewer import Permission, Viewer, holder_id
 from sessions.store import GRANTS, PAYMENTS, VIEWERS, save
 
 GRANTS_PAGE = 50
+LOOKS_MAX = 4  # for one grant more of many viewers at once; who has more that are not over is read page by page
 
 
 async def viewer(tx: Tx, session_id: str, viewer_id: str) -> Viewer:
@@ -62,26 +63,48 @@ async def placed_viewer(tx: Tx, session_id: str, viewer_id: str) -> Viewer:
 
 async def pay_back(tx: Tx, session: Session, left: MinutesLeft, viewers: Iterable[Viewer], step_seconds: int) -> None:
     """Pay these viewers back what they paid for and cannot watch."""
-    holders = [await _given_to(tx, left, viewer) for viewer in viewers if viewer.viewer_id != left.exclusive_to]
+    concerned = [viewer for viewer in viewers if viewer.viewer_id != left.exclusive_to]
+    placed = [await placed_viewer(tx, viewer.session_id, viewer.viewer_id) for viewer in concerned]
+    holders = await _given_to(tx, left, placed)
     plans = [minutes.to_pay_back(left, holder.later, step_seconds) for holder in holders]
     payments = await tx.get_many(PAYMENTS, (payment_id for plan in plans for payment_id in plan))
     for holder, plan in zip(holders, plans, strict=True):
         save(tx, minutes.pay_back(session, left, holder, plan, [payments[payment_id] for payment_id in plan]))
 
 
-async def _given_to(tx: Tx, left: MinutesLeft, viewer: Viewer) -> Holder:
-    """A viewer with the latest of the grants that stand, in order: as many as minutes can have to be taken back of."""
-    placed = await placed_viewer(tx, viewer.session_id, viewer.viewer_id)
-    found: list[Grant] = []
-    while True:
-        earlier: dict[str, Any] = {}
-        if found:
-            nbf, id_ = found[0].place
-            earlier = {"$or": [{"nbf": {"$lt": nbf}}, {"nbf": nbf, "_id": {"$lt": id_}}]}
-        page = await tx.find(GRANTS, _standing(placed) | earlier, sort={"nbf": -1, "_id": -1}, limit=GRANTS_PAGE)
+async def _given_to(tx: Tx, left: MinutesLeft, viewers: Sequence[Viewer]) -> list[Holder]:
+    """Viewers with the latest of the grants that stand, in order: as many as minutes can have to be taken back of.
+
+    Each viewer names its latest grant, and each grant the one before it. So one look reads one of every viewer, and
+    nearly always that is all.
+    """
+    found: dict[str, list[Grant]] = {viewer.id: [] for viewer in viewers}
+    wanted = {viewer.id: viewer.latest[1] for viewer in viewers if viewer.latest is not None}
+    for _ in range(LOOKS_MAX):
+        grants = await tx.get_many(GRANTS, wanted.values()) if wanted else {}
+        for id_, grant_id in wanted.items():
+            found[id_].insert(0, grants[grant_id])
+        wanted = {id_: before for id_ in wanted if (before := _to_look_at(left, found[id_]))}
+    for viewer in viewers:
+        await _page_by_page(tx, left, viewer, found[viewer.id])
+    return [Holder(viewer, tuple(found[viewer.id])) for viewer in viewers]
+
+
+def _to_look_at(left: MinutesLeft, latest: Sequence[Grant]) -> str | None:
+    """The grant before these, unless its time was over by then."""
+    before = latest[0].before
+    return None if minutes.suffices(left, latest) or before is None or before.latest is None else before.latest[1]
+
+
+async def _page_by_page(tx: Tx, left: MinutesLeft, viewer: Viewer, found: list[Grant]) -> None:
+    """Read on, of a viewer who has more than that."""
+    while found and not minutes.suffices(left, found):
+        nbf, id_ = found[0].place
+        earlier = {"$or": [{"nbf": {"$lt": nbf}}, {"nbf": nbf, "_id": {"$lt": id_}}]}
+        page = await tx.find(GRANTS, _standing(viewer) | earlier, sort={"nbf": -1, "_id": -1}, limit=GRANTS_PAGE)
         found[:0] = reversed(page)
-        if len(page) < GRANTS_PAGE or minutes.suffices(left, found):
-            return Holder(placed, tuple(found))
+        if len(page) < GRANTS_PAGE:
+            return
 
 
 def _standing(viewer: Viewer) -> dict[str, Any]:
