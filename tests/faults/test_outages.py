@@ -98,9 +98,13 @@ async def troubles(stack: Stack, names: list[str]) -> dict[str, list[str]]:
     found = {}
     async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
         for name in names:
-            answer = await client.get(f"{stack.url(name)}/readyz")
-            if not answer.is_success:
-                found[name] = answer.json()["reasons"]
+            try:
+                answer = await client.get(f"{stack.url(name)}/readyz")
+            except httpx.TransportError as error:
+                found[name] = [f"does not answer: {error!r}"]  # or is being started again
+            else:
+                if not answer.is_success:
+                    found[name] = answer.json()["reasons"]
     return found
 
 

@@ -18,10 +18,10 @@ EXCLUSIVE_WINDOW_SECONDS: Final = STEP_SECONDS
 INVITATION_REFUND_SECONDS: Final = 10
 """Later than the window: an agreement that came to nothing lapses first and is refunded then, as at full length."""
 
-FUNDING_SECONDS: Final = 12
+FUNDING_SECONDS: Final = 24
 """In this time something is sold for a funding or a private goal; the stories of those that fail wait it out."""
 
-HESITATION_SECONDS: Final = 8
+HESITATION_SECONDS: Final = 12
 """In this time an unfunded show is begun; one story waits it out."""
 
 SHOW_REFUND_SECONDS: Final = 2

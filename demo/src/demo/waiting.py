@@ -7,7 +7,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-WAIT_SECONDS = 30.0  # what takes milliseconds may take this long on a small machine that is busy
+WAIT_SECONDS = 90.0  # what takes milliseconds may take this long on a small machine that is busy, or stands still
 POLL_SECONDS = 0.02  # short against what is waited for, long against what a look costs
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,18 +88,9 @@ class World:
             Unmet: nobody answers.
         """
         key = secrets.token_hex(12)
-
-        async def ask() -> httpx.Response | str:
-            try:
-                answer = await self.request(who, method, path, body, **{"Idempotency-Key": key})
-            except httpx.TransportError as error:
-                return repr(error)
-            return f"{answer.status_code} {answer.text}" if answer.status_code in NOT_NOW else answer
-
-        said = await until(f"an answer to {method} {path}", ask, lambda answer: isinstance(answer, httpx.Response))
-        if isinstance(said, str):
-            raise Unmet(said)
-        return said
+        return await self._answered(
+            f"{method} {path}", lambda: self.request(who, method, path, body, **{"Idempotency-Key": key})
+        )
 
     async def get(self, who: Person, path: str, **query: Any) -> Any:
         """What a GET answers, asked again while nobody is there to answer.
@@ -107,14 +98,26 @@ class World:
         Raises:
             Unmet: it does not answer 200.
         """
-
-        async def ask() -> httpx.Response:
-            return await self.http.get(path, params=query, headers={"Authorization": f"Bearer {who.token}"})
-
-        answer = await until(f"an answer to GET {path}", ask, lambda said: said.status_code not in NOT_NOW)
+        headers = {"Authorization": f"Bearer {who.token}"}
+        answer = await self._answered(f"GET {path}", lambda: self.http.get(path, params=query, headers=headers))
         if answer.status_code != httpx.codes.OK:
             raise Unmet(f"GET {path} answered {answer.status_code}: {answer.text}")
         return answer.json()
+
+    async def _answered(self, what: str, ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        """Ask until somebody is there to answer. Raises Unmet if nobody is, and says what came instead."""
+
+        async def look() -> httpx.Response | str:
+            try:
+                answer = await ask()
+            except httpx.TransportError as error:
+                return repr(error)
+            return f"{answer.status_code} {answer.text}" if answer.status_code in NOT_NOW else answer
+
+        said = await until(f"an answer to {what}", look, lambda answer: isinstance(answer, httpx.Response))
+        if isinstance(said, str):
+            raise Unmet(said)
+        return said
 
     async def listen(self, who: Person, *channels: str) -> Listener:
         """A pusher-js client of this user's, subscribed to these channels. It leaves with the world."""
@@ -122,7 +125,7 @@ class World:
 
     async def credit(self, who: Person, amount_diamonds: int) -> None:
         """Provision diamonds, as OPS may."""
-        answer = await self.request(self.ops, "POST", f"/wallets/{who.id}/credit", {"amount_diamonds": amount_diamonds})
+        answer = await self.command(self.ops, "POST", f"/wallets/{who.id}/credit", {"amount_diamonds": amount_diamonds})
         if answer.status_code != httpx.codes.CREATED:
             raise Unmet(f"crediting {who} answered {answer.status_code}: {answer.text}")
 
