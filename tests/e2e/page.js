@@ -16,7 +16,10 @@ function join({ host, port, key, gateway, token }) {
     channelAuthorization: { endpoint: `${gateway}/pusher/auth`, transport: "ajax", headers: authorization },
     userAuthentication: { endpoint: `${gateway}/pusher/user-auth`, transport: "ajax", headers: authorization },
   });
-  pusher.connection.bind("state_change", ({ current }) => heard.push(current));
+  pusher.connection.bind("state_change", ({ current }) => {
+    heard.push(current);
+    if (current === "disconnected") setTimeout(() => pusher.connect(), 250); // pusher-js leaves it to us after a cut
+  });
   pusher.connection.bind("message", ({ event }) => event === "pusher:signin_success" && heard.push("signed in"));
   pusher.signin();
 }

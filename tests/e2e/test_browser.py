@@ -12,7 +12,7 @@ import pytest
 
 from demo.scene import SD_PRICE
 from demo.settings import STEP_SECONDS
-from demo.waiting import until
+from demo.waiting import WAIT_SECONDS, until
 from demo.world import Person, World
 from devstack.browser import Page, open_page
 from devstack.errors import NotInstalled
@@ -55,11 +55,11 @@ class Tab:
         found: list[str] = await self.page.evaluate("heard")
         return found
 
-    async def hears(self, what: str, after: int = 0) -> None:
+    async def hears(self, what: str, after: int = 0, seconds: float = WAIT_SECONDS) -> None:
         async def since() -> list[str]:
             return (await self.heard())[after:]
 
-        await until(f"the page to hear {what!r}", since, lambda heard: what in heard)
+        await until(f"the page to hear {what!r}", since, lambda heard: what in heard, seconds)
 
     async def join(self, who: Person) -> None:
         pusher, gateway = self.status["pusher"], self.status["gateway"]
@@ -140,11 +140,9 @@ async def test_a_browser_watches_for_as_long_as_was_paid(world: World, tab: Tab)
     await tab.listen(mine["sd"])
     await tab.hears(f"subscribed {mine['sd']}")
 
-    # Over
-    await until(
-        "the token to be for the preview again", preset, lambda seen: seen == "preview", STEPS * STEP_SECONDS + 30
-    )
-    refused = len(await tab.heard())
-    await tab.page.evaluate(f"pusher.unsubscribe({json.dumps(mine['sd'])})")
-    await tab.listen(mine["sd"])
-    await tab.hears(f"refused 403 {mine['sd']}", after=refused)
+    # Over: the browser is cut, and what it asks for anew is only what everybody may hear
+    await tab.hears("disconnected", seconds=STEPS * STEP_SECONDS + WAIT_SECONDS)
+    cut = (await tab.heard()).index("disconnected")
+    await tab.hears(f"refused 403 {mine['sd']}", after=cut)
+    await tab.hears(f"subscribed {mine['preview']}", after=cut)
+    assert await preset() == "preview"
