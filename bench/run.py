@@ -17,6 +17,7 @@ RUNS = (
     ("command.py", "motor"),
     ("command.py", "pymongo"),
     ("ticket_sale.py", "motor"),
+    ("minutes_back.py", "motor"),
     ("watch.py", "motor"),
     ("hog.py", "motor"),
 )

@@ -38,7 +38,10 @@ OTHERS = tuple(f"{name}-worker" for name in SERVICES if name != "escrow")
 class Verdicts:
     """Prints figures with what was expected of them, and remembers whether all came up to it."""
 
-    fine = True
+    def __init__(self, bench: str) -> None:
+        """Of the bench with this letter."""
+        self.fine = True
+        self._bench = bench
 
     def tell(
         self, what: str, figure: float, unit: str, at_least: float | None = None, below: float | None = None
@@ -48,11 +51,14 @@ class Verdicts:
         short = (at_least is not None and figure < at_least) or (below is not None and figure >= below)
         self.fine &= not short
         load_average = f"load {os.getloadavg()[0]:.1f}"
-        print(f"(e) {what:62} {figure:9.2f} {unit:8} {load_average}{expected}{' SHORT' if short else ''}", flush=True)
+        print(
+            f"({self._bench}) {what:62} {figure:9.2f} {unit:8} {load_average}{expected}{' SHORT' if short else ''}",
+            flush=True,
+        )
 
     def check(self, what: str, lines: list[str]) -> None:
         self.fine &= not lines
-        print(f"(e) {what}: {'; '.join(lines) or 'as it should be'}", flush=True)
+        print(f"({self._bench}) {what}: {'; '.join(lines) or 'as it should be'}", flush=True)
 
 
 @contextmanager
@@ -211,7 +217,7 @@ async def third_show(sale: TicketSale, tickets: int, verdicts: Verdicts) -> None
 
 
 async def measure(stack: Stack, tickets: int) -> bool:
-    verdicts = Verdicts()
+    verdicts = Verdicts("e")
     sale = TicketSale(stack, min(BUYERS, tickets))
     await sale.provision()
     await sale.quiet()
