@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter
 from prometheus_client import REGISTRY
@@ -24,8 +26,9 @@ from chassis import ids
 from chassis.clock import ManualClock, SystemClock
 from chassis.context import Runtime
 from chassis.kafka.topics import create_topics
+from chassis.outbox import relay
 from chassis.outbox.model import OUTBOX, OutboxRow
-from chassis.outbox.publisher import Publisher
+from chassis.outbox.publisher import TOPIC_SECONDS, Publisher
 from chassis.outbox.relay import OUTBOX_PARKED, POLL_SECONDS, Relay
 from chassis.runtime import parked_work
 from chassis.runtime.faults import FaultError, plan_faults
@@ -338,6 +341,58 @@ async def test_a_lonely_event_does_not_wait_for_the_next_poll(
     assert sorted(waits)[10] < POLL_SECONDS / 2
 
 
+async def test_no_row_needs_the_poll_whenever_it_is_committed(
+    harness_of: HarnessOf, broker: Broker, doing: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that are committed while the relay looks, sends, rests or begins to wait; nor does the end."""
+    monkeypatch.setattr(relay, "POLL_SECONDS", 10_000.0)
+    harness = await harness_of(SERVICE, clock=SystemClock())
+    chance = Random(7)
+
+    for _ in range(5):
+        async with doing(Relay(harness.runtime, broker.settings)):
+            for number in range(30):
+                before = _published()
+                rows = chance.randint(1, 3)
+                for row in range(rows):
+                    await publish(harness, (f"key-{row}", number))
+                    await asyncio.sleep(chance.choice((0, 0.001, 0.005, 0.02, 0.03)))
+                await eventually(lambda least=before + rows: _published() >= least, seconds=60)
+    assert await is_empty(harness)
+
+
+async def test_what_is_published_is_deleted_without_the_poll(
+    harness_of: HarnessOf, broker: Broker, doing: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "POLL_SECONDS", 10_000.0)
+    harness = await harness_of(SERVICE, clock=SystemClock())
+    async with doing(Relay(harness.runtime, broker.settings)):
+        await publish(harness, ("a", 0))
+        await eventually(lambda: is_empty(harness), seconds=60)
+
+
+async def test_a_broker_that_is_slow_to_tell_of_topics_is_not_taken_for_one_that_is_away(
+    harness_of: HarnessOf, broker: Broker, doing: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For one whose every answer takes longer than a topic is first waited for, that is: each time, for ever."""
+    send = AIOKafkaConnection.send
+
+    async def sends_slowly(*arguments: Any, **options: Any) -> Any:
+        answer = await send(*arguments, **options)
+        await asyncio.sleep(TOPIC_SECONDS + 0.1)
+        return answer
+
+    harness = await harness_of(SERVICE, clock=SystemClock())
+    await publish(harness, ("a", 0))
+    await publish(harness, ("a", 1), topic=SMALL)
+    before = _published()
+    monkeypatch.setattr(AIOKafkaConnection, "send", sends_slowly)
+
+    async with doing(Relay(harness.runtime, broker.settings)):
+        await eventually(lambda: _published() == before + 2, seconds=60)
+    monkeypatch.setattr(AIOKafkaConnection, "send", send)
+
+
 async def test_who_has_waited_for_the_answers_is_not_told_of_them_and_so_looks_once_for_each_event(
     broker: Broker, eventually: Any
 ) -> None:
@@ -403,6 +458,12 @@ async def _set_limit(broker: Broker, byte_count: int) -> None:
     )
     async with broker.admin() as admin:
         await admin.alter_configs([resource])
+
+
+def _published() -> float:
+    """How many rows were, in this process."""
+    found = (REGISTRY.get_sample_value("outbox_published_total", {"topic": topic}) for topic in (TOPIC, SMALL))
+    return sum(count or 0.0 for count in found)
 
 
 def _row(key: str) -> OutboxRow:

@@ -93,10 +93,11 @@ class EffectDispatcher:
     async def _round(self, batches: asyncio.TaskGroup) -> float:
         try:
             await self._throttle.wait()
+            self._wakeups.seen(EFFECTS.name)  # before the look
             self._throttle.begin()
             while await self._look():
                 self._start(batches)
-            self._throttle.end(full=False, rest=MANY_REST if len(self._busy) > LOOK_MAX else 1.0)
+            self._throttle.end(idle=not self._busy, rest=MANY_REST if len(self._busy) > LOOK_MAX else 1.0)
             await self._measure()
         finally:
             self._start(batches)

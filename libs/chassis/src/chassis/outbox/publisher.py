@@ -32,6 +32,7 @@ from chassis.runtime.logs import reason
 from chassis.runtime.settings import ChassisSettings
 
 TOPIC_SECONDS = 0.5  # for the broker to say that a topic is there
+TOPIC_SECONDS_MAX = 8.0  # for one that takes longer to say anything: it is slow, and not away
 TOPIC_ASK_SECONDS = 0.05
 TOPIC_AWAY_SECONDS = 5.0  # before a topic that is not is looked for again
 REST_FIRST_SECONDS = 0.1
@@ -61,6 +62,7 @@ class Publisher:
         self._producer: Producer | None = None
         self._queues: dict[TopicPartition, PartitionQueue] = {}
         self._topics_away: dict[str, float] = {}
+        self._topic_seconds = TOPIC_SECONDS
         self._sending: dict[asyncio.Task[None], Sequence[PartitionQueue]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._lost = False
@@ -196,18 +198,24 @@ class Publisher:
         """
         if self._topics_away.get(topic, 0.0) > self._clock.monotonic():
             return None
-        name, answers = self._settings.scoped(topic), 0
+        name, answered = self._settings.scoped(topic), False
         client.add_topic(name)
+        now = asyncio.get_running_loop().time
+        began = now()
         try:
-            async with asyncio.timeout(TOPIC_SECONDS):
+            async with asyncio.timeout(self._topic_seconds) as deadline:
                 while not (found := client.cluster.partitions_for_topic(name)):
-                    answers += await client.force_metadata_update()
+                    if await client.force_metadata_update() and not answered:
+                        answered = True
+                        self._topic_seconds = min(TOPIC_SECONDS_MAX, max(TOPIC_SECONDS, 2 * (now() - began)))
+                        deadline.reschedule(now() + TOPIC_SECONDS)
                     if name in client.cluster.unauthorized_topics:
                         self._topic_away(topic, TopicAuthorizationFailedError(name))
                         return None
                     await asyncio.sleep(TOPIC_ASK_SECONDS)
         except TimeoutError:
-            if not answers:
+            if not answered:
+                self._topic_seconds = min(TOPIC_SECONDS_MAX, 2 * self._topic_seconds)
                 self._lost = True
                 raise KafkaConnectionError("no broker answers") from None
             self._topic_away(topic, UnknownTopicOrPartitionError(name))

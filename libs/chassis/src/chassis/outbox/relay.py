@@ -32,6 +32,7 @@ POLL_SECONDS = 1.0  # when nobody woke it; wake-ups are quick, this is to be saf
 ANSWER_SECONDS = 0.25  # for all partitions to answer; those that do not hold up nobody any longer
 END_SECONDS = 5.0  # when stopping, for all of them
 DELETE_SECONDS = 0.5  # how long a published row may stay, until the next run: a run for each event needs no delete each
+INTERVAL_SECONDS = 0.02  # between two runs in a stream: each hop of each event passes here, and a run is cheap
 PARKED_SECONDS = 2.0  # how old the list of parked keys may be: an operator may have shortened it
 PARKED_MAX = 1_000  # keys that are left out of what is read; any more are refused anew, which is slow but no harm
 
@@ -74,7 +75,7 @@ class Relay:
         self._parked_until = 0.0
         self._published: list[str] = []
         self._delete_at = float("inf")
-        self._throttle = BatchThrottle(runtime.clock)
+        self._throttle = BatchThrottle(runtime.clock, INTERVAL_SECONDS)
 
     async def run(self) -> None:
         """Publish until `stop`; waits out a broker or a database that is away."""
@@ -99,7 +100,9 @@ class Relay:
         return
 
     async def _round(self) -> float:
-        return 0.0 if await self._publish_some() else min(POLL_SECONDS, self._publisher.seconds_left)
+        if await self._publish_some():
+            return 0.0
+        return min(POLL_SECONDS, self._publisher.seconds_left, self._delete_at - self._clock.monotonic())
 
     async def _count(self) -> None:
         metrics.OUTBOX_FAILURES.inc()
@@ -110,6 +113,7 @@ class Relay:
     async def _publish_some(self) -> bool:
         """One run. Returns whether there may be more."""
         await self._throttle.wait()
+        self._wakeups.seen(OUTBOX.name)  # before the look, and before what was answered is taken
         await self._settle(self._publisher.take())
         if len(self._published) >= ROWS_MAX or self._clock.monotonic() >= self._delete_at:
             await self._delete_published()
@@ -119,8 +123,7 @@ class Relay:
         full = began and len(rows) == ROWS_MAX
         outcome = self._publisher.take()
         await self._settle(outcome)
-        if began:
-            self._throttle.end(full=full)
+        self._throttle.end(full=full, idle=not began and not self._publisher.partitions_away)
         return full or bool(outcome.refused)
 
     async def _finish(self) -> None:
@@ -172,6 +175,7 @@ class Relay:
         if self._published:
             await self._outbox.delete_many({"_id": {"$in": self._published}})
             self._published = []
+            self._delete_at = float("inf")
 
     async def _park(self, topic: str | None, key: str | None, row_id: str, error: Exception) -> None:
         why = reason(error)

@@ -61,7 +61,7 @@ class Loop:
                 if failures:
                     _log.info("going on", loop=self._name, failures=failures)
                 failures = 0
-                if wait_seconds > 0:
+                if wait_seconds > 0 and not self.stopping:  # its wake-up may have been taken for one that work has seen
                     await self._wakeups.wait(self._wakeup, wait_seconds)
             self.came_round()
 

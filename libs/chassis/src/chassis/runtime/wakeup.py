@@ -56,6 +56,14 @@ class WakeupSignals:
         notified, self._notified = self._notified.intersection(names), set()
         return sorted(notified)
 
+    def seen(self, name: str) -> None:
+        """Whatever collection `name` was notified of until now will be found: whoever says so looks after that.
+
+        A write is notified once it is committed. So a look that begins later finds it, and a notification that comes
+        later still ends the next wait.
+        """
+        self._events[name].clear()
+
     async def wait(self, name: str, seconds: float | None = None) -> None:
         """Return when collection `name` was notified since the last wait, or after `seconds`."""
         event = self._events[name]
