@@ -1,7 +1,8 @@
 """The only module that imports a MongoDB driver: motor by default, PyMongo's async client by `MONGO_DRIVER=pymongo`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from bson.codec_options import CodecOptions
@@ -23,6 +24,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.results import BulkWriteResult
 from pymongo.uri_parser import SCHEME, SRV_SCHEME, parse_uri
 from pymongo.write_concern import WriteConcern
 
@@ -32,9 +34,9 @@ RawCollection = AsyncCollection[Raw]
 Driver = Literal["motor", "pymongo"]
 
 __all__ = [
-    "BSONError", "BulkWriteError", "ConnectionFailure", "CursorType", "Database", "DeleteMany", "DeleteOne", "Driver",
-    "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo", "OperationFailure", "PyMongoError", "Raw", "RawCollection",
-    "ReadConcern", "ReplaceOne", "Session", "UpdateOne", "WriteConcern",
+    "BSONError", "Bulk", "BulkWriteError", "BulkWriteResult", "ConnectionFailure", "CursorType", "Database",
+    "DeleteMany", "DeleteOne", "Driver", "DuplicateKeyError", "IndexModel", "InsertOne", "Mongo", "OperationFailure",
+    "PyMongoError", "Raw", "RawCollection", "ReadConcern", "ReplaceOne", "Session", "UpdateOne", "WriteConcern",
 ]  # fmt: skip
 
 _OPTIONS: Mapping[str, Any] = {
@@ -60,6 +62,22 @@ def is_url(text: str) -> bool:
     except (PyMongoError, ValueError):
         return False
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Writes to one collection, in any order."""
+
+    collection: RawCollection
+    writes: Sequence[InsertOne[Raw] | ReplaceOne[Raw] | UpdateOne | DeleteOne]
+    written: Callable[[BulkWriteResult], None]
+    """Told how much they did, before the next bulk is written; it may refuse that."""
+
+
+def _write_all(session: Any, bulks: Sequence[Bulk]) -> None:
+    for bulk in bulks:
+        collection: Any = bulk.collection
+        bulk.written(collection.delegate.bulk_write(bulk.writes, ordered=False, session=session))
 
 
 class Mongo:
@@ -92,6 +110,20 @@ class Mongo:
         if not self._motor:  # motor's call is no coroutine; PyMongo's, when not awaited, silently starts nothing
             await opened
         return session
+
+    async def write(self, session: Session, bulks: Sequence[Bulk]) -> None:
+        """Write to one collection after the other, in the transaction of `session`.
+
+        Motor makes each of its calls in a thread of its own; here they make the way there and back once.
+
+        Raises:
+            PyMongoError: what MongoDB says to one of them, or what was `written` of it says; none after it is made.
+        """
+        if self._motor:
+            await asyncio.to_thread(_write_all, cast("Any", session).delegate, bulks)
+            return
+        for bulk in bulks:
+            bulk.written(await bulk.collection.bulk_write(bulk.writes, ordered=False, session=session))
 
     async def aggregate(
         self, collection: RawCollection, pipeline: Sequence[Raw], session: Session | None = None

@@ -29,7 +29,17 @@ from chassis.outbox.model import row as outbox_row
 from chassis.storage.collection import Collection, D, Ref, UnreadableError
 from chassis.storage.errors import StaleDocumentError, commit
 from chassis.storage.identity_map import ABSENT, UNKNOWN, Entry, Version, write_of
-from chassis.storage.mongo import Database, Mongo, PyMongoError, Raw, ReplaceOne, Session, UpdateOne
+from chassis.storage.mongo import (
+    Bulk,
+    BulkWriteResult,
+    Database,
+    Mongo,
+    PyMongoError,
+    Raw,
+    ReplaceOne,
+    Session,
+    UpdateOne,
+)
 from chassis.timers.model import TIMERS, stored_timer
 from contracts import Event
 
@@ -347,8 +357,7 @@ class Tx:
 
     async def flush(self, *collections: Collection[Any]) -> None:
         """Write now what would be written at the commit, to learn of its failure before all else is written."""
-        for collection in collections:
-            await self._flush(collection)
+        await self._flush(collections)
 
     async def commit(self) -> None:
         """Write everything that changed and commit. Without a change the transaction is given back."""
@@ -364,7 +373,7 @@ class Tx:
                     there = entry.current is not ABSENT and entry.current.unreadable is None
                     if there and collection.is_urgent(entry.current.document, self.now):
                         notified.add(collection.name)
-            await self._flush(collection)
+        await self._flush(self._entries)
         if self._session is None:
             return
         session, self._session = self._session, None
@@ -475,23 +484,35 @@ class Tx:
             for id_, entry in unseen.items():
                 entry.server = self._load(collection, entry, raws[id_]) if id_ in raws else ABSENT
                 self._journal = [(e, entry.server if e is entry and v is UNKNOWN else v) for e, v in self._journal]
-        await self._flush(collection)
+        await self._flush([collection])
 
-    async def _flush(self, collection: Collection[Any]) -> None:
+    async def _flush(self, collections: Iterable[Collection[Any]]) -> None:
         stamp = self.stamp
-        dirty = [(id_, entry) for id_, entry in self._entries[collection].items() if entry.current is not entry.server]
-        if not dirty:
+        bulks: list[Bulk] = []
+        flushed: list[Entry] = []
+        for collection in collections:
+            entries = self._entries[collection].items()
+            dirty = [(id_, entry) for id_, entry in entries if entry.current is not entry.server]
+            if dirty:
+                if self._read_only:
+                    raise RuntimeError(f"a query wrote to {collection.name}")
+                bulks.append(self._bulk(collection, dirty, stamp))
+                flushed += (entry for _, entry in dirty)
+        session = await self._transaction() if bulks else None
+        if session is None:
             return
-        if self._read_only:
-            raise RuntimeError(f"a query wrote to {collection.name}")
-        writes = [write_of(collection, id_, entry, stamp) for id_, entry in dirty]
-        database = self._database[collection.name]
-        done = await database.bulk_write(writes, ordered=False, session=await self._transaction())
-        if done.matched_count + done.upserted_count < sum(
-            isinstance(write, UpdateOne | ReplaceOne) for write in writes
-        ):
-            raise StaleDocumentError(collection.name)
-        for _, entry in dirty:
+        await self._mongo.write(session, bulks)
+        for entry in flushed:
             entry.server = entry.current
             entry.flushed_at = stamp
             entry.assumed_stamp = None
+
+    def _bulk(self, collection: Collection[Any], dirty: Iterable[tuple[str, Entry]], stamp: int) -> Bulk:
+        writes = [write_of(collection, id_, entry, stamp) for id_, entry in dirty]
+        expected = sum(isinstance(write, UpdateOne | ReplaceOne) for write in writes)
+
+        def written(done: BulkWriteResult) -> None:
+            if done.matched_count + done.upserted_count < expected:
+                raise StaleDocumentError(collection.name)
+
+        return Bulk(self._database[collection.name], writes, written)
