@@ -20,6 +20,7 @@ from demo.waiting import until
 from demo.world import World
 from devstack import services
 from devstack.stack import Stack
+from devstack.tokens import KEYS_FILE
 
 Verdict = Callable[[Scene], Awaitable[list[str]]]
 OnAir = Callable[..., Awaitable[Scene]]
@@ -39,11 +40,15 @@ async def roll(stack: Stack, env: Mapping[str, str] | None = None) -> None:
         await asyncio.to_thread(stack.restart_part, part.name, env)
 
 
-def code_of(commit: str, folder: Path) -> dict[str, str]:
-    """The environment in which a process runs the code of that commit."""
+def code_of(commit: str, folder: Path, data: Path) -> dict[str, str]:
+    """The environment in which a process of the stack at `data` runs the code of that commit.
+
+    Some knew no file of keys yet, and wanted the keys themselves; where both are given, the file counts.
+    """
     archive = subprocess.run(["git", "archive", commit], cwd=CHECKOUT, capture_output=True, check=True, timeout=60)
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True, timeout=60)
-    return {"PYTHONPATH": os.pathsep.join(sorted(str(source) for source in folder.glob("*/*/src")))}
+    sources = os.pathsep.join(sorted(str(source) for source in folder.glob("*/*/src")))
+    return {"PYTHONPATH": sources, "JWT_KEYS": (data / KEYS_FILE).read_text()}
 
 
 def roses_seen(scene: Scene) -> int:
@@ -98,7 +103,7 @@ async def test_all_processes_are_replaced_while_stories_play_and_nothing_is_lost
     async def rolls() -> None:
         try:
             if commit := os.environ.get("ROLL_FROM"):
-                await roll(stack, code_of(commit, tmp_path))
+                await roll(stack, code_of(commit, tmp_path, stack.data))
             await roll(stack)
         finally:
             over.set()
