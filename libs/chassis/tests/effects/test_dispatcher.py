@@ -16,9 +16,10 @@ from chassis import ids
 from chassis.clock import SystemClock
 from chassis.context import Outside
 from chassis.decision import Call, Effect
-from chassis.effects.dispatcher import POLL_SECONDS, EffectDispatcher
+from chassis.effects.dispatcher import EffectDispatcher
 from chassis.effects.model import EFFECTS
 from chassis.runtime.faults import FaultError, plan_faults
+from chassis.runtime.wakeup import POLL_SECONDS
 from chassis.service import EffectRequest, EffectResult, Service, effect
 from chassis.storage.collection import Collection
 from chassis.storage.tx import Tx

@@ -26,14 +26,20 @@ from chassis import ids
 from chassis.clock import ManualClock, SystemClock
 from chassis.context import Runtime
 from chassis.kafka.topics import create_topics
-from chassis.outbox import relay
 from chassis.outbox.model import OUTBOX, OutboxRow
 from chassis.outbox.publisher import TOPIC_SECONDS, Publisher
-from chassis.outbox.relay import OUTBOX_PARKED, POLL_SECONDS, Relay
-from chassis.runtime import parked_work
+from chassis.outbox.relay import OUTBOX_PARKED, Relay
+from chassis.runtime import parked_work, wakeup
 from chassis.runtime.faults import FaultError, plan_faults
 from chassis.runtime.settings import ChassisSettings
-from chassis.runtime.wakeup import WAKEUPS, WakeupPublisher, WakeupSignals, WakeupSubscriber
+from chassis.runtime.wakeup import (
+    FOLLOWED_POLL_SECONDS,
+    POLL_SECONDS,
+    WAKEUPS,
+    WakeupPublisher,
+    WakeupSignals,
+    WakeupSubscriber,
+)
 from chassis.service import Service
 from chassis.storage.batch import BatchRunner
 from chassis.storage.collection import Collection
@@ -345,7 +351,7 @@ async def test_no_row_needs_the_poll_whenever_it_is_committed(
     harness_of: HarnessOf, broker: Broker, doing: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those that are committed while the relay looks, sends, rests or begins to wait; nor does the end."""
-    monkeypatch.setattr(relay, "POLL_SECONDS", 10_000.0)
+    monkeypatch.setattr(wakeup, "POLL_SECONDS", 10_000.0)
     harness = await harness_of(SERVICE, clock=SystemClock())
     chance = Random(7)
 
@@ -364,7 +370,7 @@ async def test_no_row_needs_the_poll_whenever_it_is_committed(
 async def test_what_is_published_is_deleted_without_the_poll(
     harness_of: HarnessOf, broker: Broker, doing: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "POLL_SECONDS", 10_000.0)
+    monkeypatch.setattr(wakeup, "POLL_SECONDS", 10_000.0)
     harness = await harness_of(SERVICE, clock=SystemClock())
     async with doing(Relay(harness.runtime, broker.settings)):
         await publish(harness, ("a", 0))
@@ -423,6 +429,7 @@ async def test_the_doorbell_rings_for_what_other_processes_commit(
     """Each wake-up reaches the leader, and the leader publishes none to itself."""
     harness = await harness_of(SERVICE, clock=SystemClock())
     names = [OUTBOX.name, TIMERS.name]
+    before = [raw["names"] for raw in await harness.runtime.database[WAKEUPS.name].find().to_list(None)]
     leader, other = WakeupSignals(), WakeupSignals()
     publishers = [WakeupPublisher(harness.runtime.database, wakeups, names) for wakeups in (leader, other)]
 
@@ -431,14 +438,17 @@ async def test_the_doorbell_rings_for_what_other_processes_commit(
 
     async with doing(*publishers, WakeupSubscriber(harness.runtime.database, leader, names)):
         await asyncio.wait_for(leader.wait(OUTBOX.name), 10)  # it listens
+        assert leader.poll_seconds == FOLLOWED_POLL_SECONDS
         for _ in range(3):
             other.notify(["anything", OUTBOX.name])
             await asyncio.wait_for(leader.wait(OUTBOX.name), 10)
         leader.notify([TIMERS.name])
         await published()  # time enough for a wake-up
         other.notify([OUTBOX.name])
-        await eventually(lambda: _are(published, [names, *[[OUTBOX.name]] * 4]))  # to begin with, the listener's own
+        told = [*before, names, *[[OUTBOX.name]] * 4]  # to begin with, the listener's own
+        await eventually(lambda: _are(published, told))
 
+    assert leader.poll_seconds == POLL_SECONDS
     leader.notify([TIMERS.name])
     assert leader.take_notified(names) == [TIMERS.name], "it leads no more, so it would publish"
 

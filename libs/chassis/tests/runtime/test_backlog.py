@@ -83,7 +83,7 @@ async def test_it_is_measured_again_after_mongodb_was_away(
         monkeypatch.setattr(f"chassis.runtime.backlog.{name}", 0.05)
     harness = await harness_of(SERVICE)
     away = Mongo("mongodb://127.0.0.1:1/?directConnection=true", mongo_driver)
-    meter = Counting(replace(harness.runtime, database=away.database("any")), 100)
+    meter = Counting(replace(harness.runtime, mongo=away, database=away.database("any")), 100)
 
     async with doing(meter):
         await eventually(lambda: meter.times > 2)

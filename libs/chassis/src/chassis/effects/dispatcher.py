@@ -30,7 +30,6 @@ from chassis.storage.collection import UnreadableError
 from chassis.storage.mongo import PyMongoError, Raw, ReadConcern
 
 LOOK_MAX = 500  # calls read at once
-POLL_SECONDS = 1.0  # when nobody woke it; wake-ups are quick, this is to be safe
 BUSY_MAX = 10_000  # keys in memory; further ones wait in the database
 READ_MAX = 10_000  # calls in memory, likewise
 MANY_REST = 10.0  # a look past thousands of keys that wait for a vendor takes 40 ms and more, and seldom finds any
@@ -221,7 +220,7 @@ class EffectDispatcher:
     def _wait_seconds(self) -> float:
         """Until a key that waits is due again, or for the next look at the latest."""
         first = min(self._busy.values(), default=_UNTIL_DONE)
-        return max(0.0, min(POLL_SECONDS, (first - self._now()).total_seconds()))
+        return max(0.0, min(self._wakeups.poll_seconds, (first - self._now()).total_seconds()))
 
     async def _measure(self) -> None:
         if self._clock.monotonic() >= self._gauge_until:

@@ -28,7 +28,6 @@ from chassis.storage.collection import Collection, UnreadableError
 from chassis.storage.mongo import PyMongoError, Raw, ReadConcern
 
 ROWS_MAX = 500  # one run; more gains nothing measurable
-POLL_SECONDS = 1.0  # when nobody woke it; wake-ups are quick, this is to be safe
 ANSWER_SECONDS = 0.25  # for all partitions to answer; those that do not hold up nobody any longer
 END_SECONDS = 5.0  # when stopping, for all of them
 DELETE_SECONDS = 0.5  # how long a published row may stay, until the next run: a run for each event needs no delete each
@@ -102,7 +101,7 @@ class Relay:
     async def _round(self) -> float:
         if await self._publish_some():
             return 0.0
-        return min(POLL_SECONDS, self._publisher.seconds_left, self._delete_at - self._clock.monotonic())
+        return min(self._wakeups.poll_seconds, self._publisher.seconds_left, self._delete_at - self._clock.monotonic())
 
     async def _count(self) -> None:
         metrics.OUTBOX_FAILURES.inc()

@@ -6,6 +6,7 @@ while more waits, commands are refused and events stay in Kafka, where there is 
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -17,7 +18,7 @@ from chassis.outbox.model import OUTBOX
 from chassis.outbox.relay import OUTBOX_PARKED
 from chassis.runtime import metrics
 from chassis.runtime.logs import reason
-from chassis.storage.mongo import Database, PyMongoError, Raw
+from chassis.storage.mongo import PyMongoError, Raw, ReadConcern
 from chassis.timers.model import TIMERS
 
 MEASURE_SECONDS = 5.0  # how often; a burst of a thousand a second is some thousands beyond the limit by then
@@ -31,6 +32,8 @@ WHAT_WAITS = {
     PARKED.name: "messages are parked",
 }
 
+_IN_ORDER: Raw = {"_stamp": 1, "n": 1}
+
 _log = structlog.get_logger(__name__)
 
 
@@ -39,7 +42,8 @@ class BacklogMeter:
 
     def __init__(self, runtime: Runtime, rows_max: int) -> None:
         """Say that it is full when over `rows_max` documents wait in one of the collections."""
-        self._database = runtime.database
+        self._mongo = runtime.mongo
+        self._outbox = runtime.database[OUTBOX.name].with_options(read_concern=ReadConcern("local"))  # as sizes need
         self._backlog = runtime.backlog
         self._clock = runtime.clock
         self._rows_max = rows_max
@@ -68,16 +72,28 @@ class BacklogMeter:
         Raises:
             PyMongoError, TimeoutError: MongoDB is away.
         """
-        async with asyncio.timeout(ANSWER_SECONDS):
-            rows = {name: await self._database[name].estimated_document_count() for name in WHAT_WAITS}
+        now = instant(self._clock.micros())
+        found = await self._ask(_questions(now))
+        rows = {name: int(_said(found, name, "count", 0)) for name in WHAT_WAITS}
         metrics.OUTBOX_ROWS.set(rows[OUTBOX.name])
         metrics.EFFECT_ROWS.set(rows[EFFECTS.name])
         self._judge(rows)
-        now = instant(self._clock.micros())
+        metrics.EFFECTS_OLDEST_SECONDS.set(self._age(_said(found, EFFECTS.name, "_stamp", None)))
+        metrics.TIMERS_OLDEST_SECONDS.set((now - _said(found, TIMERS.name, "due", now)).total_seconds())
+        parked = [
+            {"topic": row.get("topic"), "key": row.get("key")} for row in found if row["of"] == OUTBOX_PARKED.name
+        ]
+        if parked:  # seldom; what waits for an operator has no age
+            found = await self._ask(_first(OUTBOX.name, {"$nor": parked}, _IN_ORDER, "_stamp"))
+        metrics.OUTBOX_AGE_SECONDS.set(self._age(_said(found, OUTBOX.name, "_stamp", None)))
+
+    async def _ask(self, pipeline: list[Raw]) -> list[Raw]:
         async with asyncio.timeout(ANSWER_SECONDS):
-            metrics.OUTBOX_AGE_SECONDS.set(await self._stamp_age(OUTBOX.name, await _not_parked(self._database)))
-            metrics.EFFECTS_OLDEST_SECONDS.set(await self._stamp_age(EFFECTS.name, {"parked": {"$ne": True}}))
-            metrics.TIMERS_OLDEST_SECONDS.set(await self._first_due(now))
+            return await self._mongo.aggregate(self._outbox, pipeline)
+
+    def _age(self, stamp: int | None) -> float:
+        """How long something has waited, by its stamp."""
+        return 0.0 if stamp is None else max(0.0, (self._clock.micros() - stamp) / 1_000_000)
 
     def _judge(self, rows: dict[str, int]) -> None:
         """Full from the limit on, and again empty enough a good deal below it."""
@@ -90,22 +106,32 @@ class BacklogMeter:
         self._backlog.full = ", ".join(full) or None
         metrics.BACKLOG_FULL.set(bool(full))
 
-    async def _stamp_age(self, name: str, where: Raw) -> float:
-        """How long the first of these documents has waited, by its stamp."""
-        first = (
-            await self._database[name].find(where, {"_stamp": 1}).sort([("_stamp", 1), ("n", 1)]).limit(1).to_list(1)
-        )
-        return max(0.0, (self._clock.micros() - first[0]["_stamp"]) / 1_000_000) if first else 0.0
 
-    async def _first_due(self, now: datetime) -> float:
-        """How late the first timer is that has not run."""
-        where = {"parked": False, "due": {"$lte": now}}
-        first = await self._database[TIMERS.name].find(where, {"due": 1}).sort("due", 1).limit(1).to_list(1)
-        return float((now - first[0]["due"]).total_seconds()) if first else 0.0
+def _questions(now: datetime) -> list[Raw]:
+    """How many documents there are of what waits, which is the first of each, and what is parked: one question."""
+    more = [
+        (EFFECTS.name, _count(EFFECTS.name)),
+        (PARKED.name, _count(PARKED.name)),
+        (OUTBOX.name, _first(OUTBOX.name, {}, _IN_ORDER, "_stamp")),
+        (EFFECTS.name, _first(EFFECTS.name, {"parked": {"$ne": True}}, _IN_ORDER, "_stamp")),
+        (TIMERS.name, _first(TIMERS.name, {"parked": False, "due": {"$lte": now}}, {"due": 1}, "due")),
+        (OUTBOX_PARKED.name, [{"$limit": KEYS_MAX}, _fields(OUTBOX_PARKED.name, "topic", "key")]),
+    ]
+    return _count(OUTBOX.name) + [{"$unionWith": {"coll": name, "pipeline": pipeline}} for name, pipeline in more]
 
 
-async def _not_parked(database: Database) -> Raw:
-    """What finds the rows of the outbox that do not wait for an operator."""
-    keys = database[OUTBOX_PARKED.name].find({}, {"topic": 1, "key": 1, "_id": 0}).limit(KEYS_MAX)
-    parked = await keys.to_list(None)
-    return {"$nor": parked} if parked else {}
+def _count(name: str) -> list[Raw]:
+    return [{"$collStats": {"count": {}}}, _fields(name, "count")]
+
+
+def _first(name: str, where: Raw, order: Raw, field: str) -> list[Raw]:
+    return [{"$match": where}, {"$sort": order}, {"$limit": 1}, _fields(name, field)]
+
+
+def _fields(name: str, *fields: str) -> Raw:
+    return {"$project": {"_id": 0, "of": {"$literal": name}, **dict.fromkeys(fields, 1)}}
+
+
+def _said(found: list[Raw], name: str, field: str, default: Any) -> Any:
+    """What was found of a collection under this field."""
+    return next((row[field] for row in found if row["of"] == name and field in row), default)

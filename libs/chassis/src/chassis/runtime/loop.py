@@ -40,8 +40,13 @@ class Loop:
         self._wait_seconds_max = wait_seconds_max
         self._failed = failed
         self.stopping = False
-        self.round_at = runtime.clock.monotonic()
-        """When it last came round."""
+        self._round_at = runtime.clock.monotonic()
+        self._waiting = False
+
+    @property
+    def round_at(self) -> float:
+        """When it last came round; who waits for work is no hang."""
+        return self._clock.monotonic() if self._waiting else self._round_at
 
     async def run(self, work: Callable[[], Awaitable[float]]) -> None:
         """Do `work` until `stop`; each round says for how long there is nothing to do, unless a wake-up comes."""
@@ -62,12 +67,14 @@ class Loop:
                     _log.info("going on", loop=self._name, failures=failures)
                 failures = 0
                 if wait_seconds > 0 and not self.stopping:  # its wake-up may have been taken for one that work has seen
+                    self._waiting = True
                     await self._wakeups.wait(self._wakeup, wait_seconds)
+                    self._waiting = False
             self.came_round()
 
     def came_round(self) -> None:
         """Something was done, or there was nothing to do."""
-        self.round_at = self._clock.monotonic()
+        self._round_at = self._clock.monotonic()
 
     def stop(self) -> None:
         """End after this round."""

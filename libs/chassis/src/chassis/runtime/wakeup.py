@@ -18,6 +18,8 @@ from chassis.storage.collection import Collection
 from chassis.storage.mongo import CursorType, Database, PyMongoError, RawCollection, ReadConcern, WriteConcern
 
 FOLLOW_AGAIN_SECONDS = 1.0
+POLL_SECONDS = 1.0  # how often who works looks by itself, when nobody wakes it
+FOLLOWED_POLL_SECONDS = 3.0  # the same while other processes' wake-ups are followed: a lost one must not cost much more
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +44,13 @@ class WakeupSignals:
         self._notified: set[str] = set()
         self.is_leader = False
         """Whether the work is done in this process, so that nobody else need know."""
+        self.are_followed = False
+        """Whether what other processes publish is heard here."""
+
+    @property
+    def poll_seconds(self) -> float:
+        """After so long who works looks by itself, though nobody has woken it."""
+        return FOLLOWED_POLL_SECONDS if self.are_followed else POLL_SECONDS
 
     def notify(self, names: Iterable[str]) -> None:
         """Something was written to the collections `names`."""
@@ -120,7 +129,7 @@ class WakeupSubscriber:
         try:
             await self._stopping.wait()
         finally:
-            self._wakeups.is_leader = False
+            self._wakeups.is_leader = self._wakeups.are_followed = False
             following.cancel()
 
     def stop(self) -> None:
@@ -143,10 +152,12 @@ class WakeupSubscriber:
                 await _publish(self._collection, self._names)  # of an empty collection nothing can be followed
                 cursor = self._collection.find({}, cursor_type=CursorType.TAILABLE_AWAIT)
                 while cursor.alive:
-                    async for raw in cursor:
+                    async for raw in cursor:  # the first one is its own
+                        self._wakeups.are_followed = True
                         self._wakeups.notify(raw["names"])
             except PyMongoError as error:
                 _log.warning("not following wake-ups", error=reason(error))
+            self._wakeups.are_followed = False
             await asyncio.sleep(FOLLOW_AGAIN_SECONDS)
 
 

@@ -34,7 +34,6 @@ from chassis.storage.tx import Tx
 from chassis.timers.model import TIMERS, StoredTimer
 
 SLICE_MAX = 200
-POLL_SECONDS = 1.0  # when nobody woke it; wake-ups are quick, this is to be safe
 RETRIES = RetryPolicy(first_seconds=0.5, seconds_max=32.0, attempts_max=8)  # in about a minute
 KEY_WAIT_SECONDS = 1.0  # behind a parked message, or an event that has not come; doubles each time
 KEY_WAIT_SECONDS_MAX = 30.0  # thousands may wait behind an incident
@@ -55,6 +54,7 @@ class TimerDispatcher:
         self._clock_was_right = True
         self._rows = {cast("type[Timer]", row.subject).NAME: row for row in service.timers}
         self._clock = runtime.clock
+        self._wakeups = runtime.wakeups
         self._loop = Loop("timers", runtime, TIMERS.name)
         self._timers = runtime.database[TIMERS.name]
         self._runner: BatchRunner[str] = BatchRunner(
@@ -93,16 +93,17 @@ class TimerDispatcher:
         return wait_seconds
 
     async def _run_due(self) -> float:
-        """Run one slice; returns how long there is nothing to do, at most `POLL_SECONDS`."""
+        """Run one slice; returns how long there is nothing to do, at most until it looks by itself."""
+        poll_seconds = self._wakeups.poll_seconds
         if not self._clock_is_right():
-            return POLL_SECONDS
+            return poll_seconds
         now = self._now()
-        horizon = now + timedelta(seconds=POLL_SECONDS)
+        horizon = now + timedelta(seconds=poll_seconds)
         where = {"parked": False, "due": {"$lte": horizon}, "name": {"$in": list(self._rows)}}
         found = await self._timers.find(where, {"due": 1, "name": 1}).sort("due", 1).limit(SLICE_MAX).to_list(None)
         due = [(timer["_id"], timer["name"]) for timer in found if timer["due"] <= now]
         if not due:
-            return (found[0]["due"] - now).total_seconds() if found else POLL_SECONDS
+            return (found[0]["due"] - now).total_seconds() if found else poll_seconds
         ran = 0
         while ran < len(due) and not self._loop.stopping:
             begun = due[ran:]

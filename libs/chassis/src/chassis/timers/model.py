@@ -33,7 +33,7 @@ class StoredTimer:
         return self.set_for or self.due
 
 
-URGENT = timedelta(seconds=2)  # whoever runs the timers looks twice in that time
+URGENT = timedelta(seconds=6)  # whoever runs the timers looks twice in that time, and sees as far ahead
 
 TIMERS = Collection(
     "timers",
