@@ -82,12 +82,13 @@ class Publisher:
         now = self._clock.monotonic()
         return [queue.id for queue in self._queues.values() if queue.busy or queue.rests_until > now]
 
-    @property
-    def seconds_left(self) -> float:
-        """Until the first of the partitions that rest may be tried; infinite without any."""
-        now = self._clock.monotonic()
-        rests = (queue.rests_until - now for queue in self._queues.values() if queue.rests_until > now)
-        return min(rests, default=float("inf"))
+    def seconds_left(self, looked_at: float) -> float:
+        """Until the first of the partitions may be tried that rested at `looked_at` or later; infinite without any.
+
+        Not that rest now: a rest that has ended since would be waited out with the next poll.
+        """
+        rests = (queue.rests_until for queue in self._queues.values() if queue.rests_until > looked_at)
+        return min(rests, default=float("inf")) - self._clock.monotonic()
 
     async def send(self, rows: Sequence[OutboxRow], *, seconds_max: float) -> bool:
         """Send `rows`, which are in order, as far as their partitions take anything now; returns whether any does.

@@ -74,6 +74,7 @@ class Relay:
         self._parked_until = 0.0
         self._published: list[str] = []
         self._delete_at = float("inf")
+        self._looked_at = 0.0
         self._throttle = BatchThrottle(runtime.clock, INTERVAL_SECONDS)
 
     async def run(self) -> None:
@@ -101,7 +102,11 @@ class Relay:
     async def _round(self) -> float:
         if await self._publish_some():
             return 0.0
-        return min(self._wakeups.poll_seconds, self._publisher.seconds_left, self._delete_at - self._clock.monotonic())
+        return min(
+            self._wakeups.poll_seconds,
+            self._publisher.seconds_left(self._looked_at),
+            self._delete_at - self._clock.monotonic(),
+        )
 
     async def _count(self) -> None:
         metrics.OUTBOX_FAILURES.inc()
@@ -116,6 +121,7 @@ class Relay:
         await self._settle(self._publisher.take())
         if len(self._published) >= ROWS_MAX or self._clock.monotonic() >= self._delete_at:
             await self._delete_published()
+        self._looked_at = self._clock.monotonic()
         rows = await self._oldest()
         self._throttle.begin()
         began = bool(rows) and await self._publisher.send(rows, seconds_max=ANSWER_SECONDS)
