@@ -155,7 +155,7 @@ def test_a_file_with_a_name_of_its_own_is_named(service: str, broken_contracts: 
 SPIES = (  # a module of the copy, what stands there, and what is planted instead
     ("goals/api/views.py", "    lapsed: bool\n", "    lapsed: bool\n    wallet_id: str | None = None\n"),
     ("goals/api/views.py", 'BARE = ("type", ', 'BARE = ("type", "duration", '),
-    ("shop/api.py", "def _product(", 'router.get("/gifts/{gift_id}/story")(read_gift)\n\n\ndef _product('),
+    ("shop/api/gifts.py", "def _view(", 'router.get("/gifts/{gift_id}/story")(read_gift)\n\n\ndef _view('),
     ("sessions/api/views.py", "return own or viewer_id == caller.user_id", "return True"),
 )
 
@@ -176,7 +176,7 @@ def test_a_route_a_field_or_a_value_that_nobody_put_into_the_strangers_table_is_
         "seen, and not in the table: GET /goals/{goal_id}: wallet_id",
         "seen, and not in the table: GET /goals: items[].wallet_id",
         "seen, and not in the table: GET /goals/{goal_id} of a refused invitation: stranger: context.duration",
-        "seen, and not in the table: GET /gifts/{gift_id}/story: amount_diamonds gift_id reason status",
+        "seen, and not in the table: GET /gifts/{gift_id}/story: amount_diamonds count gift_id",
         "GET /sessions/{session_id} tells a stranger",
     ):
         assert complaint in said

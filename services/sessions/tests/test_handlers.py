@@ -580,7 +580,7 @@ async def test_a_payment_that_never_cost_anything_is_forgotten_and_late_news_of_
 
     assert (await live.payment(unpaid)).unpaid_at == live.harness.now
     assert (await live.payment(paid)).unpaid_at is None
-    assert [index.expire_after_seconds for index in store.PAYMENTS.indexes] == [86_400]  # MongoDB's own work
+    assert 86_400 in [index.expire_after_seconds for index in store.PAYMENTS.indexes]  # MongoDB's own work
     async with live.harness.tx() as tx:
         tx.delete(store.PAYMENTS, unpaid.id)
     await live.harness.handle(live.not_paid(unpaid))

@@ -116,7 +116,7 @@ async def _becomes(scene: Scene, gift_id: str, wanted: dict[str, Any]) -> None:
         lambda gift: bool(gift["status"] != "requested"),
     )
     seen = await scene.does(scene.viewer, "GET", path)
-    if seen != wanted:
+    if seen != seen | wanted:
         raise Unmet(f"the gift became {seen}, expected {wanted}")
 
 

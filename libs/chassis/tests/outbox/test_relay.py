@@ -17,14 +17,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupLoadInProgressError, KafkaError
 from fastapi import APIRouter
 from prometheus_client import REGISTRY
 
 from chassis import ids
 from chassis.clock import ManualClock, SystemClock
 from chassis.context import Runtime
+from chassis.kafka.produce import Producer, new_producer
 from chassis.kafka.topics import create_topics
 from chassis.outbox.model import OUTBOX, OutboxRow
 from chassis.outbox.publisher import TOPIC_SECONDS, Publisher
@@ -260,9 +262,16 @@ async def test_nothing_overtakes_a_row_that_a_broker_refuses_before_it_has_taken
     assert await broker.read(SMALL, 3) == {"bad": [0, 1, 2]}
 
 
+@pytest.mark.parametrize("failures", [0, 1])
 async def test_a_row_that_nobody_can_read_parks_its_key_alone_until_it_is_mended(
-    harness_of: HarnessOf, broker: Broker, doing: Any, eventually: Any
+    harness_of: HarnessOf,
+    broker: Broker,
+    doing: Any,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: int,
 ) -> None:
+    fail_at_first(monkeypatch, failures)
     harness = await harness_of(SERVICE, clock=SystemClock())
     await publish(harness, ("bad", 0), ("lost", 0), ("good", 0), ("bad", 1), ("bad", 2), ("good", 1))
     outbox = harness.runtime.database[OUTBOX.name]
@@ -282,6 +291,18 @@ async def test_a_row_that_nobody_can_read_parks_its_key_alone_until_it_is_mended
         await eventually(lambda: is_empty(harness))
 
     assert await broker.read(TOPIC, 5) == {"bad": [0, 1, 2], "good": [0, 1]}
+
+
+def fail_at_first(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    """Let a broker that has just come up have no producer to give so many times."""
+    left = [GroupLoadInProgressError()] * failures
+
+    async def given(client: AIOKafkaClient) -> Producer:
+        if left:
+            raise left.pop()
+        return await new_producer(client)
+
+    monkeypatch.setattr("chassis.outbox.publisher.new_producer", given)
 
 
 async def test_a_topic_that_is_missing_stops_its_own_rows_alone_and_is_named(

@@ -152,8 +152,11 @@ class Relay:
         return await self._read(await cursor.to_list(None))
 
     async def _read(self, raws: Sequence[Raw]) -> list[OutboxRow]:
-        """What was found, but for what nobody can read, and what is behind that: its key is parked."""
+        """What was found, but for what nobody can read, and what is behind that. Its key is parked once nothing of it
+        is ahead: what is ahead may fail to be published now, and must not be parked with it.
+        """
         rows: list[OutboxRow] = []
+        ahead: set[tuple[Any, Any]] = set()
         stuck: set[tuple[Any, Any]] = set()
         for raw in raws:
             place = raw.get("topic"), raw.get("key")
@@ -161,9 +164,11 @@ class Relay:
                 continue
             try:
                 rows.append(OUTBOX.from_raw(raw))
+                ahead.add(place)
             except UnreadableError as error:
                 stuck.add(place)
-                await self._park(*place, raw["_id"], error)
+                if place not in ahead:
+                    await self._park(*place, raw["_id"], error)
         return rows
 
     async def _settle(self, outcome: Outcome) -> None:
