@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chassis.storage.tx import Tx
+from chassis.storage.documents import Documents
 from chassis_testing.service import ServiceHarness
 from contracts import (
     EscrowFailedV1,
@@ -231,13 +231,13 @@ async def test_a_batch_of_many_streams_costs_no_more_questions_than_one_of_two(
     for stream in streams:
         await harness.handle(an(SessionStartedV1, streamer_id=stream, session_id=stream[::-1]))
     asked: list[str] = []
-    query = Tx._query  # noqa: SLF001 - every question goes through here
+    query = Documents.query  # every question goes through here
 
-    async def counting(tx: Tx, collection: Any, *rest: Any, **more: Any) -> Any:
+    async def counting(documents: Documents, collection: Any, *rest: Any, **more: Any) -> Any:
         asked.append(collection.name)
-        return await query(tx, collection, *rest, **more)
+        return await query(documents, collection, *rest, **more)
 
-    monkeypatch.setattr(Tx, "_query", counting)
+    monkeypatch.setattr(Documents, "query", counting)
     questions = []
     for some in (streams[:2], streams):
         asked.clear()

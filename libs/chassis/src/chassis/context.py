@@ -10,8 +10,9 @@ from chassis.cause import Cause
 from chassis.clock import Clock, instant
 from chassis.effects.vendor_client import VendorClient
 from chassis.runtime.wakeup import WakeupSignals
+from chassis.storage.documents import Stamps
 from chassis.storage.mongo import Database, Mongo
-from chassis.storage.tx import Stamps, Tx
+from chassis.storage.tx import Tx
 
 C = TypeVar("C", bound=BaseSettings)
 

@@ -15,9 +15,10 @@ from chassis.decision import At, Timer
 from chassis.effects.model import EFFECTS
 from chassis.outbox.model import OUTBOX
 from chassis.storage.collection import Collection, Index
+from chassis.storage.documents import Stamps
 from chassis.storage.errors import is_transient
 from chassis.storage.mongo import Database, Driver, DuplicateKeyError, Mongo, PyMongoError
-from chassis.storage.tx import Stamps, TooManyFound, Tx
+from chassis.storage.tx import TooManyFound, Tx
 from chassis.timers.model import TIMERS
 from contracts import ViewerBlockedV1
 

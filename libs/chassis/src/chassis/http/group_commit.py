@@ -21,9 +21,10 @@ from chassis.http.response import HttpResponse
 from chassis.runtime.faults import fault_point
 from chassis.runtime.metrics import HTTP_GROUP_COMMIT
 from chassis.storage.collection import Ref
+from chassis.storage.documents import NotLoadedError
 from chassis.storage.errors import STORAGE_ERRORS, is_commit_unknown
 from chassis.storage.mongo import PyMongoError
-from chassis.storage.tx import NotLoadedError, Tx
+from chassis.storage.tx import Tx
 
 GROUP_MAX = 50  # a rush is some dozens; more would make a conflict dearer
 

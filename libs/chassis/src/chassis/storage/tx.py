@@ -12,7 +12,6 @@ so outbox rows in stamp order are in causal order, even between machines whose c
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -27,19 +26,9 @@ from chassis.effects.model import EFFECTS, stored_effect
 from chassis.outbox.model import OUTBOX, OutboxRow, row_of
 from chassis.outbox.model import row as outbox_row
 from chassis.storage.collection import Collection, D, Ref, UnreadableError
-from chassis.storage.errors import StaleDocumentError, commit
-from chassis.storage.identity_map import ABSENT, UNKNOWN, Entry, Version, write_of
-from chassis.storage.mongo import (
-    Bulk,
-    BulkWriteResult,
-    Database,
-    Mongo,
-    PyMongoError,
-    Raw,
-    ReplaceOne,
-    Session,
-    UpdateOne,
-)
+from chassis.storage.documents import Documents, Stamps
+from chassis.storage.identity_map import ABSENT, UNKNOWN, Entry, Version
+from chassis.storage.mongo import Database, Mongo, PyMongoError, Raw
 from chassis.timers.model import TIMERS, stored_timer
 from contracts import Event
 
@@ -55,33 +44,6 @@ class TooManyFound(Exception):
     def __init__(self, collection: str) -> None:
         """Name the collection."""
         super().__init__(f"more than {FIND_LIMIT} documents of {collection}")
-
-
-class Stamps:
-    """The largest stamp that a process has seen.
-
-    What it finds absent may have been deleted a moment ago by a clock that is ahead: no stamp tells. Its own next one
-    is above all that it has read and written, so that what it publishes of one thing stays in order.
-    """
-
-    __slots__ = ("largest",)
-
-    def __init__(self) -> None:
-        """None yet."""
-        self.largest = 0
-
-    def see(self, stamp: int) -> None:
-        """Remember the larger one."""
-        self.largest = max(self.largest, stamp)
-
-
-class NotLoadedError(Exception):
-    """What is asked for has yet to be loaded, together with what others ask for."""
-
-    def __init__(self, refs: Iterable[Ref]) -> None:
-        """Name the documents."""
-        super().__init__("to be loaded first")
-        self.refs = tuple(refs)
 
 
 class Savepoint:
@@ -111,27 +73,18 @@ class Tx:
         settings: Mapping[type[BaseSettings], BaseSettings],
         read_only: bool = False,
         committed: Callable[[Iterable[str]], None] | None = None,
-        seen: "Stamps | None" = None,
+        seen: Stamps | None = None,
         of_process: dict[type[Any], Any] | None = None,
     ) -> None:
         """Open lazily: the first load or write starts the transaction; a read-only Tx never does."""
         self.now = instant(micros)
         self.cause = cause
-        self._mongo = mongo
-        self._database = database
+        self._documents = Documents(mongo, database, micros, seen or Stamps(), read_only=read_only)
         self._service = service
-        self._micros = micros
         self._settings = settings
-        self._read_only = read_only
         self._committed = committed
         self._of_process = {} if of_process is None else of_process
-        self._session: Session | None = None
-        self._seen = seen or Stamps()
-        self._loaded_stamp = self._seen.largest
-        self._entries: dict[Collection[Any], dict[str, Entry]] = defaultdict(dict)
-        self._journal: list[tuple[Entry, Version]] = []
         self._absent: list[Ref] = []
-        self._loads_later = False
         self._n = 0
         self._said: dict[str | None, dict[tuple[str, str, str], int]] = {}
         """How many events of a type, key and subject were published, by the origin of their cause."""
@@ -144,10 +97,10 @@ class Tx:
         Raises:
             UnreadableError: it does not fit its class. So do `get_many`, `find` and `find_one`.
         """
-        entry = self._entries[collection].get(id_)
+        entry = self._documents.entries[collection].get(id_)
         if entry is None or entry.current is UNKNOWN:
-            await self._load_all(collection, {id_})
-            entry = self._entries[collection][id_]
+            await self._documents.load(collection, {id_})
+            entry = self._documents.entries[collection][id_]
         if entry.current is ABSENT and entry.server is ABSENT:
             self._absent.append(collection.ref(id_))
         return cast("D | None", entry.current.document)
@@ -155,10 +108,10 @@ class Tx:
     async def get_many(self, collection: Collection[D], ids_: Iterable[str]) -> dict[str, D]:
         """Those of the documents `ids_` that exist, by id, with one query for what is not loaded yet."""
         wanted = list(dict.fromkeys(ids_))
-        entries = self._entries[collection]
+        entries = self._documents.entries[collection]
         missing = {id_ for id_ in wanted if id_ not in entries or entries[id_].current is UNKNOWN}
         if missing:
-            await self._load_all(collection, missing)
+            await self._documents.load(collection, missing)
         return {id_: entries[id_].current.document for id_ in wanted if entries[id_].current.document is not None}
 
     async def split(
@@ -167,7 +120,7 @@ class Tx:
         """As `get_many`, for many works at once: also which of them cannot be read, and why."""
         wanted = list(dict.fromkeys(ids_))
         await self.prefetch(collection.ref(id_) for id_ in wanted)
-        versions = {id_: self._entries[collection][id_].current for id_ in wanted}
+        versions = {id_: self._documents.entries[collection][id_].current for id_ in wanted}
         unreadable = {id_: version.unreadable for id_, version in versions.items() if version.unreadable is not None}
         readable = {id_: version.document for id_, version in versions.items() if id_ not in unreadable}
         return {id_: document for id_, document in readable.items() if document is not None}, unreadable
@@ -176,23 +129,23 @@ class Tx:
         """Load all `refs` with one query per collection; what does not exist is remembered as absent."""
         missing: dict[Collection[Any], set[str]] = defaultdict(set)
         for ref in refs:
-            entry = self._entries[ref.collection].get(ref.id)
+            entry = self._documents.entries[ref.collection].get(ref.id)
             if entry is None or entry.current is UNKNOWN:
                 missing[ref.collection].add(ref.id)
         for collection, ids_ in missing.items():
-            await self._load_all(collection, ids_)
+            await self._documents.load(collection, ids_)
 
     def assume_unchanged(self, collection: Collection[D], document: D, stamp: int) -> None:
         """Take `document` for loaded, as the transaction with this `stamp` left it, and spare the look.
 
         Writing it raises StaleDocumentError if anybody has written it since; only reading it proves nothing.
         """
-        self._loaded_stamp = max(self._loaded_stamp, stamp)
-        self._entries[collection][document.id] = Entry(Version(document), stamp)
+        self._documents.loaded_stamp = max(self._documents.loaded_stamp, stamp)
+        self._documents.entries[collection][document.id] = Entry(Version(document), stamp)
 
     def assume_absent(self, ref: Ref) -> None:
         """Take a document for one that does not exist; writing it raises a duplicate's error if it does."""
-        self._entries[ref.collection].setdefault(ref.id, Entry(ABSENT))
+        self._documents.entries[ref.collection].setdefault(ref.id, Entry(ABSENT))
 
     async def find(
         self,
@@ -210,13 +163,13 @@ class Tx:
         Raises:
             TooManyFound: there are over 10 000, and no `limit` says that fewer will do.
         """
-        await self._flush_for_query(collection)
+        await self._documents.flush_for_query(collection)
         found = []
-        raws = await self._query(collection, where, sort, limit=limit or FIND_LIMIT + 1)
+        raws = await self._documents.query(collection, where, sort, limit=limit or FIND_LIMIT + 1)
         if limit is None and len(raws) > FIND_LIMIT:
             raise TooManyFound(collection.name)
         for raw in raws:
-            version = self._remember(collection, raw).current
+            version = self._documents.remember(collection, raw).current
             if unreadable is not None and version.unreadable is not None:
                 unreadable[raw["_id"]] = version.unreadable
             elif version.document is not None:
@@ -232,13 +185,12 @@ class Tx:
 
     async def aggregate(self, collection: Collection[Any], pipeline: Sequence[Raw]) -> list[Raw]:
         """Rows of an aggregation, this transaction's own changes included."""
-        await self._flush_for_query(collection)
-        return await self._mongo.aggregate(self._database[collection.name], pipeline, await self._transaction())
+        await self._documents.flush_for_query(collection)
+        return await self._documents.aggregate(collection, pipeline)
 
     async def begin_snapshot(self) -> None:
         """Let everything that is read from here on be of one moment, in a read-only Tx too."""
-        if self._session is None:
-            self._session = await self._mongo.begin()
+        await self._documents.begin_snapshot()
 
     def settings(self, cls: type[C]) -> C:
         """The service's settings."""
@@ -255,27 +207,18 @@ class Tx:
 
     def put(self, collection: Collection[D], document: D) -> None:
         """Save `document`, whether it was there or not. Saved unchanged, it conflicts with other writers too."""
-        entries = self._entries[collection]
-        entry = entries.get(document.id)
-        if entry is None:
-            entry = entries[document.id] = Entry(UNKNOWN)
-        self._change(entry, entry.current.saved(document))
+        entry = self._documents.entry(collection, document.id, UNKNOWN)
+        self._documents.change(entry, entry.current.saved(document))
 
     def insert(self, collection: Collection[D], document: D) -> None:
         """Save a new `document` without looking first; the commit fails if there already is one."""
-        entries = self._entries[collection]
-        entry = entries.get(document.id)
-        if entry is None:
-            entry = entries[document.id] = Entry(ABSENT)
-        self._change(entry, entry.current.saved(document))
+        entry = self._documents.entry(collection, document.id, ABSENT)
+        self._documents.change(entry, entry.current.saved(document))
 
     def delete(self, collection: Collection[Any], id_: str) -> None:
         """Remove the document `id_`, if there is one."""
-        entries = self._entries[collection]
-        entry = entries.get(id_)
-        if entry is None:
-            entry = entries[id_] = Entry(UNKNOWN)
-        self._change(entry, ABSENT)
+        entry = self._documents.entry(collection, id_, UNKNOWN)
+        self._documents.change(entry, ABSENT)
 
     def apply(self, collection: Collection[D], decision: Decision[D]) -> None:
         """Save a decision: its state and everything that follows from it."""
@@ -320,13 +263,13 @@ class Tx:
     def savepoint(self) -> Savepoint:
         """Remember this moment."""
         said = dict(self._said.get(self.cause.origin, {}))
-        return Savepoint(len(self._journal), len(self._absent), self._n, self.cause, said)
+        return Savepoint(len(self._documents.journal), len(self._absent), self._n, self.cause, said)
 
     def rollback(self, savepoint: Savepoint) -> None:
         """Drop every change since `savepoint`; what was loaded since stays loaded."""
-        for entry, version in reversed(self._journal[savepoint.length :]):
+        for entry, version in reversed(self._documents.journal[savepoint.length :]):
             entry.current = version
-        del self._journal[savepoint.length :]
+        del self._documents.journal[savepoint.length :]
         self._n = savepoint.n
         self._said.pop(self.cause.origin, None)
         self._said[savepoint.cause.origin] = dict(savepoint.said)
@@ -334,7 +277,7 @@ class Tx:
 
     def published_keys(self, since: Savepoint) -> set[str]:
         """The partition keys of the events that this transaction publishes since then."""
-        changed = (entry.current.document for entry, _ in self._journal[since.length :])
+        changed = (entry.current.document for entry, _ in self._documents.journal[since.length :])
         return {row.key for row in changed if isinstance(row, OutboxRow)}
 
     def absent(self, since: Savepoint) -> Sequence[Ref]:
@@ -344,58 +287,30 @@ class Tx:
     @contextmanager
     def loading_later(self) -> Iterator[None]:
         """Meanwhile nothing is loaded by its id: whoever asks for what is not known yet gets NotLoadedError."""
-        self._loads_later = True
+        self._documents.loads_later = True
         try:
             yield
         finally:
-            self._loads_later = False
+            self._documents.loads_later = False
 
     @property
     def stamp(self) -> int:
         """What everything that this transaction has written carries."""
-        return max(self._micros, 1 + self._loaded_stamp)
+        return self._documents.stamp
 
     async def flush(self, *collections: Collection[Any]) -> None:
         """Write now what would be written at the commit, to learn of its failure before all else is written."""
-        await self._flush(collections)
+        await self._documents.flush(collections)
 
     async def commit(self) -> None:
         """Write everything that changed and commit. Without a change the transaction is given back."""
-        written = False
-        notified: set[str] = set()
-        stamp = self.stamp
-        for collection, entries in self._entries.items():
-            for entry in entries.values():
-                if entry.flushed_at is not None and entry.flushed_at != stamp and entry.current is entry.server:
-                    entry.current = entry.current.again()
-                if entry.flushed_at is not None or entry.current is not entry.server:
-                    written = True
-                    there = entry.current is not ABSENT and entry.current.unreadable is None
-                    if there and collection.is_urgent(entry.current.document, self.now):
-                        notified.add(collection.name)
-        await self._flush(self._entries)
-        if self._session is None:
-            return
-        session, self._session = self._session, None
-        if written:
-            self._seen.see(stamp)
-        try:
-            await (commit(session) if written else session.abort_transaction())
-        finally:
-            await session.end_session()
-        if self._committed is not None:
+        notified = await self._documents.commit(self.now)
+        if notified is not None and self._committed is not None:
             self._committed(notified)
 
     async def abort(self) -> None:
         """Give everything back. Safe to call at any moment, also after commit."""
-        if self._session is None:
-            return
-        session, self._session = self._session, None
-        try:
-            if session.in_transaction:
-                await session.abort_transaction()
-        finally:
-            await session.end_session()
+        await self._documents.abort()
 
     async def abort_quietly(self) -> None:
         """Give everything back, if the server can still be reached; if not, it does so by itself after 5 s."""
@@ -420,99 +335,3 @@ class Tx:
     def _next(self) -> int:
         self._n += 1
         return self._n
-
-    def _change(self, entry: Entry, version: Version) -> None:
-        self._journal.append((entry, entry.current))
-        entry.current = version
-
-    async def _load_all(self, collection: Collection[Any], ids_: AbstractSet[str]) -> None:
-        """Load documents that are not known yet, with one query."""
-        if self._loads_later:
-            raise NotLoadedError(map(collection.ref, ids_))
-        where: Raw = {"_id": next(iter(ids_))} if len(ids_) == 1 else {"_id": {"$in": list(ids_)}}
-        found = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(ids_))}
-        for id_ in ids_:
-            if id_ in found:
-                self._remember(collection, found[id_])
-            else:
-                self._entries[collection][id_] = Entry(ABSENT)
-
-    def _remember(self, collection: Collection[Any], raw: Raw) -> Entry:
-        id_ = raw["_id"]
-        entry = self._entries[collection].get(id_)
-        if entry is None:
-            entry = self._entries[collection][id_] = Entry(UNKNOWN)
-        if entry.current is UNKNOWN:
-            entry.current = self._load(collection, entry, raw)
-        return entry
-
-    def _load(self, collection: Collection[Any], entry: Entry, raw: Raw) -> Version:
-        """Take `raw` for what the server has."""
-        self._loaded_stamp = max(self._loaded_stamp, raw.pop("_stamp", 0))
-        self._seen.see(self._loaded_stamp)
-        try:
-            entry.server = Version(collection.from_raw(raw))
-            entry.raw = raw if collection.has_parts else None
-        except UnreadableError as unreadable:
-            entry.server = Version(None, unreadable=unreadable)
-        return entry.server
-
-    async def _query(
-        self,
-        collection: Collection[Any],
-        where: Mapping[str, Any],
-        sort: Mapping[str, int] | None = None,
-        *,
-        limit: int,
-    ) -> list[Raw]:
-        cursor = self._database[collection.name].find(where, session=await self._transaction(), batch_size=limit + 1)
-        if sort:
-            cursor = cursor.sort(list(sort.items()))
-        return await cursor.limit(limit).to_list(None)
-
-    async def _transaction(self) -> Session | None:
-        if self._session is None and not self._read_only:
-            self._session = await self._mongo.begin()
-        return self._session
-
-    async def _flush_for_query(self, collection: Collection[Any]) -> None:
-        """Flush, but first load what would be overwritten unseen: a later rollback must be able to put it back."""
-        unseen = {id_: entry for id_, entry in self._entries[collection].items() if entry.server is UNKNOWN}
-        if unseen:
-            where = {"_id": {"$in": list(unseen)}}
-            raws = {raw["_id"]: raw for raw in await self._query(collection, where, limit=len(unseen))}
-            for id_, entry in unseen.items():
-                entry.server = self._load(collection, entry, raws[id_]) if id_ in raws else ABSENT
-                self._journal = [(e, entry.server if e is entry and v is UNKNOWN else v) for e, v in self._journal]
-        await self._flush([collection])
-
-    async def _flush(self, collections: Iterable[Collection[Any]]) -> None:
-        stamp = self.stamp
-        bulks: list[Bulk] = []
-        flushed: list[Entry] = []
-        for collection in collections:
-            entries = self._entries[collection].items()
-            dirty = [(id_, entry) for id_, entry in entries if entry.current is not entry.server]
-            if dirty:
-                if self._read_only:
-                    raise RuntimeError(f"a query wrote to {collection.name}")
-                bulks.append(self._bulk(collection, dirty, stamp))
-                flushed += (entry for _, entry in dirty)
-        session = await self._transaction() if bulks else None
-        if session is None:
-            return
-        await self._mongo.write(session, bulks)
-        for entry in flushed:
-            entry.server = entry.current
-            entry.flushed_at = stamp
-            entry.assumed_stamp = None
-
-    def _bulk(self, collection: Collection[Any], dirty: Iterable[tuple[str, Entry]], stamp: int) -> Bulk:
-        writes = [write_of(collection, id_, entry, stamp) for id_, entry in dirty]
-        expected = sum(isinstance(write, UpdateOne | ReplaceOne) for write in writes)
-
-        def written(done: BulkWriteResult) -> None:
-            if done.matched_count + done.upserted_count < expected:
-                raise StaleDocumentError(collection.name)
-
-        return Bulk(self._database[collection.name], writes, written)
