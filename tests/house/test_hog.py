@@ -36,8 +36,8 @@ from chassis_testing.system import Message
 from contracts import Event, EventAttributes, OrderPaidV1, PassActivatedV1, PresenceCountedV1
 from escrow.store import accounts
 from notifier.settings import Settings as NotifierSettings
-from shop.handlers.orders import settle
 from shop.store import ORDERS
+from shop.store.orders import settle
 
 if TYPE_CHECKING:
     import httpx
@@ -222,6 +222,7 @@ class Scenario:
         for product in ("diamond_3300", f"livestream_pass_{self.house.streamer}"):
             wish = {"product_id": product, "quantity": 2, "gateway": "sandbox"}
             order = await self.ask("shop", self.fan, "POST", "/shop/checkout", wish)
+            await self.round_trip(order["order_id"])
             async with self.harnesses["shop"].tx() as tx:
                 known = await tx.get(ORDERS, order["order_id"])
                 assert known is not None
@@ -235,6 +236,17 @@ class Scenario:
         await self.ask("shop", self.fan, "POST", "/shop/checkout", wish)
         await self.later(1_800)  # and it is not paid
         await self.house.system.run_until_idle()
+
+    async def round_trip(self, order_id: str) -> None:
+        """A browser goes to the gateway and comes back; who is there is left out."""
+        handed = await self.ask("shop", self.fan, "POST", "/shop/checkout/sandbox/complete", {"order_id": order_id})
+        state = handed["url"].partition("state=")[2]
+        browser, session = self.harnesses["shop"].client(), f"shop-checkout-{order_id}"
+        for path in ("/redirect-out", "/tools/POST.html"):
+            assert (await browser.get(f"{path}?state={state}")).status_code in (200, 303)
+        assert (await browser.post(f"/notify/sandbox?state={state}")).status_code == 303
+        for path in ("/shop/redirect-in", "/redirect-in"):
+            assert (await browser.get(f"{path}/{session}?state={state}")).status_code == 200
 
     async def blocks(self) -> None:
         house = self.house

@@ -30,9 +30,9 @@ from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from notifier.service import SERVICE as NOTIFIER
 from sessions.service import SERVICE as SESSIONS
-from shop.handlers.orders import settle
 from shop.service import SERVICE as SHOP
 from shop.store import ORDERS
+from shop.store.orders import settle
 
 TICKET, ROSE = "livestream-show-ticket_134", "livestream-gift_rose"
 CREATOR, OPS = ("CREATOR",), ("OPS",)
@@ -645,6 +645,17 @@ async def _ordered(harness: ServiceHarness, user: str, product: str = "livestrea
     return str(done(await harness.client(user).post("/shop/checkout", json=wish))["order_id"])
 
 
+async def complete_checkout(harness: ServiceHarness) -> Deed:
+    user = ids.new_id()
+    return Deed(
+        user=user,
+        path={"gateway": "sandbox"},
+        body={"order_id": await _ordered(harness, user)},
+        foreign=(404, "order-not-found"),
+        but=(unknown("order_id", "order-not-found"), No("gateway", "sonet", 409, "gateway-not-offered")),
+    )
+
+
 async def list_orders(harness: ServiceHarness) -> Deed:
     user = ids.new_id()
     for _ in range(2):
@@ -775,6 +786,7 @@ WAYS = tuple(
                 "GET /gifts": list_gifts,
                 "GET /gifts/{gift_id}": get_gift,
                 "POST /shop/checkout": check_out,
+                "POST /shop/checkout/{gateway}/complete": complete_checkout,
                 "GET /shop/orders": list_orders,
                 "GET /shop/orders/{order_id}": get_order,
                 "GET /shop/backpack": list_backpack,

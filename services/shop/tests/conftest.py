@@ -12,8 +12,8 @@ from contracts import SessionStartedV1, WalletCreditedV1
 from contracts.sessions import Prices, Statuses
 from shop import store
 from shop.domain.orders import Fact, Order
-from shop.handlers import orders
 from shop.service import SERVICE
+from shop.store.orders import settle
 
 HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
@@ -42,7 +42,7 @@ class Buyer:
         """The facts come in, each in a transaction of its own; the order after them."""
         for fact in facts:
             async with self.harness.tx() as tx:
-                orders.settle(tx, await self._order(order_id, tx), fact)
+                settle(tx, await self._order(order_id, tx), fact)
         async with self.harness.tx() as tx:
             return await self._order(order_id, tx)
 

@@ -1,6 +1,7 @@
 """The servers of the stack: for each its command line, its files, and how to see that it is ready."""
 
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,8 +114,8 @@ def pusher(settings: Settings) -> dict[str, str | int]:
 
 
 def infrastructure(settings: Settings) -> list[Part]:
-    """mongod, Kafka and soketi, as far as they were asked for."""
-    makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi}
+    """mongod, Kafka, soketi and the sandbox of payments, as far as they were asked for."""
+    makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi, "sandbox": _sandbox}
     return [make(settings) for name, make in makers.items() if settings.runs(name)]
 
 
@@ -242,6 +243,12 @@ def _soketi(settings: Settings) -> Part:
         prepare=prepare,
         stop_seconds=5,
     )
+
+
+def _sandbox(settings: Settings) -> Part:
+    port = settings.port("sandbox")
+    argv = (sys.executable, "-m", "devstack.sandbox", str(port))
+    return Part("sandbox", argv, checks.http_answers(port, "/"), (port,), stop_seconds=5)
 
 
 LOCAL_GATEWAY: Mapping[str, str] = {

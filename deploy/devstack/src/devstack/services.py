@@ -3,10 +3,10 @@
 import json
 import sys
 
-from devstack import checks
+from devstack import checks, sandbox
 from devstack.command import run
 from devstack.errors import StackError
-from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, kafka_bootstrap, mongo_url
+from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, gateway, kafka_bootstrap, mongo_url
 from devstack.settings import (
     CHECKOUT,
     EVERY_API,
@@ -83,6 +83,8 @@ def environment(settings: Settings, *names: str, api: bool = True) -> dict[str, 
     given = {name: value for name, value in settings.variables.items() if name in read}
     keys = {"JWT_KEYS_FILE": str(settings.data / KEYS_FILE)} if api and "JWT_KEYS" not in given else {}
     told = keys | (_told_notifier(settings) if "notifier" in names else {})
+    if "shop" in names:
+        told |= _told_shop(settings)
     if MINTERS & set(names):
         told |= DEMO_STREAM_TOKENS
     return _told_all(settings) | told | given
@@ -107,6 +109,17 @@ def _told_notifier(settings: Settings) -> dict[str, str]:
         "PUSHER_PORT": str(settings.port("soketi")),
         "PUSHER_APP_ID": PUSHER_APP_ID,
         "PUSHER_KEYS": json.dumps({PUSHER_KEY: PUSHER_SECRET}),
+    }
+
+
+def _told_shop(settings: Settings) -> dict[str, str]:
+    """Money comes in through the sandbox, if it runs at all: nobody pays there."""
+    return {
+        "PAYMENT_GATEWAYS": json.dumps(["sandbox"]),
+        "PUBLIC_ORIGIN": gateway(settings),
+        "CHECKOUT_STATE_KEY": "demo-key-of-checkouts-0123456789-0123456789",
+        "SANDBOX_ORIGIN": f"http://127.0.0.1:{settings.port('sandbox')}",
+        "SANDBOX_SECRET": sandbox.SECRET,
     }
 
 

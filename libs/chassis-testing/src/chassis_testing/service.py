@@ -59,6 +59,10 @@ DEMO: dict[str, Any] = {
     "pusher_keys": {"demo-key": "demo-secret"},
     "stream_token_keys": {KID: {"alg": "HS256", "key": "another-demo-key-of-at-least-thirty-two-bytes"}},
     "payment_gateways": ["sandbox"],
+    "public_origin": "http://service",
+    "checkout_state_key": "a-demo-key-of-checkouts-of-at-least-32-bytes",
+    "sandbox_origin": "http://127.0.0.1:1",
+    "sandbox_secret": "demo-secret-of-the-sandbox-0123456789",
     "byteplus_app_id": "demo" * 6,
     "byteplus_app_key": "demo-app-key-of-the-tests-0123456789",
 }

@@ -1,6 +1,6 @@
 """Shop on one page: what it listens to, and what it does then."""
 
-from chassis.service import Service, on, when
+from chassis.service import Service, effect, on, when
 from contracts import (
     EscrowFailedV1,
     EscrowRejectedV1,
@@ -19,7 +19,9 @@ from contracts import (
 )
 from shop import api, store
 from shop.domain.orders import PaymentCheckDue
-from shop.handlers import gifts, orders
+from shop.domain.payments import AuthorizePayment, ConfirmPayment
+from shop.gateway import calls
+from shop.handlers import gifts, orders, payments
 from shop.settings import ShopSettings
 
 SERVICE = Service(
@@ -41,7 +43,23 @@ SERVICE = Service(
         on(PaymentFailedV1, gifts.fail_unpaid_gift, needs=store.of_gift),
         on(WalletCreditedV1, orders.fulfill_credited_order, needs=store.of_credit),
     ),
-    timers=(when(PaymentCheckDue, orders.check_payment, needs=store.of_check),),
+    timers=(when(PaymentCheckDue, payments.check_payment, needs=store.of_check),),
+    effects=(
+        effect(
+            AuthorizePayment,
+            calls.authorize,
+            done=payments.record_authorization,
+            deadline_seconds=calls.DEADLINE_SECONDS,
+            batch=calls.AT_ONCE,
+        ),
+        effect(
+            ConfirmPayment,
+            calls.confirm,
+            done=payments.record_answer,
+            deadline_seconds=calls.DEADLINE_SECONDS,
+            batch=calls.AT_ONCE,
+        ),
+    ),
     collections=store.ALL,
     settings=(ShopSettings,),
 )

@@ -4,17 +4,22 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.runtime.settings import is_demo
 from contracts.shop import Gateway
 from shop.domain.timing import Timing
+
+KEY_BYTES_MIN = 32  # RFC 7518 §3.2: as long as the hash
+Url = Annotated[str, StringConstraints(pattern=r"^(https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?)?$")]
+"""Scheme, host and port, and nothing after them."""
 
 
 class ShopSettings(BaseSettings):
     """How long things take, in seconds (the same variables as goals and sessions read), and how money comes in."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     proposal_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 30
     """A gift waits for its money."""
@@ -23,8 +28,24 @@ class ShopSettings(BaseSettings):
 
     payment_gateways: frozenset[Gateway] = frozenset()
     """Through which money comes in; none: nothing is sold for money."""
+    public_origin: Url = ""
+    """Where browsers find us: the gateway's scheme, host and port."""
+    checkout_state_key: SecretStr = SecretStr("")
+    """Signs what a browser carries to a payment gateway and back; at least 32 bytes."""
+    sandbox_origin: Url = ""
+    sandbox_secret: SecretStr = SecretStr("")
+    """Shared with the sandbox."""
     devstack: bool = False
     """Whether this is the local stack: only there somebody pays with money that does not exist."""
+
+    @model_validator(mode="after")
+    def _ready_for_money(self) -> "ShopSettings":
+        key = self.checkout_state_key
+        if self.payment_gateways and not (self.public_origin and len(key.get_secret_value()) >= KEY_BYTES_MIN):
+            raise ValueError("PAYMENT_GATEWAYS needs a PUBLIC_ORIGIN and a CHECKOUT_STATE_KEY of at least 32 bytes")
+        if is_demo(key) and not self.devstack:
+            raise ValueError("CHECKOUT_STATE_KEY is a demo key: only for DEVSTACK=true, on a local stack")
+        return self
 
     @model_validator(mode="after")
     def _no_sandbox_outside(self) -> "ShopSettings":

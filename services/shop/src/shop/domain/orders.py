@@ -99,6 +99,8 @@ class Order:
     payment: Payment = "open"
     paid_at: datetime | None = None
     failed_at: datetime | None = None
+    authorization: str | None = None
+    """What its payer shows at the gateway, once that expects the payment."""
     reference: str | None = None
     forget_at: datetime | None = None
     """Of one that was never paid."""
@@ -160,6 +162,11 @@ def after(order: Order, fact: Fact, now: datetime, reference: str | None = None)
             return Decision(changed, (OrderFailedV1(**facts(changed)),))
         case _:
             return Decision(changed)
+
+
+def authorized(order: Order, authorization: str) -> Order:
+    """The gateway expects the payment."""
+    return replace(order, authorization=authorization)
 
 
 def check_due(order: Order) -> At:

@@ -21,6 +21,7 @@ from shop.domain.backpack import BackpackItem, Pass
 from shop.domain.gifts import Gift
 from shop.domain.orders import Order, PaymentCheckDue
 from shop.domain.projection import Block, KnownGoal, KnownSession, block_id
+from shop.domain.trips import RoundTrip
 
 DAY_SECONDS = 86_400
 UNPAID_KEPT_SECONDS = DAY_SECONDS  # a gift that cost nobody anything: who asks for it later has no need of it
@@ -49,7 +50,8 @@ ORDERS = Collection(
 )
 BACKPACK = Collection("backpack", BackpackItem, indexes=(Index({"user_id": 1, "granted": 1, "_id": 1}),))
 PASSES = Collection("passes", Pass)
-ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES)
+ROUND_TRIPS = Collection("round_trips", RoundTrip, indexes=(Index({"exp": 1}, expire_after_seconds=DAY_SECONDS),))
+ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES, ROUND_TRIPS)
 
 OfGift = (
     GoalProgressedV1

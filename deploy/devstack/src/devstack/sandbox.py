@@ -1,0 +1,184 @@
+"""A payment gateway in which nobody pays: `python -m devstack.sandbox PORT`. What it holds is gone when it ends.
+
+    POST /authorize  signed   {order_id, amount, currency, return_url} → {authorization}; the same order, the same one
+    POST /pay        browser  authorization, then choice=pay|cancel → the way back, as a form that posts itself
+    POST /confirm    signed   {order_id} → {order_id, status: open|paid|cancelled, amount, currency, reference}
+    PUT  /behaviour  tests    {confirm: well|broken|garbage|slow|unsigned}; or of one payment: {order_id, amount}
+
+Bodies that are signed, both ways, have their HMAC-SHA256 in `x-sandbox-signature`.
+"""
+
+import hashlib
+import hmac
+import html
+import json
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+SECRET: Final = "demo-secret-of-the-sandbox-0123456789"  # noqa: S105 - a demo secret, accepted on local stacks only
+SIGNATURE: Final = "x-sandbox-signature"
+SLOW_SECONDS: Final = 2.0
+BODY_BYTES_MAX: Final = 64 * 1024
+
+
+def sign(body: bytes) -> str:
+    """What stands beside a body."""
+    return hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+
+
+@dataclass
+class Sandbox:
+    """What it knows: a payment for each order, and how it is to behave."""
+
+    payments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    behaviour: dict[str, str] = field(default_factory=dict)
+    confirmations: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def authorize(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Take a payment; asked again for the same order it is the same one."""
+        with self.lock:
+            payment = self.payments.setdefault(
+                str(asked["order_id"]),
+                {
+                    "amount": int(asked["amount"]),
+                    "currency": str(asked["currency"]),
+                    "return_url": str(asked["return_url"]),
+                    "authorization": hashlib.sha256(str(asked["order_id"]).encode()).hexdigest()[:32],
+                    "status": "open",
+                },
+            )
+            return {"authorization": payment["authorization"]}
+
+    def choose(self, authorization: str, choice: str) -> tuple[str, str] | None:
+        """What the payer decides, once; where they go then, and what is said there. None: there is no such payment."""
+        with self.lock:
+            for payment in self.payments.values():
+                if payment["authorization"] == authorization:
+                    if payment["status"] == "open" and choice in ("pay", "cancel"):
+                        payment["status"] = {"pay": "paid", "cancel": "cancelled"}[choice]
+                    return payment["return_url"], "ok" if payment["status"] == "paid" else "cancelled"
+        return None
+
+    def confirm(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """How it stands with an order's payment."""
+        with self.lock:
+            self.confirmations += 1
+            payment = self.payments.get(str(asked["order_id"]))
+            if payment is None:
+                return None
+            told = {name: payment[name] for name in ("status", "amount", "currency")}
+            return {"order_id": asked["order_id"], "reference": f"sandbox-{payment['authorization']}", **told}
+
+    def change(self, wanted: dict[str, Any]) -> None:
+        """Behave otherwise from now on."""
+        with self.lock:
+            order_id = wanted.pop("order_id", None)
+            if order_id is None:
+                self.behaviour |= wanted
+            else:
+                self.payments[order_id] |= wanted
+
+
+def server(port: int) -> ThreadingHTTPServer:
+    """The sandbox, listening on loopback; 0 is any free port."""
+    sandbox = Sandbox()
+
+    class Handler(_Handler):
+        pass
+
+    Handler.sandbox = sandbox
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    sandbox: Sandbox
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Whether it is there."""
+        self._answer(HTTPStatus.OK, b'{"sandbox": true}')
+
+    def do_PUT(self) -> None:
+        """Tests say how it behaves."""
+        self.sandbox.change(json.loads(self._body()))
+        self._answer(HTTPStatus.NO_CONTENT, b"")
+
+    def do_POST(self) -> None:
+        """The gateway's own three pages."""
+        body = self._body()
+        if self.path == "/pay":
+            self._pay(parse_qs(body.decode(), keep_blank_values=True))
+        elif not hmac.compare_digest(sign(body), self.headers.get(SIGNATURE, "")):
+            self._answer(HTTPStatus.FORBIDDEN, b'{"error": "signature"}')
+        elif self.path == "/authorize":
+            self._signed(self.sandbox.authorize(json.loads(body)))
+        elif self.path == "/confirm":
+            self._confirm(self.sandbox.confirm(json.loads(body)))
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, b"{}")
+
+    def _confirm(self, answer: dict[str, Any] | None) -> None:
+        behaviour = self.sandbox.behaviour.get("confirm", "well")
+        if behaviour == "slow":
+            time.sleep(SLOW_SECONDS)
+        if behaviour == "broken":
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"<html>out of order</html>")
+        elif behaviour == "garbage":
+            self._answer(HTTPStatus.OK, b'{"status": "paid"', sign(b'{"status": "paid"'))
+        elif answer is None:
+            self._answer(HTTPStatus.NOT_FOUND, b"{}")
+        elif behaviour == "unsigned":
+            self._answer(HTTPStatus.OK, json.dumps(answer).encode())
+        else:
+            self._signed(answer)
+
+    def _pay(self, form: dict[str, list[str]]) -> None:
+        authorization, choice = (form.get(name, [""])[0] for name in ("authorization", "choice"))
+        back = self.sandbox.choose(authorization, choice)
+        if back is None:
+            self._page(HTTPStatus.NOT_FOUND, "<p>No such payment.</p>")
+        elif choice not in ("pay", "cancel"):
+            hidden = f'<input type="hidden" name="authorization" value="{html.escape(authorization)}">'
+            buttons = "".join(f'<button name="choice" value="{one}">{one}</button>' for one in ("pay", "cancel"))
+            self._page(HTTPStatus.OK, f'<form method="post" action="/pay">{hidden}{buttons}</form>')
+        else:
+            url, result = (html.escape(text) for text in back)
+            form_ = f'<form method="post" action="{url}"><input type="hidden" name="result" value="{result}">'
+            self._page(HTTPStatus.OK, f"{form_}<button>Back to the shop</button></form>")
+
+    def _page(self, status: HTTPStatus, inner: str) -> None:
+        page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Sandbox</title>{inner}</html>"
+        self._answer(status, page.encode(), content_type="text/html; charset=utf-8")
+
+    def _signed(self, answer: dict[str, Any]) -> None:
+        body = json.dumps(answer).encode()
+        self._answer(HTTPStatus.OK, body, sign(body))
+
+    def _answer(
+        self, status: HTTPStatus, body: bytes, signature: str = "", content_type: str = "application/json"
+    ) -> None:
+        self.send_response(status)
+        if signature:
+            self.send_header(SIGNATURE, signature)
+        if body:
+            self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _body(self) -> bytes:
+        return self.rfile.read(min(int(self.headers.get("content-length") or 0), BODY_BYTES_MAX))
+
+    def log_message(self, *_said: object) -> None:
+        """Nothing: a browser's form is in there."""
+
+
+if __name__ == "__main__":
+    server(int(sys.argv[1])).serve_forever()

@@ -1,0 +1,119 @@
+"""The way to a gateway and back: a browser carries one state, and pages of ours send it on.
+
+Nothing that comes back with the browser is believed: it is a hint to ask the gateway.
+"""
+
+from typing import Annotated
+
+from fastapi import Path, Query, Response
+
+from chassis import ids
+from chassis.errors import Conflict
+from chassis.http import Body, CallerDep, RawBody, TxDep, TxRouter
+from contracts.shop import Gateway
+from contracts.values import ObjectIdStr
+from shop import store
+from shop.api import pages
+from shop.domain import orders, payments
+from shop.domain.orders import Order, OrderNotFound
+from shop.domain.trips import RoundTrip
+from shop.gateway import states
+from shop.gateway.states import State, StateInvalid
+from shop.settings import ShopSettings
+from shop.store.orders import ask, settle
+
+router = TxRouter(tags=["checkout"])
+
+StateQuery = Annotated[str, Query(min_length=1, max_length=1_000, description="What the browser carries")]
+SessionPath = Annotated[str, Path(pattern="^shop-checkout-[0-9a-f]{24}$", description="`shop-checkout-` and the order")]
+
+
+class OrderClosed(Conflict, slug="order-closed"):
+    """This order is not to be paid any more."""
+
+
+class Completion(Body):
+    """The order to pay."""
+
+    order_id: ObjectIdStr
+
+
+class Completed(Body):
+    """Where to send the browser."""
+
+    url: str
+
+
+@router.post("/shop/checkout/{gateway}/complete", refuses=(OrderNotFound, orders.GatewayNotOffered, OrderClosed))
+async def complete_checkout(
+    gateway: Annotated[Gateway, Path(description="The order's")], body: Completion, caller: CallerDep, tx: TxDep
+) -> Completed:
+    """Hand an order over to its gateway: the answer says where to send the browser, which finds its way from there."""
+    order = await tx.get(store.ORDERS, body.order_id)
+    if order is None or order.user_id != caller.user_id:
+        raise OrderNotFound
+    settings = tx.settings(ShopSettings)
+    if gateway != order.gateway or gateway not in settings.payment_gateways:
+        raise orders.GatewayNotOffered
+    if order.payment not in ("open", "pending") or tx.now >= order.exp:
+        raise OrderClosed
+    trip = RoundTrip(ids.new_id(), order.id, order.exp)
+    state = states.issue(settings, State(trip.id, order.id), order.exp)
+    settle(tx, order, "handed_over")
+    if order.authorization is None:
+        tx.schedule_effect(payments.authorize(order, f"{settings.public_origin}/notify/{gateway}?state={state}"))
+    tx.insert(store.ROUND_TRIPS, trip)
+    tx.set_timer(payments.check_again(order, tx.now))
+    return Completed(url=f"{settings.public_origin}/redirect-out?state={state}")
+
+
+@router.get("/redirect-out", public=True, refuses=(StateInvalid,), response_class=Response)
+async def redirect_out(state: StateQuery, tx: TxDep) -> Response:
+    """Send the browser on to the gateway; it keeps in a cookie which round trip this is."""
+    order = await _order(state, tx)
+    return pages.go(f"/tools/POST.html?state={state}", cookie=pages.cookie(order, state, tx.settings(ShopSettings)))
+
+
+@router.get("/tools/POST.html", public=True, refuses=(StateInvalid,), response_class=Response)
+async def post_to_gateway(state: StateQuery, tx: TxDep) -> Response:
+    """A page whose form takes the browser to the gateway, as soon as that expects the payment."""
+    order = await _order(state, tx)
+    if order.payment != "pending":
+        return pages.go(pages.result_path(order, state))
+    return pages.gateway_form(order, tx.settings(ShopSettings))
+
+
+@router.post("/notify/sandbox", public=True, status_code=303, refuses=(StateInvalid,), response_class=Response)
+async def hear_sandbox(state: StateQuery, body: RawBody, tx: TxDep) -> Response:  # noqa: ARG001 - what it says is a hint
+    """The browser comes back: the gateway is asked, once for each round trip, and the browser sent to the result."""
+    known = states.verify(tx.settings(ShopSettings), state, tx.now)
+    trip, order = await tx.get(store.ROUND_TRIPS, known.id), await _order(state, tx)
+    if trip is None:
+        raise StateInvalid
+    if not trip.used:
+        tx.put(store.ROUND_TRIPS, trip.over())
+        if order.payment in ("pending", "confirming", "failed"):
+            ask(tx, order)
+    return pages.go(pages.result_path(order, state))
+
+
+@router.get("/shop/redirect-in/{session}", public=True, refuses=(StateInvalid,), response_class=Response)
+async def redirect_in(session: SessionPath, state: StateQuery, tx: TxDep) -> Response:
+    """The end of the round trip: the cookie is cleared, and the page says how the payment stands here."""
+    order = await _order(state, tx)
+    if session != pages.session_of(order):
+        raise StateInvalid
+    return pages.result(order, tx.settings(ShopSettings))
+
+
+@router.get("/redirect-in/{session}", public=True, refuses=(StateInvalid,), response_class=Response)
+async def redirect_in_alias(session: SessionPath, state: StateQuery, tx: TxDep) -> Response:
+    """The same."""
+    return await redirect_in(session, state, tx)
+
+
+async def _order(state: str, tx: TxDep) -> Order:
+    order = await tx.get(store.ORDERS, states.verify(tx.settings(ShopSettings), state, tx.now).order_id)
+    if order is None:
+        raise StateInvalid
+    return order

@@ -1,0 +1,79 @@
+"""What is asked of a gateway, and what its answer means for an order (SPEC §8). Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from chassis.decision import At, Call, Effect
+from contracts.shop import Gateway
+from shop.domain.orders import Fact, Order, PaymentCheckDue
+
+CHECK_EVERY: Final = timedelta(seconds=60)  # the sweeper's round: what was confirmed and not heard of is healed in it
+ASKED_FOR: Final = timedelta(seconds=45)  # then the sweeper asks again; a silent gateway must not fill the queue
+
+
+class Unknown(Exception):
+    """The gateway has not said it, or not so that it is understood."""
+
+
+class AuthorizePayment(Effect, name="authorize-payment"):
+    """Have the gateway expect a payment; `amount` in the smallest unit of `currency`."""
+
+    gateway: Gateway
+    order_id: str
+    amount: int
+    currency: str
+    return_url: str
+
+
+class ConfirmPayment(Effect, name="confirm-payment"):
+    """Ask the gateway how the payment of an order stands."""
+
+    gateway: Gateway
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a payment stands, as its gateway says: `amount` in the smallest unit of `currency`."""
+
+    order_id: str
+    status: Literal["open", "paid", "cancelled"]
+    amount: int
+    currency: str
+    reference: str
+
+
+def authorize(order: Order, return_url: str) -> Call:
+    """Ask the gateway of an order to expect its payment."""
+    effect = AuthorizePayment(
+        gateway=order.gateway,
+        order_id=order.id,
+        amount=order.amount,
+        currency=order.currency,
+        return_url=return_url,
+    )
+    return Call(effect, f"authorize-payment:{order.id}", order.id, order.exp)
+
+
+def confirm(order: Order, now: datetime) -> Call:
+    """Ask the gateway of an order how it stands; asked a hundred times at once it is one question."""
+    effect = ConfirmPayment(gateway=order.gateway, order_id=order.id)
+    return Call(effect, f"confirm-payment:{order.id}", order.id, now + ASKED_FOR)
+
+
+def check_again(order: Order, now: datetime) -> At:
+    """Look at an order again, in the sweeper's next round."""
+    return At(PaymentCheckDue(order_id=order.id), f"payment-check:{order.id}", now + CHECK_EVERY, order.user_id)
+
+
+def fact_of(order: Order, answer: Answer) -> Fact:
+    """What an answer says of its order: money counts when it is of this amount."""
+    match answer.status:
+        case "open":
+            return "still_open"
+        case "cancelled":
+            return "refused"
+        case "paid":
+            same = (answer.amount, answer.currency) == (order.amount, order.currency)
+            return "confirmed" if same else "differs"

@@ -1,0 +1,76 @@
+"""The gateway of local stacks, in which nobody pays (`devstack.sandbox`). Both sides sign what they say."""
+
+import hashlib
+import hmac
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chassis.context import Outside
+from chassis.effects.vendor_client import VENDOR_AWAY
+from contracts.values import Token
+from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Unknown
+from shop.settings import ShopSettings
+
+SIGNATURE = "x-sandbox-signature"
+CALL_SECONDS = 4.0  # its slowest answer takes two
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Authorized(_Said):
+    """The payment is expected."""
+
+    authorization: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class Standing(_Said):
+    """How it stands."""
+
+    order_id: str
+    status: Literal["open", "paid", "cancelled"]
+    amount: Annotated[int, Field(ge=0)]
+    currency: str
+    reference: Token
+
+
+class Sandbox:
+    """The gateway `sandbox`."""
+
+    async def authorize(self, payment: AuthorizePayment, outside: Outside) -> str:
+        """Have it expect a payment. Raises Unknown."""
+        asked = payment.model_dump_json(include={"order_id", "amount", "currency", "return_url"})
+        return (await _call("authorize", asked, Authorized, outside)).authorization
+
+    async def confirm(self, payment: ConfirmPayment, outside: Outside) -> Answer:
+        """Ask how a payment stands. Raises Unknown."""
+        said = await _call("confirm", payment.model_dump_json(include={"order_id"}), Standing, outside)
+        if said.order_id != payment.order_id:
+            raise Unknown("it speaks of another order")
+        return Answer(said.order_id, said.status, said.amount, said.currency, said.reference)
+
+
+async def _call(path: str, asked: str, of: type[M], outside: Outside) -> M:
+    settings = outside.settings(ShopSettings)
+    secret = settings.sandbox_secret.get_secret_value().encode()
+    headers = {SIGNATURE: _sign(secret, asked.encode()), "content-type": "application/json"}
+    try:
+        answer = await outside.http.post(f"{settings.sandbox_origin}/{path}", asked, headers, seconds_max=CALL_SECONDS)
+    except VENDOR_AWAY as error:
+        raise Unknown("no answer") from error
+    if not answer.is_success:
+        raise Unknown(f"answered {answer.status}")
+    if not hmac.compare_digest(_sign(secret, answer.body).encode(), answer.headers.get(SIGNATURE, "").encode()):
+        raise Unknown("its answer is not signed")
+    try:
+        return of.model_validate_json(answer.body)
+    except ValidationError:
+        raise Unknown("its answer is not understood") from None
+
+
+def _sign(secret: bytes, body: bytes) -> str:
+    return hmac.new(secret, body, hashlib.sha256).hexdigest()

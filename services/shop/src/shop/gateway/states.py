@@ -1,0 +1,53 @@
+"""The one value that a browser carries to a gateway and back: signed, expiring, for one order (SPEC §8).
+
+No URL travels in it or beside it, so there is none to forge: where the browser goes next follows from the order.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import jwt
+from jwt.types import Options
+
+from chassis.clock import unix
+from chassis.errors import Forbidden
+from shop.settings import ShopSettings
+
+ALGORITHM: Final = "HS256"
+AUDIENCE: Final = "footlights-checkout"
+
+
+class StateInvalid(Forbidden, slug="state-invalid"):
+    """This link is not ours, or too old: look at your orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Which round trip it is, and of which order."""
+
+    id: str
+    order_id: str
+
+
+def issue(settings: ShopSettings, state: State, exp: datetime) -> str:
+    """The state as the browser carries it until `exp`."""
+    claims = {"aud": AUDIENCE, "jti": state.id, "sub": state.order_id, "exp": int(unix(exp))}
+    return jwt.encode(claims, settings.checkout_state_key.get_secret_value(), algorithm=ALGORITHM)
+
+
+def verify(settings: ShopSettings, carried: str, now: datetime) -> State:
+    """Read a state that came back.
+
+    Raises:
+        StateInvalid: we did not issue it, or it has expired.
+    """
+    key = settings.checkout_state_key.get_secret_value()
+    options: Options = {"require": ["aud", "jti", "sub", "exp"], "verify_exp": False}  # by the clock of this Tx, below
+    try:
+        claims = jwt.decode(carried, key, algorithms=[ALGORITHM], audience=AUDIENCE, options=options)
+    except (jwt.PyJWTError, UnicodeEncodeError):
+        raise StateInvalid from None
+    if not key or claims["exp"] <= unix(now):
+        raise StateInvalid
+    return State(claims["jti"], claims["sub"])
