@@ -1,1 +1,1 @@
-"""BytePlus RTC, as any service that holds the credentials may use it. Pure: reads no clock and makes no chance."""
+"""BytePlus RTC, as any service that holds the credentials may use it. Reads no clock, makes no chance."""
