@@ -244,7 +244,8 @@ class Scenario:
         browser, session = self.harnesses["shop"].client(), f"shop-checkout-{order_id}"
         for path in ("/redirect-out", "/tools/POST.html"):
             assert (await browser.get(f"{path}?state={state}")).status_code in (200, 303)
-        assert (await browser.post(f"/notify/sandbox?state={state}")).status_code == 303
+        for gateway in ("sonet", "sandbox"):
+            assert (await browser.post(f"/notify/{gateway}?state={state}")).status_code == 303
         for path in ("/shop/redirect-in", "/redirect-in"):
             assert (await browser.get(f"{path}/{session}?state={state}")).status_code == 200
 

@@ -114,8 +114,8 @@ def pusher(settings: Settings) -> dict[str, str | int]:
 
 
 def infrastructure(settings: Settings) -> list[Part]:
-    """mongod, Kafka, soketi and the sandbox of payments, as far as they were asked for."""
-    makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi, "sandbox": _sandbox}
+    """mongod, Kafka, soketi and the sandboxes of payments, as far as they were asked for."""
+    makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi, "sandbox": _sandbox, "sonet": _sonet}
     return [make(settings) for name, make in makers.items() if settings.runs(name)]
 
 
@@ -249,6 +249,12 @@ def _sandbox(settings: Settings) -> Part:
     port = settings.port("sandbox")
     argv = (sys.executable, "-m", "devstack.sandbox", str(port))
     return Part("sandbox", argv, checks.http_answers(port, "/"), (port,), stop_seconds=5)
+
+
+def _sonet(settings: Settings) -> Part:
+    port = settings.port("sonet")
+    argv = (sys.executable, "-m", "devstack.sonet", str(port))
+    return Part("sonet", argv, checks.http_answers(port, "/"), (port,), stop_seconds=5)
 
 
 LOCAL_GATEWAY: Mapping[str, str] = {

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from devstack import checks, sandbox
+from devstack import checks, sandbox, sonet
 from devstack.command import run
 from devstack.errors import StackError
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, gateway, kafka_bootstrap, mongo_url
@@ -113,13 +113,19 @@ def _told_notifier(settings: Settings) -> dict[str, str]:
 
 
 def _told_shop(settings: Settings) -> dict[str, str]:
-    """Money comes in through the sandbox, if it runs at all: nobody pays there."""
+    """Money comes in through the sandboxes, if they run at all: nobody pays there.
+
+    Browsers know So-net's by another name than us, as it is another site.
+    """
     return {
-        "PAYMENT_GATEWAYS": json.dumps(["sandbox"]),
+        "PAYMENT_GATEWAYS": json.dumps(["sandbox", "sonet"]),
         "PUBLIC_ORIGIN": gateway(settings),
         "CHECKOUT_STATE_KEY": "demo-key-of-checkouts-0123456789-0123456789",
         "SANDBOX_ORIGIN": f"http://127.0.0.1:{settings.port('sandbox')}",
         "SANDBOX_SECRET": sandbox.SECRET,
+        "SONET_MERCHANT_ID": sonet.MERCHANT,
+        "SONET_API_ORIGIN": f"http://127.0.0.1:{settings.port('sonet')}",
+        "SONET_PAGE_ORIGIN": f"http://localhost:{settings.port('sonet')}",
     }
 
 

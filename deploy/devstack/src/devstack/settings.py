@@ -16,7 +16,7 @@ DEFAULT_DATA = CHECKOUT / ".devstack"
 DEFAULT_PORT_BASE = 18_000
 
 SERVICES = ("goals", "sessions", "escrow", "notifier", "shop", "rtc-control")
-INFRASTRUCTURE = ("mongod", "kafka", "soketi", "sandbox")
+INFRASTRUCTURE = ("mongod", "kafka", "soketi", "sandbox", "sonet")
 
 # A part's place here is its port, counted from the base. The base is stored with the data: append, never reorder.
 PORTS = (
@@ -28,6 +28,7 @@ PORTS = (
     "soketi-metrics",
     *(f"{service}-{role}" for service in SERVICES for role in ("api", "worker")),
     "sandbox",
+    "sonet",
 )
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
@@ -94,7 +95,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "PLATFORM_SHARE",
         "SETTLEMENT_SLICE",
     ),
-    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PAYMENT_GATEWAYS"),
+    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PAYMENT_GATEWAYS", "SONET_PAYMENT_TYPE"),
     "nginx": (
         "GATEWAY_ADDRESS_RATE",
         "GATEWAY_ADDRESS_BURST",

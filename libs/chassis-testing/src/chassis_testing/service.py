@@ -63,6 +63,9 @@ DEMO: dict[str, Any] = {
     "checkout_state_key": "a-demo-key-of-checkouts-of-at-least-32-bytes",
     "sandbox_origin": "http://127.0.0.1:1",
     "sandbox_secret": "demo-secret-of-the-sandbox-0123456789",
+    "sonet_merchant_id": "demo_merchant",
+    "sonet_api_origin": "http://127.0.0.1:1",
+    "sonet_page_origin": "http://localhost:1",
     "byteplus_app_id": "demo" * 6,
     "byteplus_app_key": "demo-app-key-of-the-tests-0123456789",
 }

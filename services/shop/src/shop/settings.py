@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +14,12 @@ from shop.domain.timing import Timing
 KEY_BYTES_MIN = 32  # RFC 7518 §3.2: as long as the hash
 Url = Annotated[str, StringConstraints(pattern=r"^(https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?)?$")]
 """Scheme, host and port, and nothing after them."""
+
+
+SonetPaymentType = Literal["GASH_GPAY", "OTPCHT", "OTP839", "TCC", "FET", "APT"]
+"""Those whose money is there once it is confirmed; with vATM and IBON what is confirmed is a number to pay to."""
+SONET_API: Final = "https://mpapi.so-net.net.tw"
+SONET_PAGE: Final = "https://mpay.so-net.net.tw"
 
 
 class ShopSettings(BaseSettings):
@@ -35,6 +41,13 @@ class ShopSettings(BaseSettings):
     sandbox_origin: Url = ""
     sandbox_secret: SecretStr = SecretStr("")
     """Shared with the sandbox."""
+    sonet_merchant_id: Annotated[str, StringConstraints(pattern="^[0-9A-Za-z_-]{0,20}$")] = ""
+    """Who we are at So-net (`icpId`): all that it knows us by, besides our address."""
+    sonet_payment_type: SonetPaymentType = "GASH_GPAY"
+    """How people pay there (`mpId`)."""
+    sonet_api_origin: Url = SONET_API
+    sonet_page_origin: Url = SONET_PAGE
+    """Its servers for us, and for browsers; others than these two on a local stack only."""
     devstack: bool = False
     """Whether this is the local stack: only there somebody pays with money that does not exist."""
 
@@ -51,6 +64,23 @@ class ShopSettings(BaseSettings):
     def _no_sandbox_outside(self) -> "ShopSettings":
         if "sandbox" in self.payment_gateways and not self.devstack:
             raise ValueError("PAYMENT_GATEWAYS names the sandbox: only for DEVSTACK=true, on a local stack")
+        return self
+
+    @model_validator(mode="after")
+    def _ready_for_sonet(self) -> "ShopSettings":
+        if "sonet" not in self.payment_gateways:
+            return self
+        if not self.sonet_merchant_id:
+            raise ValueError("PAYMENT_GATEWAYS names sonet, which needs a SONET_MERCHANT_ID")
+        if self.devstack:
+            return self
+        if is_demo(SecretStr(self.sonet_merchant_id)):
+            raise ValueError("SONET_MERCHANT_ID is a demo merchant: only for DEVSTACK=true, on a local stack")
+        if (self.sonet_api_origin, self.sonet_page_origin) != (SONET_API, SONET_PAGE):
+            raise ValueError(
+                f"SONET_API_ORIGIN and SONET_PAGE_ORIGIN are not {SONET_API} and {SONET_PAGE}:"
+                " only for DEVSTACK=true, on a local stack"
+            )
         return self
 
     @cached_property

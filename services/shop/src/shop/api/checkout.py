@@ -3,7 +3,8 @@
 Nothing that comes back with the browser is believed: it is a hint to ask the gateway.
 """
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Final
 
 from fastapi import Path, Query, Response
 
@@ -17,7 +18,7 @@ from shop.api import pages
 from shop.domain import orders, payments
 from shop.domain.orders import Order, OrderNotFound
 from shop.domain.trips import RoundTrip
-from shop.gateway import states
+from shop.gateway import sonet, states
 from shop.gateway.states import State, StateInvalid
 from shop.settings import ShopSettings
 from shop.store.orders import ask, settle
@@ -26,6 +27,9 @@ router = TxRouter(tags=["checkout"])
 
 StateQuery = Annotated[str, Query(min_length=1, max_length=1_000, description="What the browser carries")]
 SessionPath = Annotated[str, Path(pattern="^shop-checkout-[0-9a-f]{24}$", description="`shop-checkout-` and the order")]
+
+
+LATE: Final = timedelta(days=1)  # who went to a gateway in time may come back from it later
 
 
 class OrderClosed(Conflict, slug="order-closed"):
@@ -97,10 +101,22 @@ async def hear_sandbox(state: StateQuery, body: RawBody, tx: TxDep) -> Response:
     return pages.go(pages.result_path(order, state))
 
 
+@router.post("/notify/sonet", public=True, status_code=303, refuses=(StateInvalid,), response_class=Response)
+async def hear_sonet(state: StateQuery, body: RawBody, tx: TxDep) -> Response:
+    """A browser comes back, or So-net itself tells of a payment: it is asked, once for each that is named."""
+    order = await _order(state, tx, late=LATE)
+    hint = sonet.hint_of(body, order, tx.settings(ShopSettings))
+    hinted = orders.hinted(order, hint) if hint and order.gateway == "sonet" else None
+    if hinted is not None and order.payment != "paid":
+        tx.put(store.ORDERS, hinted)
+        ask(tx, hinted)
+    return pages.go(pages.result_path(order, state))
+
+
 @router.get("/shop/redirect-in/{session}", public=True, refuses=(StateInvalid,), response_class=Response)
 async def redirect_in(session: SessionPath, state: StateQuery, tx: TxDep) -> Response:
     """The end of the round trip: the cookie is cleared, and the page says how the payment stands here."""
-    order = await _order(state, tx)
+    order = await _order(state, tx, late=LATE)
     if session != pages.session_of(order):
         raise StateInvalid
     return pages.result(order, tx.settings(ShopSettings))
@@ -112,8 +128,9 @@ async def redirect_in_alias(session: SessionPath, state: StateQuery, tx: TxDep) 
     return await redirect_in(session, state, tx)
 
 
-async def _order(state: str, tx: TxDep) -> Order:
-    order = await tx.get(store.ORDERS, states.verify(tx.settings(ShopSettings), state, tx.now).order_id)
+async def _order(state: str, tx: TxDep, late: timedelta = timedelta()) -> Order:
+    """The order of a state that has not expired, or not longer ago than `late`."""
+    order = await tx.get(store.ORDERS, states.verify(tx.settings(ShopSettings), state, tx.now - late).order_id)
     if order is None:
         raise StateInvalid
     return order

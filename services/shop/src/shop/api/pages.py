@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import Response
 
 from shop.domain.orders import Order, Payment
+from shop.gateway import GATEWAYS
 from shop.settings import ShopSettings
 
 SUBMIT: Final = "document.forms[0].submit()"
@@ -53,12 +54,16 @@ def gateway_form(order: Order, settings: ShopSettings) -> Response:
     """The form that takes the browser to the gateway; before that expects it, a page that looks again."""
     if order.authorization is None:
         return _page("<p>One moment.</p>", _POLICY, refresh=True)
-    action, authorization = html.escape(f"{settings.sandbox_origin}/pay"), html.escape(order.authorization)
-    form = (
-        f'<form method="post" action="{action}"><input type="hidden" name="authorization" value="{authorization}">'
+    form = GATEWAYS[order.gateway].form(order, order.authorization, settings)
+    hidden = "".join(
+        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
+        for name, value in form.fields.items()
+    )
+    inner = (
+        f'<form method="post" action="{html.escape(form.origin + form.path)}">{hidden}'
         f"<button>Go on to the payment</button></form><script>{SUBMIT}</script>"
     )
-    return _page(form, f"{_POLICY}; form-action {settings.sandbox_origin}; script-src 'sha256-{_SUBMIT_HASH}'")
+    return _page(inner, f"{_POLICY}; form-action {form.origin}; script-src 'sha256-{_SUBMIT_HASH}'")
 
 
 def result(order: Order, settings: ShopSettings) -> Response:

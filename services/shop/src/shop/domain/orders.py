@@ -46,6 +46,7 @@ PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
 }
 """What each fact makes of a payment; a fact that is not there changes nothing. Nothing leads away from `paid`."""
 
+HINTS_MAX = 5  # of one order; further ones push out the oldest
 ORDER_LIVES = timedelta(minutes=30)  # to be handed over to a gateway; cards are typed in a few minutes
 UNPAID_KEPT = timedelta(days=30)  # long enough for a question about it
 
@@ -83,6 +84,14 @@ class OrderItem:
     granted_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """The payment that a notification names, by the gateway's own id; its `amount` (minor units), if that is said."""
+
+    reference: str
+    amount: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One order. `amount` in the smallest unit of `currency`; `reference` is the gateway's own id of the payment."""
@@ -102,6 +111,8 @@ class Order:
     authorization: str | None = None
     """What its payer shows at the gateway, once that expects the payment."""
     reference: str | None = None
+    hints: tuple[Hint, ...] = ()
+    """What its gateway is asked about, where that knows payments by ids of its own."""
     forget_at: datetime | None = None
     """Of one that was never paid."""
 
@@ -167,6 +178,11 @@ def after(order: Order, fact: Fact, now: datetime, reference: str | None = None)
 def authorized(order: Order, authorization: str) -> Order:
     """The gateway expects the payment."""
     return replace(order, authorization=authorization)
+
+
+def hinted(order: Order, hint: Hint) -> Order | None:
+    """Remember what a notification says; None: it says nothing new."""
+    return None if hint in order.hints else replace(order, hints=(*order.hints, hint)[-HINTS_MAX:])
 
 
 def check_due(order: Order) -> At:

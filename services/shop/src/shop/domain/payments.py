@@ -1,12 +1,13 @@
 """What is asked of a gateway, and what its answer means for an order (SPEC §8). Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from chassis.decision import At, Call, Effect
 from contracts.shop import Gateway
-from shop.domain.orders import Fact, Order, PaymentCheckDue
+from shop.domain.orders import Fact, Hint, Order, PaymentCheckDue
 
 CHECK_EVERY: Final = timedelta(seconds=60)  # the sweeper's round: what was confirmed and not heard of is healed in it
 ASKED_FOR: Final = timedelta(seconds=45)  # then the sweeper asks again; a silent gateway must not fill the queue
@@ -21,16 +22,21 @@ class AuthorizePayment(Effect, name="authorize-payment"):
 
     gateway: Gateway
     order_id: str
+    user_id: str
+    product_id: str
     amount: int
     currency: str
     return_url: str
 
 
 class ConfirmPayment(Effect, name="confirm-payment"):
-    """Ask the gateway how the payment of an order stands."""
+    """Ask the gateway how the payment of an order stands; `amount` in the smallest unit of `currency`."""
 
     gateway: Gateway
     order_id: str
+    amount: int
+    currency: str
+    hints: tuple[Hint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,30 @@ class Answer:
     reference: str
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Which order a payment at a gateway was for: it pays no other. `id` is `{gateway}:{reference}`."""
+
+    id: str
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the payer's browser posts to a gateway, and where: `path` at its `origin`."""
+
+    origin: str
+    path: str
+    fields: Mapping[str, str]
+
+
 def authorize(order: Order, return_url: str) -> Call:
     """Ask the gateway of an order to expect its payment."""
     effect = AuthorizePayment(
         gateway=order.gateway,
         order_id=order.id,
+        user_id=order.user_id,
+        product_id=order.items[0].product_id,
         amount=order.amount,
         currency=order.currency,
         return_url=return_url,
@@ -58,13 +83,24 @@ def authorize(order: Order, return_url: str) -> Call:
 
 def confirm(order: Order, now: datetime) -> Call:
     """Ask the gateway of an order how it stands; asked a hundred times at once it is one question."""
-    effect = ConfirmPayment(gateway=order.gateway, order_id=order.id)
+    effect = ConfirmPayment(
+        gateway=order.gateway,
+        order_id=order.id,
+        amount=order.amount,
+        currency=order.currency,
+        hints=order.hints,
+    )
     return Call(effect, f"confirm-payment:{order.id}", order.id, now + ASKED_FOR)
 
 
 def check_again(order: Order, now: datetime) -> At:
     """Look at an order again, in the sweeper's next round."""
     return At(PaymentCheckDue(order_id=order.id), f"payment-check:{order.id}", now + CHECK_EVERY, order.user_id)
+
+
+def receipt(order: Order, reference: str) -> Receipt:
+    """This payment is for this order."""
+    return Receipt(f"{order.gateway}:{reference}", order.id)
 
 
 def fact_of(order: Order, answer: Answer) -> Fact:

@@ -9,12 +9,14 @@ from typing import Final, Protocol
 
 from chassis.context import Outside
 from contracts.shop import Gateway
-from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment
-from shop.gateway import sandbox
+from shop.domain.orders import Order
+from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form
+from shop.gateway import sandbox, sonet
+from shop.settings import ShopSettings
 
 
 class PaymentGateway(Protocol):
-    """What is asked of a gateway, by calls outside of any transaction. Both may be repeated."""
+    """What is asked of a gateway: two calls outside of any transaction, which may be repeated, and a form."""
 
     async def authorize(self, payment: AuthorizePayment, outside: Outside) -> str:
         """Have the gateway expect this payment; returns what its payer shows there."""
@@ -22,5 +24,8 @@ class PaymentGateway(Protocol):
     async def confirm(self, payment: ConfirmPayment, outside: Outside) -> Answer:
         """How the payment of an order stands, in the gateway's own words."""
 
+    def form(self, order: Order, authorization: str, settings: ShopSettings) -> Form:
+        """What its payer's browser posts there, once the payment is expected. Pure."""
 
-GATEWAYS: Final[Mapping[Gateway, PaymentGateway]] = {"sandbox": sandbox.Sandbox()}
+
+GATEWAYS: Final[Mapping[Gateway, PaymentGateway]] = {"sandbox": sandbox.Sandbox(), "sonet": sonet.Sonet()}

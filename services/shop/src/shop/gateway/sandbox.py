@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chassis.context import Outside
 from chassis.effects.vendor_client import VENDOR_AWAY
 from contracts.values import Token
-from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Unknown
+from shop.domain.orders import Order
+from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form, Unknown
 from shop.settings import ShopSettings
 
 SIGNATURE = "x-sandbox-signature"
@@ -52,6 +53,10 @@ class Sandbox:
         if said.order_id != payment.order_id:
             raise Unknown("it speaks of another order")
         return Answer(said.order_id, said.status, said.amount, said.currency, said.reference)
+
+    def form(self, order: Order, authorization: str, settings: ShopSettings) -> Form:  # noqa: ARG002 - its code is enough
+        """What the browser posts to its page."""
+        return Form(settings.sandbox_origin, "/pay", {"authorization": authorization})
 
 
 async def _call(path: str, asked: str, of: type[M], outside: Outside) -> M:

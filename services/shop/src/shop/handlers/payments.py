@@ -6,7 +6,7 @@ from shop import store
 from shop.domain import orders, payments
 from shop.domain.orders import PaymentCheckDue
 from shop.domain.payments import AuthorizePayment, ConfirmPayment
-from shop.store.orders import ask, settle
+from shop.store.orders import ask, settle, spend
 
 
 async def check_payment(timer: PaymentCheckDue, tx: Tx) -> None:
@@ -31,5 +31,10 @@ async def record_authorization(result: EffectResult[AuthorizePayment], tx: Tx) -
 async def record_answer(result: EffectResult[ConfirmPayment], tx: Tx) -> None:
     """What the gateway says of an order's payment: only by this is anything ever paid."""
     order = await tx.get(store.ORDERS, result.effect.order_id)
-    if order is not None:
-        settle(tx, order, payments.fact_of(order, result.result), result.result.reference)
+    if order is None:
+        return
+    answer = result.result
+    fact = payments.fact_of(order, answer)
+    if fact == "confirmed" and not await spend(tx, payments.receipt(order, answer.reference)):
+        fact = "differs"
+    settle(tx, order, fact, answer.reference)

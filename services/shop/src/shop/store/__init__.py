@@ -20,6 +20,7 @@ from contracts.event import SessionEvent
 from shop.domain.backpack import BackpackItem, Pass
 from shop.domain.gifts import Gift
 from shop.domain.orders import Order, PaymentCheckDue
+from shop.domain.payments import Receipt
 from shop.domain.projection import Block, KnownGoal, KnownSession, block_id
 from shop.domain.trips import RoundTrip
 
@@ -51,7 +52,8 @@ ORDERS = Collection(
 BACKPACK = Collection("backpack", BackpackItem, indexes=(Index({"user_id": 1, "granted": 1, "_id": 1}),))
 PASSES = Collection("passes", Pass)
 ROUND_TRIPS = Collection("round_trips", RoundTrip, indexes=(Index({"exp": 1}, expire_after_seconds=DAY_SECONDS),))
-ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES, ROUND_TRIPS)
+RECEIPTS = Collection("receipts", Receipt)
+ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES, ROUND_TRIPS, RECEIPTS)
 
 OfGift = (
     GoalProgressedV1

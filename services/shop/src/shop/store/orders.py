@@ -4,7 +4,8 @@ from chassis.storage.tx import Tx
 from shop.domain import fulfilment, orders, payments
 from shop.domain.fulfilment import Granted
 from shop.domain.orders import Fact, Order
-from shop.store import BACKPACK, ORDERS
+from shop.domain.payments import Receipt
+from shop.store import BACKPACK, ORDERS, RECEIPTS
 
 
 def settle(tx: Tx, order: Order, fact: Fact, reference: str | None = None) -> None:
@@ -19,6 +20,14 @@ def ask(tx: Tx, order: Order) -> None:
     """Have the gateway asked how the payment of an order stands."""
     settle(tx, order, "asked")
     tx.schedule_effect(payments.confirm(order, tx.now))
+
+
+async def spend(tx: Tx, receipt: Receipt) -> bool:
+    """Whether a payment is for this order; it is for the first that it was confirmed for, for good."""
+    known = await tx.get(RECEIPTS, receipt.id)
+    if known is None:
+        tx.insert(RECEIPTS, receipt)
+    return known is None or known == receipt
 
 
 def grant(tx: Tx, granted: Granted) -> None:
