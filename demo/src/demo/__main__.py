@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from demo import compose
 from demo.parts import proofs
 from demo.run import Played, play
 from demo.settings import SETTINGS
@@ -18,31 +19,40 @@ from demo.world import World, open_world
 
 DEVSTACK = (sys.executable, "-m", "devstack")
 
+# What runs, what it says, how it ends: as processes, and in containers.
+PROCESSES = (".venv/bin/devstack status", ".venv/bin/devstack logs -f goals-worker", "make down")
+CONTAINERS = ("docker compose ps", "docker compose logs -f goals-worker", "docker compose down --volumes")
+
 
 def main() -> int:
     """Play all stories and tell them. The exit status is 0 if everything was as expected."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # what is piped into a file is a story, too
-    if not stack_is_up():
-        return 1
-    shown = subprocess.run((*DEVSTACK, "status", "--json"), stdout=subprocess.PIPE, check=True, text=True)
-    return asyncio.run(play_all(json.loads(shown.stdout)))
-
-
-def stack_is_up() -> bool:
-    """Start the stack with the demo's times, or find it running with them. devstack says itself why it cannot."""
     heading("The stack")
     print(f"  with short times: {' '.join(f'{name}={value}' for name, value in SETTINGS.items())}")
-    return subprocess.run((*DEVSTACK, "up"), env={**os.environ, **SETTINGS}, check=False).returncode == 0
+    in_containers = os.environ.get("STACK") == "compose"
+    status = compose.start() if in_containers else start()
+    if status is None:
+        return 1
+    return asyncio.run(play_all(status, in_containers=in_containers))
 
 
-async def play_all(status: Mapping[str, Any]) -> int:
+def start() -> Mapping[str, Any] | None:
+    """Start the stack with the demo's times, or find it running with them; devstack says itself why it cannot."""
+    if subprocess.run((*DEVSTACK, "up"), env={**os.environ, **SETTINGS}, check=False).returncode:
+        return None
+    shown = subprocess.run((*DEVSTACK, "status", "--json"), stdout=subprocess.PIPE, check=True, text=True)
+    status: Mapping[str, Any] = json.loads(shown.stdout)
+    return status
+
+
+async def play_all(status: Mapping[str, Any], *, in_containers: bool) -> int:
     """Prove the parts, play the stories, prove the ledger, and say where to look."""
     async with open_world(status, {**os.environ, **SETTINGS}) as world:
         failures = await prove_parts(world)
         if failures == 0:
             failures += await play_stories(world)
         failures += await prove_ledger(world)
-    where_to_look(status)
+    where_to_look(status, in_containers=in_containers)
     if failures:
         print(f"\n✗ {failures} things were not as expected: look for ✗ above.")
     else:
@@ -108,17 +118,18 @@ async def prove_ledger(world: World) -> int:
     return 0 if good else 1
 
 
-def where_to_look(status: Mapping[str, Any]) -> None:
+def where_to_look(status: Mapping[str, Any], *, in_containers: bool) -> None:
     """The stack stays up: how to go on, and how to stop it."""
     heading("The stack is still running")
     ops = f"$(.venv/bin/devstack token --user {'0' * 24} --scope OPS)"
+    runs, says, stops = PROCESSES if not in_containers else CONTAINERS
     print(f"""\
-  what runs and where      .venv/bin/devstack status
-  what the parts say       .venv/bin/devstack logs -f goals-worker
+  what runs and where      {runs}
+  what the parts say       {says}
   the streams on air       curl -H "Authorization: Bearer {ops}" "{status["gateway"]}/sessions?active=true"
   the ledger's proof       curl -H "Authorization: Bearer {ops}" "{status["gateway"]}/ledger/proof"
   the README goes on from here
-  stop it                  make down""")
+  stop it                  {stops}""")
 
 
 def heading(text: str) -> None:
