@@ -1,4 +1,4 @@
-"""A headless Chromium with one page, driven over the DevTools protocol: what a viewer's browser really does.
+"""A headless Chromium, driven over the DevTools protocol: what a viewer's browser really does.
 
     async with open_page("http://127.0.0.1:4000/") as page:
         title = await page.evaluate("document.title")
@@ -47,7 +47,7 @@ class PageError(StackError):
 
 
 class Page:
-    """The one page of a browser. One question at a time."""
+    """A page of a browser. One question at a time, also with several pages: they share a line."""
 
     def __init__(self, line: ClientConnection, session_id: str = "") -> None:
         """Use `open_page`."""
@@ -74,6 +74,15 @@ class Page:
         self._seen.clear()
         await self.tell("Page.navigate", url=url)
         await self._read("Page.loadEventFired", lambda _: "Page.loadEventFired" in self._seen)
+
+    async def open_tab(self, url: str) -> "Page":
+        """Another page of the same browser. Raises PageError as `load` does."""
+        whole = Page(self._line)
+        target = await whole.tell("Target.createTarget", url="about:blank")
+        attached = await whole.tell("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        page = Page(self._line, attached["sessionId"])
+        await page.load(url)
+        return page
 
     async def tell(self, method: str, **params: Any) -> dict[str, Any]:
         """One command of the DevTools protocol, and its result. Raises PageError if it is refused or not done."""
@@ -126,12 +135,7 @@ async def open_page(url: str, say: Progress) -> AsyncIterator[Page]:
         try:
             line_url = await _line_url(process, Path(profile))
             async with connect(line_url, max_size=MESSAGE_BYTES_MAX, proxy=None) as line:
-                whole = Page(line)
-                target = await whole.tell("Target.createTarget", url="about:blank")
-                attached = await whole.tell("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-                page = Page(line, attached["sessionId"])
-                await page.load(url)
-                yield page
+                yield await Page(line).open_tab(url)
         finally:
             await _end(process)
 
