@@ -1,7 +1,8 @@
 """The client of BytePlus RTC: starts and stops snapshots, puts users out of rooms.
 
 Each call waits for its turn under the account's rate limit, has a deadline, and is repeated where that is safe. All
-that is asked for here may be asked twice; only a start is not repeated, as it could undo a stop that came between.
+that is asked for here may be asked twice; only a start that may have been made is not repeated, as it could undo a
+stop that came between.
 """
 
 import asyncio
@@ -72,7 +73,7 @@ class _Action:
     version: str
     gate: Gate
     method: str = "POST"
-    attempts: int = field(default=1, kw_only=True)
+    may_repeat: bool = field(default=True, kw_only=True)  # also when it may have been done
 
 
 class RtcClient:
@@ -86,18 +87,18 @@ class RtcClient:
         """Open nothing yet."""
         self._account, self._clock, self._patience = account, clock, patience
         self._session: aiohttp.ClientSession | None = None
-        limits, tries = account.limits, patience.attempts
+        limits = account.limits
         snapshots, rooms = account.snapshots_version, account.rooms_version
         starts_and_stops = self._gate(limits.snapshots)
-        self._start = _Action("StartSnapshot", snapshots, starts_and_stops)
-        self._stop = _Action("StopSnapshot", snapshots, starts_and_stops, attempts=tries)
-        self._get = _Action("GetSnapshotTask", snapshots, self._gate(limits.snapshot_queries), "GET", attempts=tries)
-        self._ban = _Action("BanRoomUser", rooms, self._gate(limits.bans), attempts=tries)
-        self._update_ban = _Action("UpdateBanRoomUserRule", rooms, self._gate(limits.ban_updates), attempts=tries)
-        self._users = _Action("GetRoomOnlineUsers", rooms, self._gate(limits.user_queries), "GET", attempts=tries)
+        self._start = _Action("StartSnapshot", snapshots, starts_and_stops, may_repeat=False)
+        self._stop = _Action("StopSnapshot", snapshots, starts_and_stops)
+        self._get = _Action("GetSnapshotTask", snapshots, self._gate(limits.snapshot_queries), "GET")
+        self._ban = _Action("BanRoomUser", rooms, self._gate(limits.bans))
+        self._update_ban = _Action("UpdateBanRoomUserRule", rooms, self._gate(limits.ban_updates))
+        self._users = _Action("GetRoomOnlineUsers", rooms, self._gate(limits.user_queries), "GET")
 
     async def start_snapshot(self, room_id: str, task_id: str, snapshots: Snapshots, *, priority: float = 0.0) -> Start:
-        """Have pictures taken of a room. Not repeated: the caller asks again, if it still wants it.
+        """Have pictures taken of a room. Raises OutcomeUnknown at once: the caller asks again, if it still wants it.
 
         A task that runs already keeps its own parameters.
         """
@@ -188,7 +189,7 @@ class RtcClient:
         last: NotNow = RateLimited(f"{action.name}: no turn within {self._patience.call_seconds} s")
         try:
             async with asyncio.timeout(self._patience.call_seconds):
-                for attempt in range(action.attempts):
+                for attempt in range(self._patience.attempts):
                     if attempt:
                         await asyncio.sleep(self._patience.pause_seconds * 2 ** (attempt - 1))
                     await action.gate.enter(priority)
@@ -199,6 +200,8 @@ class RtcClient:
                         last = before if isinstance(before, OutcomeUnknown) else error  # what may be done stays so
                         if isinstance(error, RateLimited):
                             action.gate.drain()
+                        if isinstance(error, OutcomeUnknown) and not action.may_repeat:
+                            break
         except TimeoutError as error:
             raise last from error
         raise last

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final, Self
 
-BURST_PART: Final = 0.1  # of a second's calls may leave at once; the rest is spread
+BURST_PART: Final = 0.1  # of a second's calls may leave at once
+SPREAD_PART: Final = 0.8  # may follow, spread over it. The rest is room for calls that arrive closer than they left
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class TokenBucket:
     def within(cls, calls_a_second: float, now: float) -> Self:
         """A bucket that lets no more than `calls_a_second` through in any second, the burst included."""
         burst = max(1.0, calls_a_second * BURST_PART)
-        return cls(max(calls_a_second - burst, calls_a_second * BURST_PART), burst, now)
+        spread = min(calls_a_second * SPREAD_PART, calls_a_second - burst)
+        return cls(max(spread, calls_a_second * BURST_PART), burst, now)
 
     def wait_seconds(self, now: float) -> float:
         """How long until there is a token; 0 if there is one."""
