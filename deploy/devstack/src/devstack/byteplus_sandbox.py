@@ -30,8 +30,9 @@ from aiohttp import web
 from byteplus import callbacks
 from byteplus.signing import ALGORITHM, Credentials, Request, canonical_request, signing_key, string_to_sign
 from devstack.byteplus_vendor import Vendor, VendorError
+from devstack.tokens import DEMO_STREAM_TOKENS
 
-APP_ID: Final = "0123456789abcdef01234567"
+APP_ID: Final = DEMO_STREAM_TOKENS["BYTEPLUS_APP_ID"]  # of the app whose room tokens the stack mints
 ACCESS_KEY: Final = "AKDEMO00000000000000"
 SECRET_KEY: Final = "demo-secret-key-of-the-byteplus-sandbox"  # noqa: S105 - a demo secret, accepted on local stacks only
 CALLBACK_SECRET: Final = "demo-secret-of-byteplus-callbacks"  # noqa: S105 - as above

@@ -114,8 +114,15 @@ def pusher(settings: Settings) -> dict[str, str | int]:
 
 
 def infrastructure(settings: Settings) -> list[Part]:
-    """mongod, Kafka, soketi and the sandboxes of payments, as far as they were asked for."""
-    makers = {"mongod": _mongod, "kafka": _kafka, "soketi": _soketi, "sandbox": _sandbox, "sonet": _sonet}
+    """mongod, Kafka, soketi and the sandboxes of payments and of BytePlus, as far as they were asked for."""
+    makers = {
+        "mongod": _mongod,
+        "kafka": _kafka,
+        "soketi": _soketi,
+        "sandbox": _sandbox,
+        "sonet": _sonet,
+        "byteplus": _byteplus,
+    }
     return [make(settings) for name, make in makers.items() if settings.runs(name)]
 
 
@@ -255,6 +262,12 @@ def _sonet(settings: Settings) -> Part:
     port = settings.port("sonet")
     argv = (sys.executable, "-m", "devstack.sonet", str(port))
     return Part("sonet", argv, checks.http_answers(port, "/"), (port,), stop_seconds=5)
+
+
+def _byteplus(settings: Settings) -> Part:
+    port = settings.port("byteplus")
+    argv = (sys.executable, "-m", "devstack.byteplus_sandbox", str(port), f"{gateway(settings)}/notify/byteplus")
+    return Part("byteplus", argv, checks.http_answers(port, "/sandbox"), (port,), stop_seconds=5)
 
 
 LOCAL_GATEWAY: Mapping[str, str] = {

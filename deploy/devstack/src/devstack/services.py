@@ -3,7 +3,7 @@
 import json
 import sys
 
-from devstack import checks, sandbox, sonet
+from devstack import byteplus_sandbox, checks, sandbox, sonet
 from devstack.command import run
 from devstack.errors import StackError
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, gateway, kafka_bootstrap, mongo_url
@@ -85,6 +85,8 @@ def environment(settings: Settings, *names: str, api: bool = True) -> dict[str, 
     told = keys | (_told_notifier(settings) if "notifier" in names else {})
     if "shop" in names:
         told |= _told_shop(settings)
+    if "rtc-control" in names:
+        told |= _told_rtc_control(settings)
     if MINTERS & set(names):
         told |= DEMO_STREAM_TOKENS
     return _told_all(settings) | told | given
@@ -139,3 +141,15 @@ def _service(settings: Settings, name: str, role: str, part: str) -> Part:
         env={**environment(settings, name, api=role != "worker"), "HTTP_PORT": str(port)},
         stop_seconds=12,  # it takes 6 s for what is in hand and 3 s for closes
     )
+
+
+def _told_rtc_control(settings: Settings) -> dict[str, str]:
+    """BytePlus is its sandbox: nobody is photographed there."""
+    return {
+        "BYTEPLUS_URL": f"http://127.0.0.1:{settings.port('byteplus')}",
+        "BYTEPLUS_REGION": byteplus_sandbox.REGION,
+        "BYTEPLUS_APP_ID": byteplus_sandbox.APP_ID,
+        "BYTEPLUS_ACCESS_KEY": byteplus_sandbox.ACCESS_KEY,
+        "BYTEPLUS_SECRET_KEY": byteplus_sandbox.SECRET_KEY,
+        "BYTEPLUS_CALLBACK_SECRETS": json.dumps([byteplus_sandbox.CALLBACK_SECRET]),
+    }

@@ -16,7 +16,7 @@ DEFAULT_DATA = CHECKOUT / ".devstack"
 DEFAULT_PORT_BASE = 18_000
 
 SERVICES = ("goals", "sessions", "escrow", "notifier", "shop", "rtc-control")
-INFRASTRUCTURE = ("mongod", "kafka", "soketi", "sandbox", "sonet")
+INFRASTRUCTURE = ("mongod", "kafka", "soketi", "sandbox", "sonet", "byteplus")
 
 # A part's place here is its port, counted from the base. The base is stored with the data: append, never reorder.
 PORTS = (
@@ -29,6 +29,7 @@ PORTS = (
     *(f"{service}-{role}" for service in SERVICES for role in ("api", "worker")),
     "sandbox",
     "sonet",
+    "byteplus",
 )
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows
