@@ -1,8 +1,8 @@
-"""JSON Schema of every event: `python -m contracts.schemas` writes them, `--check` only compares.
+"""JSON Schema of every event and of the headers: `python -m contracts.schemas` writes them, `--check` only compares.
 
-Exit 1 if a file is stale (with `--check`), or if a released event changed in a way that breaks its readers or writers
-(always; nothing is written then). With `--base DIR` the released schemas are those of DIR, say of the main branch, so
-that a change is caught although its files were already written.
+Exit 1 if a file is stale or a released state is not in the record (with `--check`), or if something released changed in
+a way that breaks its readers or writers (always; nothing is written then). Compared is with every state that was ever
+released: see `contracts.released`.
 """
 
 import argparse
@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from contracts import REGISTRY, Event
-from contracts.compatibility import Schema, incompatibilities
+from contracts.compatibility import Schema
+from contracts.gate import Gate
+from contracts.headers import ENVELOPE, headers_schema
+from contracts.released import add_to_record, damages, history, read_record, states_of, written
 
-SCHEMAS: Final = Path(__file__).parents[2] / "schemas"
+HOME: Final = Path(__file__).parents[2]
+SCHEMAS: Final = HOME / "schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -33,8 +37,9 @@ def schema_of(event: type[Event]) -> Schema:
 
 
 def all_schemas() -> dict[str, Schema]:
-    """Describe every event, by type."""
-    return {type_: schema_of(event) for type_, event in sorted(REGISTRY.items())}
+    """Describe every event by its type, and the headers that all of them have."""
+    events = {type_: schema_of(event) for type_, event in sorted(REGISTRY.items())}
+    return {ENVELOPE: {"$schema": DIALECT, **headers_schema()}, **events}
 
 
 def read(folder: Path) -> dict[str, Schema]:
@@ -42,25 +47,9 @@ def read(folder: Path) -> dict[str, Schema]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
-def broken(released: Mapping[str, Schema], current: Mapping[str, Schema]) -> list[str]:
-    """List what a released event promised and does not keep any more. Drafts promise nothing."""
-    lines: list[str] = []
-    for type_, old in released.items():
-        new = current.get(type_)
-        if old["x-draft"]:
-            continue
-        if new is None:
-            lines.append(f"{type_} was removed")
-        elif new["x-draft"]:
-            lines.append(f"{type_} is a draft again")
-        else:
-            lines.extend(f"{type_}: {line}" for line in incompatibilities(old, new))
-    return lines
-
-
-def stale(written: Mapping[str, Schema], current: Mapping[str, Schema]) -> list[str]:
+def stale(there: Mapping[str, Schema], current: Mapping[str, Schema]) -> list[str]:
     """List the types whose file is missing, left over, or not what the class says."""
-    return sorted(type_ for type_ in written.keys() | current.keys() if written.get(type_) != current.get(type_))
+    return sorted(type_ for type_ in there.keys() | current.keys() if there.get(type_) != current.get(type_))
 
 
 def write(folder: Path, types: list[str], current: Mapping[str, Schema]) -> None:
@@ -69,26 +58,40 @@ def write(folder: Path, types: list[str], current: Mapping[str, Schema]) -> None
     for type_ in types:
         path = folder / f"{type_}.json"
         if type_ in current:
-            path.write_text(json.dumps(current[type_], indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(written(current[type_]), encoding="utf-8")
         else:
             path.unlink()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write or check the schemas; return the exit code."""
+    """Write or check the schemas and the record; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m contracts.schemas", description="JSON Schemas of the events")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is stale")
-    parser.add_argument("--dir", type=Path, default=SCHEMAS, help="where the schemas are kept")
-    parser.add_argument("--base", type=Path, help="the released schemas to compare with (default: --dir)")
+    parser.add_argument("--home", type=Path, default=HOME, help="where schemas/, released/ and consumers/ are")
     options = parser.parse_args(arguments)
-    current, written = all_schemas(), read(options.dir)
+    folder, record = options.home / "schemas", options.home / "released"
+    current, there, recorded = all_schemas(), read(folder), read_record(record)
+    past = history(folder)
+    promised = recorded | (past or {}) | states_of(there.values())
 
-    if lines := broken(read(options.base) if options.base else written, current):
-        return _fail("a released event is never edited; add an optional field, or a new version beside it:", lines)
-    outdated = stale(written, current)
+    if lines := damages(record):
+        return _fail("the record of what was released is only added to (git checkout it):", lines)
+    if refusal := Gate(options.home / "consumers").refusal(promised.values(), current):
+        sys.stderr.write(refusal)
+        return 1
+    outdated = stale(there, current)
     if options.check and outdated:
-        return _fail("stale schemas; run `python -m contracts.schemas` and commit:", outdated)
-    write(options.dir, outdated, current)
+        return _fail("stale schemas; run `make generate` and commit:", outdated)
+    released = promised | states_of(current.values())
+    if options.check and released.keys() - recorded.keys():
+        lines = sorted(released.keys() - recorded.keys())
+        return _fail("released, and not in the record yet; run `make generate` and commit:", lines)
+    if options.check:
+        known = "no history here, the record alone" if past is None else f"{len(past)} of them in git's history too"
+        sys.stdout.write(f"{len(current)} schemas keep what {len(recorded)} released states promised ({known})\n")
+        return 0
+    write(folder, outdated, current)
+    add_to_record(record, released)
     return 0
 
 
