@@ -1,6 +1,7 @@
-"""Write docs/events.md and docs/asyncapi.yaml from the contracts and the services' tables: who tells what, who listens.
+"""Write docs/events.md, docs/asyncapi.yaml and what each service reads from the contracts and the services' tables.
 
-`python docs/generate.py` writes them; with `--check` it only compares, and exits 1 if one is stale.
+`python docs/generate.py` writes them; with `--check` it only compares, and exits 1 if one is stale, or if a service
+relies on a draft of another one.
 """
 
 import importlib
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from readers import consumer_file
+
 from chassis.decision import Timer
 from chassis.service import Service
 from contracts import REGISTRY, Event
@@ -18,6 +21,9 @@ from contracts.topics import TOPICS, TopicSpec
 
 DOCS: Final = Path(__file__).parent
 SERVICES: Final = DOCS.parent / "services"
+CONSUMERS: Final = DOCS.parent / "libs" / "contracts" / "consumers"
+UNTIL_ORDERS_ARE_RELEASED: Final = frozenset({"order.created.v1", "order.paid.v1"})
+"""Nothing can be paid for yet; they are released with the gateways."""
 COMMAND: Final = "python docs/generate.py"
 
 
@@ -129,6 +135,16 @@ def _message(event: type[Event]) -> dict[str, Any]:
     return described | ({"x-draft": True} if event.DRAFT else {})
 
 
+def drafts_relied_on(known: Sequence[Service]) -> list[str]:
+    """The drafts that another service than their own handles, a line each."""
+    return [
+        f"\n  {event.TYPE}: {service.name}"
+        for service in known
+        for event in sorted({cast("type[Event]", row.subject) for row in service.handlers}, key=lambda one: one.TYPE)
+        if event.DRAFT and service.name != event.TOPIC and event.TYPE not in UNTIL_ORDERS_ARE_RELEASED
+    ]
+
+
 def yaml(value: Any, indent: str = "") -> str:
     """Block style for what has parts, JSON for what has none: all of it is YAML."""
     if isinstance(value, Mapping) and value:
@@ -146,15 +162,24 @@ def main(arguments: Sequence[str]) -> int:
     """Write or compare; the number of stale files decides the exit code."""
     known = services()
     wanted = {DOCS / "events.md": markdown(known), DOCS / "asyncapi.yaml": yaml(asyncapi(known)).lstrip("\n") + "\n"}
+    for service in known:
+        wanted[CONSUMERS / f"{service.name}.json"] = json.dumps(consumer_file(service), indent=2) + "\n"
+    if relied := drafts_relied_on(known):
+        print(
+            "a draft may still change, so only its own service relies on it; release it (drop `draft=True`):", *relied
+        )
+        return 1
     if "--check" not in arguments:
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")
         return 0
     stale = [
-        path.name for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+        path.relative_to(DOCS.parent).as_posix()
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     for name in stale:
-        print(f"docs/{name} is stale: run `{COMMAND}`")
+        print(f"{name} is stale: run `{COMMAND}`")
     return 1 if stale else 0
 
 

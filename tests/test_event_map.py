@@ -1,10 +1,64 @@
-"""The event map in docs/ is the one that the contracts and the services' tables give."""
+"""The event map in docs/, and who reads what, are those that the contracts, the tables and the sources give."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+
+from chassis.service import Service, on
+from chassis.storage.tx import Tx
+from contracts import GoalEndedV1, GoalLapsedV1
 
 ROOT = Path(__file__).parents[1]
+
+PLANTED = {
+    "__init__.py": "",
+    "handlers.py": """
+from contracts import GoalEndedV1, GoalLapsedV1
+from contracts.event import SessionEvent
+from planted_service.domain import decide
+
+Told = GoalEndedV1 | GoalLapsedV1
+
+async def hear(event: GoalEndedV1, tx: object) -> None:
+    context = event.context
+    decide(event, [level.target for level in event.levels], context.duration)
+
+async def both(event: Told, tx: object) -> None:
+    whose(event)
+    list(filter(lambda one: one, [event.kind]))
+
+def whose(event: SessionEvent) -> str:
+    return event.streamer_id
+
+def nothing(timer: int) -> int:
+    return timer.progress
+""",
+    "domain.py": """
+from contracts import GoalEndedV1, Metadata
+
+def decide(event: "GoalEndedV1 | None", targets: list[int], duration: int | None) -> None:
+    agreed((event or event).metadata)
+
+def agreed(metadata: Metadata) -> object:
+    return metadata.agreed
+""",
+}
+
+
+async def _hear(_event: GoalEndedV1 | GoalLapsedV1, _tx: Tx) -> None:
+    """Does nothing."""
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return {name: importlib.import_module(name) for name in ("generate", "readers")}
 
 
 def test_the_event_map_is_current() -> None:
@@ -18,3 +72,40 @@ def test_the_event_map_is_current() -> None:
     )
 
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_a_draft_is_relied_on_by_its_own_service_alone(
+    scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (on(GoalLapsedV1, _hear), on(GoalEndedV1, _hear))
+    goals, other = (Service(name=name, router=APIRouter(), handlers=rows) for name in ("goals", "escrow"))
+    relied: Any = scripts["generate"].drafts_relied_on
+
+    assert relied([goals, other]) == []
+    monkeypatch.setattr(GoalLapsedV1, "DRAFT", True)
+    assert relied([goals, other]) == ["\n  goal.lapsed.v1: escrow"]
+
+
+def test_what_a_service_reads_is_found_wherever_it_asks_for_it(
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "planted_service"
+    package.mkdir()
+    for name, text in PLANTED.items():
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = (on(GoalEndedV1, _hear), on(GoalLapsedV1, _hear))
+
+    reads = scripts["readers"].reads_of(Service(name="planted-service", router=APIRouter(), handlers=rows))
+
+    assert reads == {
+        "goal.ended.v1": [
+            "context.duration",
+            "kind",
+            "levels[].target",
+            "metadata.agreed",
+            "session_id",
+            "streamer_id",
+        ],
+        "goal.lapsed.v1": ["kind", "session_id", "streamer_id"],
+    }

@@ -6,11 +6,13 @@ A field is dotted, `[]` stands for each of a list: `metadata.agreed`, `levels[].
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from contracts.compatibility import Schema, plain
 
 
 class Consumer(BaseModel):
@@ -35,3 +37,32 @@ def read_consumer(path: Path) -> Consumer:
 def read_consumers(folder: Path) -> list[Consumer]:
     """Read all of a folder, by name."""
     return [read_consumer(path) for path in sorted(folder.glob("*.json"))]
+
+
+def unkept(consumer: Consumer, schemas: Mapping[str, Schema]) -> list[str]:
+    """What a consumer reads and nobody promises, a line each; empty if all is there."""
+    return [line for type_, fields in consumer.reads.items() for line in _unkept(type_, fields, schemas.get(type_))]
+
+
+def _unkept(type_: str, fields: tuple[str, ...], schema: Schema | None) -> Iterator[str]:
+    if schema is None:
+        yield f"{type_}: there is no such event"
+        return
+    described = plain(schema)
+    for field in fields:
+        if not _has(described, field.split(".")):
+            yield f"{type_}: there is no field {field}"
+
+
+def _has(schema: Schema, path: list[str]) -> bool:
+    if not path:
+        return True
+    if "anyOf" in schema:  # a part, or null
+        return any(_has(one, path) for one in schema["anyOf"])
+    name, *rest = path
+    field = schema.get("properties", {}).get(name.removesuffix("[]"))
+    if field is None:
+        return False
+    if name.endswith("[]"):
+        return any("items" in one and _has(one["items"], rest) for one in field.get("anyOf", [field]))
+    return _has(field, rest)
