@@ -1,7 +1,9 @@
-"""Write docs/events.md, docs/asyncapi.yaml and what each service reads from the contracts and the services' tables.
+"""Write docs/events.md, docs/asyncapi.yaml and what each service reads from the contracts and the services' tables;
+and docs/openapi.json and docs/problems.md from the services' routes: what the gateway answers.
 
 `python docs/generate.py` writes them; with `--check` it only compares, and exits 1 if one is stale, or if a service
-relies on a draft of another one.
+relies on a draft of another one. It writes no API that would break a client of the one that is there (see
+api_changes.py), unless the API's version says so.
 """
 
 import importlib
@@ -12,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+import api_changes
+import api_document
 from readers import consumer_file
 
 from chassis.decision import Timer
@@ -24,6 +28,7 @@ SERVICES: Final = DOCS.parent / "services"
 CONSUMERS: Final = DOCS.parent / "libs" / "contracts" / "consumers"
 UNTIL_ORDERS_ARE_RELEASED: Final = frozenset({"order.created.v1", "order.paid.v1"})
 """Nothing can be paid for yet; they are released with the gateways."""
+API: Final = DOCS / "openapi.json"
 COMMAND: Final = "python docs/generate.py"
 
 
@@ -159,9 +164,15 @@ def _name(name: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write or compare; the number of stale files decides the exit code."""
+    """Write or compare; a stale file, or a break of the API, makes the exit code 1."""
     known = services()
-    wanted = {DOCS / "events.md": markdown(known), DOCS / "asyncapi.yaml": yaml(asyncapi(known)).lstrip("\n") + "\n"}
+    api = api_document.document(known)
+    wanted = {
+        DOCS / "events.md": markdown(known),
+        DOCS / "asyncapi.yaml": yaml(asyncapi(known)).lstrip("\n") + "\n",
+        API: json.dumps(api, ensure_ascii=False, indent=1) + "\n",
+        DOCS / "problems.md": api_document.problems_page(known),
+    }
     for service in known:
         wanted[CONSUMERS / f"{service.name}.json"] = json.dumps(consumer_file(service), indent=2) + "\n"
     if relied := drafts_relied_on(known):
@@ -170,6 +181,10 @@ def main(arguments: Sequence[str]) -> int:
         )
         return 1
     if "--check" not in arguments:
+        breaks = api_changes.refused(json.loads(API.read_text(encoding="utf-8")), api) if API.exists() else []
+        if breaks:
+            print("A client of docs/openapi.json would break:", *breaks, sep="\n  ")
+            return 1
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")
         return 0

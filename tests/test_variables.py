@@ -31,9 +31,13 @@ def read_by(service: str, role: str = "api") -> set[str]:
 
 
 def filled_in_at_the_gateway() -> set[str]:
-    """The variables of its template, but for where it listens and where the services are."""
+    """The variables of its template, but for where it listens, and where services and files are."""
     template = (ROOT / "deploy" / "gateway" / "routes.conf.template").read_text()
-    return {name for name in re.findall(r"\$\{([A-Z_]+)\}", template) if not re.search("_(API|LISTEN)$", name)}
+    return {
+        name
+        for name in re.findall(r"\$\{([A-Z_]+)\}", template)
+        if not re.search("_(API|DOCUMENT|LISTEN|PAGES)$", name)
+    }
 
 
 def test_every_variable_is_in_the_example() -> None:

@@ -274,7 +274,11 @@ async def propose(harness: ServiceHarness) -> Deed:
     return Deed(
         user=scenario.viewer,
         query={"type": "trigger-exclusive"},
-        body={"context": {"session_id": scenario.session, "duration": 120}, "max_amount_diamonds": 10**6},
+        body={
+            "type": "trigger-exclusive",
+            "context": {"session_id": scenario.session, "duration": 120},
+            "max_amount_diamonds": 10**6,
+        },
         foreign=None,
         but=(
             unknown("context.session_id", "session-not-found"),
@@ -291,7 +295,12 @@ async def create_exclusive(harness: ServiceHarness) -> Deed:
         user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "exclusive"},
-        body={"context": context, "levels": [{"title": "One", "target": 10}], "nbf": scenario.later(1.5)},
+        body={
+            "type": "exclusive",
+            "context": context,
+            "levels": [{"title": "One", "target": 10}],
+            "nbf": scenario.later(1.5),
+        },
         free=frozenset({"levels.0.title"}),
         foreign=(403, "not-your-session"),
         but=(
@@ -309,7 +318,7 @@ async def create_funding(harness: ServiceHarness) -> Deed:
         user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "show-funding"},
-        body=scenario.offer(),
+        body={"type": "show-funding"} | scenario.offer(),
         free=frozenset({"levels.0.title"}),
         foreign=(403, "not-your-session"),
         but=(unknown("context.session_id", "session-not-found"),),
@@ -323,7 +332,11 @@ async def create_show(harness: ServiceHarness) -> Deed:
         user=scenario.streamer,
         scopes=CREATOR,
         query={"type": "show"},
-        body={"context": {"session_id": scenario.session, "funding_goal_id": funding}, "nbf": scenario.later(1.5)},
+        body={
+            "type": "show",
+            "context": {"session_id": scenario.session, "funding_goal_id": funding},
+            "nbf": scenario.later(1.5),
+        },
         foreign=(403, "not-your-session"),
         but=(
             unknown("context.session_id", "session-not-found"),
@@ -340,6 +353,7 @@ async def create_private(harness: ServiceHarness) -> Deed:
         scopes=CREATOR,
         query={"type": "trigger-private"},
         body={
+            "type": "trigger-private",
             "context": {"session_id": scenario.session},
             "levels": [{"title": "For us", "target": 100}],
             "exp": scenario.later(60),

@@ -275,7 +275,7 @@ def _fields_of_bodies(operation: Any, schemas: Any) -> list[set[str]]:
     kinds: list[set[str]] = []
     for content in operation.get("requestBody", {}).get("content", {}).values():
         schema = content["schema"]
-        names = [one["$ref"].rsplit("/", 1)[1] for one in schema.get("anyOf", [schema])]
+        names = [one["$ref"].rsplit("/", 1)[1] for one in schema.get("oneOf", schema.get("anyOf", [schema]))]
         kinds += [set(schemas[name]["properties"]) for name in names]
     return kinds
 

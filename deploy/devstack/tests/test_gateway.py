@@ -22,6 +22,7 @@ Devstack = Callable[..., subprocess.CompletedProcess[str]]
 GatewayWith = Callable[[Mapping[str, str]], Stack]
 
 LIMIT_BYTES = 64 * 1024
+EXPOSED = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 TOKEN = {"Authorization": "Bearer head.claims.signature"}
 BEARER = b"Authorization: Bearer head.claims.signature\r\n"
 HOST = b"Host: x\r\n"
@@ -58,7 +59,7 @@ def stack(
         ("/healthz", 404, "not-found"),
         ("/readyz", 404, "not-found"),
         ("/metrics", 404, "not-found"),
-        ("/openapi.json", 404, "not-found"),
+        ("/openapi", 404, "not-found"),
         ("/goals/%2e%2e/metrics", 404, "not-found"),
         ("/goalsx", 404, "not-found"),
         ("/problem", 404, "not-found"),
@@ -461,7 +462,7 @@ def test_a_page_of_a_listed_origin_may_ask_and_is_told_so_by_refusals_too(gatewa
         for headers, status in (({}, 401), (token(origin), 502), (token(origin), 502), (token(origin), 429)):
             answer = httpx.get(f"{stack.gateway}/goals", headers={**headers, "Origin": origin})
             assert (answer.status_code, allowed(answer)) == (status, origin)
-            assert answer.headers["access-control-expose-headers"] == "Retry-After, X-Request-Id"
+            assert answer.headers["access-control-expose-headers"] == EXPOSED
             assert answer.headers["vary"] == "Origin"
             assert "access-control-allow-credentials" not in answer.headers
 
@@ -604,3 +605,58 @@ def test_the_gateway_gives_up_an_idle_connection_before_a_service_does() -> None
 
     assert len(kept) >= len(SERVICES)
     assert max(kept) < KEEP_ALIVE_SECONDS
+
+
+# -- the API's document and its pages ----------------------------------------------------------------------------------
+
+
+def test_the_document_of_the_api_is_served_whole_small_and_only_once(stack: Stack) -> None:
+    answer = httpx.get(f"{stack.gateway}/openapi.json")
+    again = httpx.get(f"{stack.gateway}/openapi.json", headers={"If-None-Match": answer.headers["etag"]})
+
+    assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
+    assert answer.json() == json.loads((CHECKOUT / "docs" / "openapi.json").read_text())
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_page_of_another_origin_may_read_the_document_if_it_is_listed(stack: Stack) -> None:
+    for origin, told in (("http://localhost:5173", "http://localhost:5173"), ("https://evil.example", None)):
+        assert allowed(httpx.get(f"{stack.gateway}/openapi.json", headers={"Origin": origin})) == told
+
+
+def test_the_reference_asks_no_other_host_and_may_run_nothing_but_its_own_script(stack: Stack) -> None:
+    page = httpx.get(f"{stack.gateway}/reference")
+    asked = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
+    assert "<script>" not in page.text
+    for path in asked:
+        assert httpx.get(f"{stack.gateway}{path}").status_code == 200
+        assert "//" not in path
+    script = httpx.get(f"{stack.gateway}/reference.js")
+    assert script.headers["content-type"] == "text/javascript"
+    assert "innerHTML" not in script.text
+    assert "http" not in script.text
+
+
+def test_the_type_of_every_problem_leads_to_what_is_said_of_it(stack: Stack) -> None:
+    slugs = re.findall(r"^[|] `([a-z-]+)`", (CHECKOUT / "docs" / "problems.md").read_text(), re.MULTILINE)
+
+    assert {"goal-not-active", "too-many-requests", "scope-missing"} <= set(slugs)
+    for slug in slugs:
+        answer = httpx.get(f"{stack.gateway}/problems/{slug}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/reference#{slug}")
+    for stranger in ("a%0d%0aX:y", "A", "%2f%2fevil.example", "a/b", ""):
+        assert httpx.get(f"{stack.gateway}/problems/{stranger}").status_code == 404
+
+
+def test_limits_are_told_with_every_answer_and_what_is_left_with_a_refusal(gateway_with: GatewayWith) -> None:
+    stack = gateway_with({"GATEWAY_ADDRESS_RATE": "50r/s", "GATEWAY_TOKEN_RATE": "1r/m", "GATEWAY_TOKEN_BURST": "1"})
+    answers = [httpx.get(f"{stack.gateway}/goals", headers=TOKEN) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [502, 502, 429]
+    for answer in answers:
+        assert '"address";q=50;w=1, "token";q=1;w=60, "commands"' in answer.headers["ratelimit-policy"]
+    assert [answer.headers.get("ratelimit") for answer in answers] == [None, None, '"requests";r=0;t=1']
+    assert answers[-1].headers["retry-after"] == "1"

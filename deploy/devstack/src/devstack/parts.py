@@ -292,6 +292,8 @@ def nginx(settings: Settings) -> Part:
     folder = settings.data / "nginx"
     file = folder / "nginx.conf"
     variables = {f"{package(name).upper()}_API": f"127.0.0.1:{settings.port(f'{name}-api')}" for name in SERVICES}
+    variables["GATEWAY_DOCUMENT"] = str(CHECKOUT / "docs" / "openapi.json")
+    variables["GATEWAY_PAGES"] = str(CHECKOUT / "deploy" / "gateway" / "pages")
     variables["GATEWAY_LISTEN"] = f"127.0.0.1:{settings.port('nginx')}"
     variables |= {**LOCAL_GATEWAY} | {
         name: settings.variables[name] for name in OWN_VARIABLES["nginx"] if name in settings.variables

@@ -142,7 +142,7 @@ async def credit_wallet(user_id: ObjectIdStr, body: Credit, tx: TxDep, caller: C
     return Credited(minted.id, wallet.balance_diamonds if wallet else 0)
 
 
-@router.get("/wallets/me")
+@router.get("/wallets/me", operation_id="getMyWallet")
 async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
     """The caller's diamonds. Who has no wallet yet reads zeros."""
     await tx.begin_snapshot()  # else diamonds that are folded between two reads are missing
@@ -151,14 +151,14 @@ async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
     return Wallet(caller.user_id, balances[spendable], balances[earned])
 
 
-@router.get("/wallets/me/entries")
+@router.get("/wallets/me/entries", operation_id="listMyEntries")
 async def my_entries(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[EntryView]:
     """What went into and out of the caller's wallet, newest last."""
     mine = ledger.wallet(caller.user_id)
     return await paged(tx, store.TRANSFERS, {"wallets": mine}, wanted, partial(_entry, mine), by="at")
 
 
-@router.get("/escrows/{escrow_id}", refuses=(EscrowNotFound, NotYourEscrow))
+@router.get("/escrows/{escrow_id}", operation_id="getEscrow", refuses=(EscrowNotFound, NotYourEscrow))
 async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> EscrowView:
     """Where the money of one promise is: all of it for its streamer and OPS, for a buyer their own part."""
     await tx.begin_snapshot()
@@ -180,7 +180,11 @@ async def escrow_of(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep) -> Escr
     return EscrowView(escrow.id, escrow.streamer_id, escrow.verdict, sum(part.values()), held, released, refunded)
 
 
-@router.get("/escrows/{escrow_id}/proof", refuses=(EscrowNotFound, NotYourEscrow, TransfersAreForOps))
+@router.get(
+    "/escrows/{escrow_id}/proof",
+    operation_id="getEscrowProof",
+    refuses=(EscrowNotFound, NotYourEscrow, TransfersAreForOps),
+)
 async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep, of: FromDep = "balances") -> EscrowProof:
     """The same proven: the escrow's account in the ledger holds what is left, and with `from=transfers` (OPS) all of it
     is counted transfer by transfer and earning by earning.
@@ -207,7 +211,7 @@ async def escrow_proof(escrow_id: EscrowPath, caller: CallerDep, tx: TxDep, of: 
     return EscrowProof(escrow.id, escrow.streamer_id, escrow.verdict, paid, held, released, refunded, holds)
 
 
-@router.get("/ledger/proof", scope="OPS")
+@router.get("/ledger/proof", operation_id="getLedgerProof", scope="OPS")
 async def ledger_proof(wanted: RankedPageDep, tx: TxDep, caller: CallerDep, of: FromDep = "balances") -> LedgerProof:  # noqa: ARG001 - who may is in `scope`
     """Every account, page by page, and the sum over all of them.
 

@@ -39,7 +39,7 @@ class _App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = openapi.document(self)
+            self.openapi_schema = openapi.document(self.title, self.version, self.routes)
         return self.openapi_schema
 
 

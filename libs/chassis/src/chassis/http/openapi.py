@@ -1,12 +1,12 @@
 """The OpenAPI document: complete enough to fuzz by, so every refusal is in it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from chassis.errors import Refusal
 from chassis.http.arguments import Arguments
@@ -24,7 +24,7 @@ from chassis.http.problems import (
 )
 
 BEARER = "bearer"
-PROBLEM_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+SCHEMAS = "#/components/schemas/"
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -42,28 +42,53 @@ HEADERS: dict[int, dict[str, Any]] = {
 
 def describe(
     route: APIRoute, refuses: Sequence[type[Refusal]], *, scope: str | None, public: bool, arguments: Arguments
-) -> None:
-    """Add to a route's documentation who may call it and how it can refuse."""
+) -> tuple[type[Refusal], ...]:
+    """Add to a route's documentation who may call it and how it can refuse. Returns all its refusals."""
     command = not public and route.methods != {"GET"}
     refusals = [*refuses, *_of_the_edge(scope=scope, public=public, arguments=arguments, command=command)]
     route.responses = {**_responses(refusals), **route.responses}
-    extra: dict[str, Any] = {} if public else {"security": [{BEARER: []}]}
+    extra: dict[str, Any] = {} if public else {"security": [{BEARER: [scope] if scope else []}]}
     if command:
         extra["parameters"] = [IDEMPOTENCY_KEY]
     route.openapi_extra = extra | (route.openapi_extra or {})
     if scope:
         route.description = f"{route.description}\n\nNeeds the scope `{scope}`.".strip()
+    return tuple(dict.fromkeys(refusals))
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of `app`."""
-    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+def document(title: str, version: str, routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    """The OpenAPI document of `routes`, with a schema for each problem that one of them may answer."""
+    made = get_openapi(title=title, version=version, routes=routes)
     components = made.setdefault("components", {})
     components["securitySchemes"] = {BEARER: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
-    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    components.setdefault("schemas", {}).update(schema.pop("$defs"))
-    components["schemas"]["Problem"] = schema
+    schema = Problem.model_json_schema(ref_template=SCHEMAS + "{model}")
+    schemas = components.setdefault("schemas", {})
+    schemas |= schema.pop("$defs")
+    refusals = {refusal for route in routes for refusal in getattr(route, "refusals", ())}
+    schemas |= {schema_name(refusal.SLUG): problem_schema(refusal, schema) for refusal in refusals}
+    schemas["Problem"] = schema
+    components["schemas"] = dict(sorted(schemas.items()))
     return made
+
+
+def schema_name(slug: str) -> str:
+    """`goal-not-active` is `GoalNotActiveProblem`."""
+    return "".join(map(str.capitalize, slug.split("-"))) + "Problem"
+
+
+def problem_schema(refusal: type[Refusal], base: Mapping[str, Any]) -> dict[str, Any]:
+    """`base`, the schema of any problem, for one slug. Its status stays a plain integer: many a generator cannot merge
+    an integer with a constant, and drops the answer.
+    """
+    slug: dict[str, Any] = {"type": "string", "const": f"/problems/{refusal.SLUG}"}
+    properties = {**base["properties"], "type": {**base["properties"]["type"], **slug}}
+    return {
+        **base,
+        "title": schema_name(refusal.SLUG),
+        "description": refusal.title(),
+        "properties": properties,
+        "x-status": refusal.STATUS,
+    }
 
 
 def _of_the_edge(*, scope: str | None, public: bool, arguments: Arguments, command: bool) -> Iterable[type[Refusal]]:
@@ -89,11 +114,12 @@ def _responses(refusals: Sequence[type[Refusal]]) -> dict[int | str, dict[str, A
 
 
 def _response(status: int, refusals: Sequence[type[Refusal]]) -> dict[str, Any]:
-    types = sorted(f"/problems/{refusal.SLUG}" for refusal in refusals)
-    schema = {"allOf": [PROBLEM_SCHEMA, {"properties": {"type": {"enum": types}, "status": {"const": status}}}]}
+    names = {f"/problems/{one.SLUG}": SCHEMAS + schema_name(one.SLUG) for one in refusals}
+    refs = [{"$ref": name} for name in names.values()]
+    one_of = {"oneOf": refs, "discriminator": {"propertyName": "type", "mapping": names}}
     response: dict[str, Any] = {
         "description": " ".join(dict.fromkeys(refusal.title() for refusal in refusals)),
-        "content": {"application/problem+json": {"schema": schema}},
+        "content": {"application/problem+json": {"schema": refs[0] if len(refs) == 1 else one_of}},
     }
     if status in HEADERS:
         response["headers"] = HEADERS[status]

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from chassis.errors import Forbidden, Invalid, NotFound, NotYet, Refusal, Unavailable
@@ -98,8 +98,8 @@ EDGE_REFUSALS: tuple[type[Refusal], ...] = (
 class FieldError(BaseModel):
     """What is wrong with one field of the request."""
 
-    field: str
-    message: str
+    field: Annotated[str, Field(description="Where it stands, its parts joined by dots")]
+    message: Annotated[str, Field(description="What is wrong, for people")]
 
 
 class Problem(BaseModel):
@@ -107,14 +107,12 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str
-    """`/problems/<slug>`; stable."""
-    title: str
-    status: int
-    instance: str
-    """The request's id, as in the log."""
-    detail: str = ""
-    errors: list[FieldError] = []
+    type: Annotated[str, Field(description="`/problems/<slug>`: stable, and a page that says what to do")]
+    title: Annotated[str, Field(description="What is the matter, for people; may be reworded")]
+    status: Annotated[int, Field(description="The status of the answer, once more")]
+    instance: Annotated[str, Field(description="The request's id, which finds it in our logs")]
+    detail: Annotated[str, Field(description="More about this one case, for people")] = ""
+    errors: Annotated[list[FieldError], Field(description="Of a request of the wrong form, what is wrong with it")] = []
 
 
 def invalid(field: str, message: str) -> InvalidRequest:

@@ -103,7 +103,9 @@ class TxRoute(APIRoute):
         self._arguments = Arguments(self.dependant, public=rules.public)
         self._declared = (*rules.refuses, *EDGE_REFUSALS)
         self._answer_type: TypeAdapter[Any] | None = TypeAdapter(self.response_model) if self.response_model else None
-        openapi.describe(self, rules.refuses, scope=rules.scope, public=rules.public, arguments=self._arguments)
+        self.refusals = openapi.describe(
+            self, rules.refuses, scope=rules.scope, public=rules.public, arguments=self._arguments
+        )
         self.app = self._serve
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

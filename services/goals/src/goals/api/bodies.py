@@ -1,4 +1,4 @@
-"""What callers send. The query parameter `type` says which of them a POST has."""
+"""What callers send. The query parameter `type` says which of them a POST has; the body may say it, too."""
 
 from typing import Annotated, Literal
 
@@ -26,6 +26,7 @@ class InvitationContext(Body):
 class NewInvitation(Body):
     """`type=trigger-exclusive`: a viewer asks for a 1-on-1."""
 
+    type: Literal["trigger-exclusive"] = "trigger-exclusive"
     context: InvitationContext
     max_amount_diamonds: Diamonds | None = None
 
@@ -47,6 +48,7 @@ class NewLevel(Body):
 class NewExclusive(Body):
     """`type=exclusive`: the streamer starts the 1-on-1."""
 
+    type: Literal["exclusive"] = "exclusive"
     context: ExclusiveContext
     levels: Annotated[tuple[NewLevel, ...], Field(max_length=LEVELS_MAX)] = ()
     nbf: UnixTime | None = None
@@ -88,6 +90,7 @@ class FundingContext(Body):
 class NewFunding(Body):
     """`type=show-funding`: the streamer sells tickets for a show."""
 
+    type: Literal["show-funding"] = "show-funding"
     levels: tuple[TicketLevel]
     exp: UnixTime
     context: FundingContext
@@ -103,6 +106,7 @@ class ShowContext(Body):
 class NewShow(Body):
     """`type=show`: the streamer starts the show."""
 
+    type: Literal["show"] = "show"
     context: ShowContext
     nbf: UnixTime | None = None
 
@@ -123,6 +127,7 @@ class PrivateContext(Body):
 class NewPrivate(Body):
     """`type=trigger-private`: the streamer asks for gifts, for a performance to those who gave."""
 
+    type: Literal["trigger-private"] = "trigger-private"
     levels: tuple[DiamondLevel]
     exp: UnixTime
     context: PrivateContext

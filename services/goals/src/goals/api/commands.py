@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Path, Query, Response
+from pydantic import Field
 
 from chassis import ids
 from chassis.http import Body, BodyBy, Caller, CallerDep, TxDep, TxRouter
@@ -89,11 +90,15 @@ REFUSES_NEW = (
 
 @router.post("/goal", status_code=201, refuses=REFUSES_NEW, include_in_schema=False, same_as="/goals")
 @router.post(
-    "/goals", status_code=201, refuses=REFUSES_NEW, responses={202: {"model": ProposedGoal, "description": "Proposed"}}
+    "/goals",
+    status_code=201,
+    refuses=REFUSES_NEW,
+    responses={202: {"model": ProposedGoal, "description": "Proposed"}},
+    operation_id="createGoal",
 )
 async def create_new_goal(
     kind: Annotated[GoalTypeName, Query(alias="type")],  # noqa: ARG001 - chooses the body's class
-    body: Annotated[NewGoal, BodyBy("kind", BODIES)],
+    body: Annotated[NewGoal, BodyBy("kind", BODIES), Field(discriminator="type")],
     caller: CallerDep,
     tx: TxDep,
     response: Response,

@@ -26,7 +26,7 @@ OPEN: tuple[State, ...] = ("proposed", "active")
 
 
 class GoalNotFound(NotFound, slug="goal-not-found"):
-    """There is no such goal, or it is not yours."""
+    """There is no such goal."""
 
 
 class GoalNotActive(Conflict, slug="goal-not-active"):

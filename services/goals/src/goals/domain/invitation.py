@@ -61,7 +61,7 @@ class TooManyInvitations(Conflict, slug="too-many-invitations"):
 
 
 class PriceChanged(Conflict, slug="price-changed"):
-    """It costs more than you are willing to pay."""
+    """It costs more than you have agreed to: `amount_diamonds`."""
 
 
 class PrivateGoalOwed(Conflict, slug="private-goal-owed"):

@@ -15,7 +15,7 @@ class SessionNotFound(NotFound, slug="session-not-found"):
 
 
 class NotYourSession(Forbidden, slug="not-your-session"):
-    """Only the streamer of a session makes its goals."""
+    """This session is another streamer's."""
 
 
 class SessionOver(Conflict, slug="session-over"):
@@ -23,7 +23,7 @@ class SessionOver(Conflict, slug="session-over"):
 
 
 class SessionTooShort(Conflict, slug="session-too-short"):
-    """The session ends before this could be performed in full."""
+    """The session ends before this would."""
 
 
 class StageTaken(Conflict, slug="stage-taken"):

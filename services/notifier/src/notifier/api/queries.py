@@ -53,7 +53,7 @@ async def count_viewers(
     return ViewersView(head_count.preview + head_count.sd, head_count.preview, head_count.sd)
 
 
-@router.get("/notifications")
+@router.get("/notifications", operation_id="listNotifications")
 async def notifications(
     caller: CallerDep,
     tx: TxDep,

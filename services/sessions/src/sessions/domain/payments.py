@@ -73,19 +73,19 @@ class NoActiveSession(NotFound, slug="no-active-session"):
 
 
 class BlockedByStreamer(Forbidden, slug="blocked-by-streamer"):
-    """The streamer has blocked the caller."""
+    """The streamer has blocked you."""
 
 
 class OwnSession(Forbidden, slug="own-session"):
-    """Nobody pays themself."""
+    """Nobody buys from themselves."""
 
 
 class NotWholeSteps(Invalid, slug="not-whole-steps"):
-    """The duration must be whole steps, 1 to 60 of them."""
+    """Time is bought in whole steps, 1 to 60 of them."""
 
 
 class ExclusiveToAnother(Conflict, slug="exclusive-to-another"):
-    """The session is exclusive to somebody else."""
+    """The session is exclusive to another viewer."""
 
 
 class ExclusiveNotYetStarted(Conflict, slug="exclusive-not-yet-started"):
@@ -97,11 +97,11 @@ class PriceNotSet(Conflict, slug="price-not-set"):
 
 
 class PriceChanged(Conflict, slug="price-changed"):
-    """It costs more than `max_amount_diamonds`."""
+    """It costs more than you have agreed to: `amount_diamonds`."""
 
 
 class SessionTooShort(Conflict, slug="session-too-short"):
-    """The time would end after the session does."""
+    """The session ends before this would."""
 
 
 def check_steps(duration: int, step_seconds: int) -> None:

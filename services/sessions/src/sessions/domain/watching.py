@@ -2,7 +2,7 @@
 
 blocked by the streamer      ──▶ nothing   403 blocked-by-streamer
 the session is over          ──▶ nothing   410 session-ended
-exclusive to somebody else   ──▶ nothing   403 exclusive-to-another    (not the streamer)
+exclusive to another viewer  ──▶ nothing   403 exclusive-to-another    (not the streamer)
 RULES, the first that grants ──▶ sd        until what it says
 everybody else               ──▶ preview
 """
@@ -37,11 +37,11 @@ T = TypeVar("T")
 
 
 class ExclusiveToSomebodyElse(Forbidden, slug="exclusive-to-another"):
-    """The session is exclusive to somebody else."""
+    """The session is exclusive to another viewer."""
 
 
 class SessionEnded(Gone, slug="session-ended"):
-    """The session has ended."""
+    """The session is over, and nothing of it can be watched."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ async def list_backpack(wanted: PageDep, caller: CallerDep, tx: TxDep) -> Page[B
 
 @router.post(
     "/shop/backpack/{item_id}/activate",
+    operation_id="activatePass",
     refuses=(BackpackItemNotFound, backpack.NotAPass, backpack.AlreadyActivated),
 )
 async def activate(

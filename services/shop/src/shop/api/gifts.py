@@ -53,6 +53,7 @@ class GiftView(Body):
 
 @router.post(
     "/gifts",
+    operation_id="giveGift",
     status_code=202,
     group_commit=True,
     refuses=(

@@ -40,7 +40,7 @@ class SessionOver(Conflict, slug="session-over"):
 
 
 class OwnSession(Forbidden, slug="own-session"):
-    """Nobody gives to themselves."""
+    """Nobody buys from themselves."""
 
 
 class BlockedByStreamer(Forbidden, slug="blocked-by-streamer"):
