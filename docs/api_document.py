@@ -31,7 +31,8 @@ class Told:
     """A problem, as its page has it."""
 
     slug: str
-    status: int
+    statuses: tuple[int, ...]
+    """One, but where services see the same situation differently."""
     title: str
     advice: str
 
@@ -49,7 +50,8 @@ def document(services: Sequence[Service]) -> dict[str, Any]:
     for problem in of_the_gateway():
         schemas.setdefault(openapi.schema_name(problem.slug), _schema(problem, schemas["Problem"]))
     for problem in problems(services):
-        schemas[openapi.schema_name(problem.slug)]["x-advice"] = problem.advice
+        told = {"x-statuses": list(problem.statuses), "x-advice": problem.advice}
+        schemas[openapi.schema_name(problem.slug)] |= told
     for name, schema in schemas.items():
         _describe(name, schema)
     made["components"]["schemas"] = dict(sorted(schemas.items()))
@@ -83,7 +85,11 @@ def public_routes(services: Sequence[Service]) -> list[TxRoute]:
 def problems(services: Sequence[Service]) -> list[Told]:
     """Every problem that can be answered, by its slug; the gateway's own among them."""
     refusals = {one for route in public_routes(services) for one in route.refusals} | set(EDGE_REFUSALS)
-    told = {one.slug: one for one in of_the_gateway()} | {one.SLUG: _told(one) for one in refusals}
+    told = {one.slug: one for one in of_the_gateway()}
+    for refusal in sorted(refusals, key=lambda one: (one.SLUG, one.STATUS, one.__module__)):
+        there = told.get(refusal.SLUG)
+        statuses = sorted({refusal.STATUS, *(there.statuses if there else ())})
+        told[refusal.SLUG] = _told(refusal, tuple(statuses))
     return [told[slug] for slug in sorted(told)]
 
 
@@ -99,7 +105,10 @@ def problems_page(services: Sequence[Service]) -> str:
         "| `type` | status | when | what to do |",
         "|---|---|---|---|",
     ]
-    rows = [f"| `{one.slug}` | {one.status} | {one.title} | {one.advice} |" for one in problems(services)]
+    rows = [
+        f"| `{one.slug}` | {', '.join(map(str, one.statuses))} | {one.title} | {one.advice} |"
+        for one in problems(services)
+    ]
     return "\n".join([*lines, *rows]) + "\n"
 
 
@@ -108,7 +117,7 @@ def of_the_gateway() -> list[Told]:
     titles = dict(_gateway_map("$status $problem_title"))
     rows = [(status, slug) for status, slug in _gateway_map("$status $problem_slug") if status.isdecimal()]
     return [
-        Told(slug, int(status), titles[status].rstrip(".") + ".", api_texts.ADVICE[int(status)])
+        Told(slug, (int(status),), titles[status].rstrip(".") + ".", api_texts.ADVICE[int(status)])
         for status, slug in rows
     ]
 
@@ -132,7 +141,7 @@ def _complete(operation: dict[str, Any], method: str, route: TxRoute) -> None:
     operation["operationId"] = route.operation_id or to_camel(route.name)
     operation.setdefault("description", operation["summary"])
     for status in _OF_THE_GATEWAY:
-        own = [one for one in of_the_gateway() if one.status == status]
+        own = [one for one in of_the_gateway() if one.statuses == (status,)]
         _add(operation["responses"], str(status), own)
     for status, response in operation["responses"].items():
         names = ["X-Request-Id"]
@@ -165,14 +174,14 @@ def _slug(ref: str) -> str:
 
 def _schema(problem: Told, base: Mapping[str, Any]) -> dict[str, Any]:
     made: type[Refusal] = type(
-        "OfTheGateway", (Refusal,), {"SLUG": problem.slug, "STATUS": problem.status, "__doc__": problem.title}
+        "OfTheGateway", (Refusal,), {"SLUG": problem.slug, "STATUS": problem.statuses[0], "__doc__": problem.title}
     )
     return openapi.problem_schema(made, base)
 
 
-def _told(refusal: type[Refusal]) -> Told:
+def _told(refusal: type[Refusal], statuses: tuple[int, ...]) -> Told:
     further = _line((refusal.__doc__ or "").strip().partition("\n")[2])
-    return Told(refusal.SLUG, refusal.STATUS, refusal.title(), further or api_texts.ADVICE[refusal.STATUS])
+    return Told(refusal.SLUG, statuses, refusal.title(), further or api_texts.ADVICE[refusal.STATUS])
 
 
 def _describe(name: str, schema: dict[str, Any]) -> None:

@@ -67,6 +67,11 @@ def test_servers_are_told_what_those_of_the_local_stack_are_told(parts: dict[str
     assert [(one["filter"]["channel_name_starts_with"], tuple(one["event_types"])) for one in told] == list(WEBHOOKS)
     gateway = parts["gateway"]["environment"]
     assert {name: gateway[name] for name in LOCAL_GATEWAY} == LOCAL_GATEWAY
+    volumes = {
+        inside: ROOT / outside for outside, inside, _ in (volume.split(":") for volume in parts["gateway"]["volumes"])
+    }
+    assert volumes[gateway["GATEWAY_DOCUMENT"]].is_file()
+    assert (volumes[gateway["GATEWAY_PAGES"]] / "reference.html").is_file()
 
 
 def test_services_read_the_variables_that_they_know_and_only_demo_keys(parts: dict[str, dict[str, Any]]) -> None:

@@ -62,7 +62,7 @@ function described(name, schema, schemas) {
 
 function problem(schema) {
   const slug = slugOf(schema);
-  return make("section", { id: slug }, make("h3", {}, `${schema["x-status"]} ${slug}`), make("p", {}, schema.description), make("p", {}, schema["x-advice"] || ""));
+  return make("section", { id: slug }, make("h3", {}, `${schema["x-statuses"].join(", ")} ${slug}`), make("p", {}, schema.description), make("p", {}, schema["x-advice"] || ""));
 }
 
 async function show() {

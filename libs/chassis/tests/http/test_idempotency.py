@@ -169,7 +169,10 @@ async def test_the_same_key_and_body_give_the_first_answer_byte_for_byte(
     first = await client.post("/notes", json={"text": "x"}, headers=KEY)
     again = await client.post("/notes", json={"text": "x"}, headers=KEY)
 
-    assert (again.status_code, again.headers, again.content) == (first.status_code, first.headers, first.content)
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert (again.headers["idempotent-replayed"], "idempotent-replayed" in first.headers) == ("true", False)
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    assert {**again.headers, "x-request-id": ""}.items() >= {**first.headers, "x-request-id": ""}.items()
     assert (await notes(harness), len(await harness.take())) == (1, 1)
 
 

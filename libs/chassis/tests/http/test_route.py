@@ -232,7 +232,12 @@ async def test_401_comes_before_413_before_422_before_403_before_404_before_409_
     assert problem(await viewer.put(bad, content=huge)) == (413, "body-too-large")
     assert problem(await viewer.put(bad, json={"beans": 0})) == (422, "invalid-request")
     assert problem(await viewer.put(missing, json={"beans": 0})) == (422, "invalid-request")
-    assert problem(await viewer.put(missing, json={"beans": 1})) == (403, "scope-missing")
+    refused = await viewer.put(missing, json={"beans": 1})
+    assert problem(refused) == (403, "scope-missing")
+    assert refused.headers["www-authenticate"].endswith(
+        f'error="insufficient_scope", scope="{refused.json()["scope"]}"'
+    )
+    assert refused.json()["scope"] in refused.json()["detail"]
     assert problem(await owner.put(missing, json={"beans": 1})) == (404, "jar-not-found")
     await owner.post("/jars", json={"id": JAR, "label": "x"})
     assert problem(await owner.put(missing, json={"beans": 1})) == (409, "jar-taken")

@@ -93,6 +93,13 @@ def keep(tx: Tx, key: CommandKey, answer: HttpResponse, *, refused: bool, former
         tx.put(FORMER_RECORDS, record)
 
 
+def replayed(stored: HttpResponse, request_id: str) -> HttpResponse:
+    """The first answer for the request that has just come: its body byte for byte, marked as a repetition."""
+    kept = tuple(header for header in stored.headers if header[0] != b"x-request-id")
+    own = ((b"x-request-id", request_id.encode()), (b"idempotent-replayed", b"true"))
+    return replace(stored, headers=(*own, *kept))
+
+
 def is_final(refusal: Refusal) -> bool:
     """Whether a refusal of the domain is kept as the command's answer."""
     return refusal.STATUS < 500 and refusal.STATUS not in _TELLS_OF_NOW_STATUSES  # noqa: PLR2004 - server's fault

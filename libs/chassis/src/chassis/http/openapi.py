@@ -33,8 +33,9 @@ IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
 }
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
+WWW_AUTHENTICATE = {"WWW-Authenticate": {"description": "How to authenticate", "schema": {"type": "string"}}}
 HEADERS: dict[int, dict[str, Any]] = {
-    401: {"WWW-Authenticate": {"description": "How to authenticate", "schema": {"type": "string"}}},
+    401: WWW_AUTHENTICATE,
     429: RETRY_AFTER,
     503: RETRY_AFTER,
 }
@@ -64,7 +65,8 @@ def document(title: str, version: str, routes: Sequence[BaseRoute]) -> dict[str,
     schema = Problem.model_json_schema(ref_template=SCHEMAS + "{model}")
     schemas = components.setdefault("schemas", {})
     schemas |= schema.pop("$defs")
-    refusals = {refusal for route in routes for refusal in getattr(route, "refusals", ())}
+    found = {refusal for route in routes for refusal in getattr(route, "refusals", ())}
+    refusals = sorted(found, key=lambda one: (one.SLUG, one.STATUS, one.__module__))
     schemas |= {schema_name(refusal.SLUG): problem_schema(refusal, schema) for refusal in refusals}
     schemas["Problem"] = schema
     components["schemas"] = dict(sorted(schemas.items()))
@@ -87,7 +89,6 @@ def problem_schema(refusal: type[Refusal], base: Mapping[str, Any]) -> dict[str,
         "title": schema_name(refusal.SLUG),
         "description": refusal.title(),
         "properties": properties,
-        "x-status": refusal.STATUS,
     }
 
 

@@ -36,6 +36,11 @@ class TokenInvalid(Refusal, slug="invalid-token"):
 class ScopeMissing(Forbidden, slug="scope-missing"):
     """The access token does not allow this."""
 
+    def __init__(self, scope: str) -> None:
+        """Refuse for want of `scope`, which the answer names (RFC 6750)."""
+        super().__init__(f"It needs the scope {scope}.", scope=scope)
+        self.scope = scope
+
 
 class BodyTooLarge(Refusal, slug="body-too-large"):
     """The body is larger than 64 KiB."""
@@ -160,6 +165,9 @@ def _headers_of(refusal: Refusal) -> Iterable[Header]:
         yield b"www-authenticate", b'Bearer realm="footlights"'
     if isinstance(refusal, TokenInvalid):
         yield b"www-authenticate", b'Bearer realm="footlights", error="invalid_token"'
+    if isinstance(refusal, ScopeMissing):
+        challenge = f'Bearer realm="footlights", error="insufficient_scope", scope="{refusal.scope}"'
+        yield b"www-authenticate", challenge.encode()
     if isinstance(refusal, BodyTooSlow):
         yield b"connection", b"close"  # the rest of it is not waited for
 

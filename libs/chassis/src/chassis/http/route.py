@@ -22,7 +22,7 @@ from chassis.http.arrivals import Missing
 from chassis.http.auth import Caller
 from chassis.http.bodies import ClientGone, one_of, read_body
 from chassis.http.edge import Edge
-from chassis.http.idempotency import FORMER_RECORDS, CommandKey, is_final, keep, recall
+from chassis.http.idempotency import FORMER_RECORDS, CommandKey, is_final, keep, recall, replayed
 from chassis.http.problems import (
     EDGE_REFUSALS,
     Broken,
@@ -154,7 +154,7 @@ class TxRoute(APIRoute):
             request.key = CommandKey.of(key, caller.user_id, self.method, scope["path"], said)
             request.path_params = scope["path_params"]
         if self.rules.scope and caller is not None and self.rules.scope not in caller.scopes:
-            raise ScopeMissing  # also to who may see a stored answer no more
+            raise ScopeMissing(self.rules.scope)  # also to who may see a stored answer no more
         if (full := request.edge.runtime.backlog.full) is not None and not self._read_only:
             raise TryAgain(f"Too much is not done yet: {full}.")
 
@@ -208,7 +208,7 @@ class TxRoute(APIRoute):
         former = FORMER_RECORDS.name in request.edge.runtime.former_collections
         for key in keys:
             if (stored := await recall(tx, key, former=former)) is not None:
-                return stored
+                return replayed(stored, request.context.request_id)
         start = tx.savepoint()
         refused = False
         try:

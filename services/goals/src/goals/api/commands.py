@@ -149,7 +149,7 @@ async def delete_goal(goal_id: GoalId, caller: CallerDep, tx: TxDep, body: Delet
         await _deactivate(found, stage, lifecycle.withdrawal(found, stage, withdrawn), tx)
         return
     if "CREATOR" not in caller.scopes:
-        raise ScopeMissing
+        raise ScopeMissing("CREATOR")
     goal = owned_by(found, caller.user_id)
     agree = lifecycle.require_answer(goal, body.agree)
     stage = await store.stage(tx, goal.session_id)
@@ -235,5 +235,5 @@ async def _create_private_goal(goal_id: str, body: NewPrivate, caller: Caller, t
 async def _own_stage(session_id: str, caller: Caller, tx: Tx) -> Stage:
     """The stage of a session of the caller, who must be a streamer: only some types of goals need one."""
     if "CREATOR" not in caller.scopes:
-        raise ScopeMissing
+        raise ScopeMissing("CREATOR")
     return require_own(await store.stage(tx, session_id), caller.user_id)
