@@ -15,9 +15,11 @@ from chassis import ids
 from chassis.clock import unix
 from chassis.effects.dispatcher import EffectDispatcher
 from chassis.effects.model import EFFECTS
+from chassis.runtime.faults import FaultError, plan_faults
 from chassis_testing.service import ServiceHarness
-from contracts import OrderFailedV1, OrderPaidV1
+from contracts import OrderFailedV1, OrderFulfilledV1, OrderPaidV1, PassGrantedV1
 from devstack import sandbox as sandbox_server
+from shop.domain.orders import UNSETTLED_MAX
 from shop.domain.payments import CHECK_EVERY
 from shop.gateway.states import ALGORITHM, AUDIENCE
 from shop.service import SERVICE
@@ -211,6 +213,83 @@ async def test_who_cancels_has_bought_nothing_and_nothing_is_asked_any_more(shop
     await shopper.sweep()
     assert (shopper.sandbox.confirmations, await shopper.harness.timers()) == (asked, [])
     assert said(await shopper.complete(order_id)) == "409 /problems/order-closed"
+
+
+@pytest.mark.parametrize("away_seconds", [0, 50, 3_600])
+async def test_a_death_between_the_gateways_word_and_its_record_is_healed_within_the_sweepers_round(
+    shopper: Shopper, away_seconds: int
+) -> None:
+    order_id = await shopper.ordered("livestream_pass_7d")
+    state = await shopper.sent(order_id)
+    shopper.choose(order_id)
+    await shopper.back(state)
+    plan_faults('{"effects.after_vendor": {"action": "raise", "of": "confirm-payment"}}')
+    try:
+        with pytest.RaisesGroup(FaultError):
+            await EffectDispatcher(shopper.harness.runtime, SERVICE).run()
+    finally:
+        plan_faults(None)
+    assert (await shopper.payment(order_id)) == "confirming"
+
+    shopper.harness.clock.advance(away_seconds)
+    await shopper.sweep()
+
+    assert (await shopper.payment(order_id)) == "paid"
+    assert [type(event) for event in await shopper.harness.take()] == [OrderPaidV1, PassGrantedV1, OrderFulfilledV1]
+    assert len(await shopper.buyer.backpack()) == 1
+
+
+async def test_nobody_pays_at_the_sandbox_for_an_order_that_is_over(shopper: Shopper) -> None:
+    order_id = await shopper.ordered()
+    await shopper.sent(order_id)
+    assert shopper.sandbox.payments[order_id]["exp"] == int((await shopper.buyer.read(order_id))["exp"])
+    shopper.sandbox.change({"order_id": order_id, "exp": 0})
+
+    shopper.choose(order_id)
+    await shopper.sweep()
+
+    assert (await shopper.payment(order_id)) == "failed"
+
+
+async def test_an_order_whose_gateway_never_was_ready_is_over_in_time(shopper: Shopper) -> None:
+    order_id = await shopper.ordered()
+    state = (await shopper.complete(order_id)).json()["url"].partition("state=")[2]
+    await shopper.back(state)
+    assert (await shopper.payment(order_id)) == "pending"  # there is nothing to ask about yet
+
+    shopper.harness.clock.advance(1_800)
+    await shopper.harness.run_timers()
+
+    assert (await shopper.payment(order_id)) == "failed"
+    assert await shopper.harness.timers() == []
+
+
+async def test_a_payment_buys_one_order(shopper: Shopper) -> None:
+    """The gateway tells of one payment for two orders: the second is for a person."""
+    first, second = await shopper.ordered(), await shopper.ordered()
+    for order_id in (first, second):
+        await shopper.sent(order_id)
+        shopper.choose(order_id)
+    authorization = shopper.sandbox.payments[first]["authorization"]
+    shopper.sandbox.change({"order_id": second, "authorization": authorization})
+
+    await shopper.sweep()
+    await shopper.sweep()
+
+    assert sorted([await shopper.payment(first), await shopper.payment(second)]) == ["paid", "review"]
+    assert [type(event) for event in await shopper.harness.take()] == [OrderPaidV1]
+
+
+async def test_who_orders_a_lot_and_pays_nothing_waits_until_something_of_it_is_over(shopper: Shopper) -> None:
+    orders = [await shopper.buyer.order(DIAMONDS) for _ in range(UNSETTLED_MAX)]
+
+    assert said(await shopper.buyer.check_out(DIAMONDS)) == "409 /problems/too-many-open-orders"
+    await shopper.buyer.pay(orders[7])
+    assert (await shopper.buyer.check_out(DIAMONDS)).status_code == 201
+    assert (await shopper.buyer.check_out(DIAMONDS)).status_code == 409
+    shopper.harness.clock.advance(1_801)
+    await shopper.harness.run_timers()
+    assert (await shopper.buyer.check_out(DIAMONDS)).status_code == 201
 
 
 async def test_two_tabs_are_one_payment(shopper: Shopper) -> None:

@@ -1,6 +1,6 @@
 """A payment gateway in which nobody pays: `python -m devstack.sandbox PORT`. What it holds is gone when it ends.
 
-    POST /authorize  signed   {order_id, amount, currency, return_url} → {authorization}; the same order, the same one
+    POST /authorize  signed   {order_id, amount, currency, return_url, exp} → {authorization}; the same order, the same one
     POST /pay        browser  authorization, then choice=pay|cancel → the way back, as a form that posts itself
     POST /confirm    signed   {order_id} → {order_id, status: open|paid|cancelled, amount, currency, reference}
     PUT  /behaviour  tests    {confirm: well|broken|garbage|slow|unsigned}; or of one payment: {order_id, amount}
@@ -50,6 +50,7 @@ class Sandbox:
                     "amount": int(asked["amount"]),
                     "currency": str(asked["currency"]),
                     "return_url": str(asked["return_url"]),
+                    "exp": int(asked["exp"]),
                     "authorization": hashlib.sha256(str(asked["order_id"]).encode()).hexdigest()[:32],
                     "status": "open",
                 },
@@ -61,6 +62,7 @@ class Sandbox:
         with self.lock:
             for payment in self.payments.values():
                 if payment["authorization"] == authorization:
+                    _end(payment)
                     if payment["status"] == "open" and choice in ("pay", "cancel"):
                         payment["status"] = {"pay": "paid", "cancel": "cancelled"}[choice]
                     return payment["return_url"], "ok" if payment["status"] == "paid" else "cancelled"
@@ -73,6 +75,7 @@ class Sandbox:
             payment = self.payments.get(str(asked["order_id"]))
             if payment is None:
                 return None
+            _end(payment)
             told = {name: payment[name] for name in ("status", "amount", "currency")}
             return {"order_id": asked["order_id"], "reference": f"sandbox-{payment['authorization']}", **told}
 
@@ -84,6 +87,12 @@ class Sandbox:
                 self.behaviour |= wanted
             else:
                 self.payments[order_id] |= wanted
+
+
+def _end(payment: dict[str, Any]) -> None:
+    """Who has not paid until its `exp` does not pay any more."""
+    if payment["status"] == "open" and time.time() >= payment["exp"]:
+        payment["status"] = "cancelled"
 
 
 def server(port: int) -> ThreadingHTTPServer:

@@ -43,25 +43,23 @@ class _OrderEvent(Event):
     gateway: Gateway
 
 
-class OrderCreatedV1(_OrderEvent, type="order.created.v1", topic="shop", key="user_id", subject="order_id", draft=True):
+class OrderCreatedV1(_OrderEvent, type="order.created.v1", topic="shop", key="user_id", subject="order_id"):
     """A user is about to pay; nothing has been paid yet."""
 
 
-class OrderPaidV1(_OrderEvent, type="order.paid.v1", topic="shop", key="user_id", subject="order_id", draft=True):
+class OrderPaidV1(_OrderEvent, type="order.paid.v1", topic="shop", key="user_id", subject="order_id"):
     """The gateway confirmed the money. Told once an order: what it bought may be granted."""
 
 
-class OrderFulfilledV1(
-    _OrderEvent, type="order.fulfilled.v1", topic="shop", key="user_id", subject="order_id", draft=True
-):
+class OrderFulfilledV1(_OrderEvent, type="order.fulfilled.v1", topic="shop", key="user_id", subject="order_id"):
     """Every item of the order has been granted."""
 
 
-class OrderFailedV1(_OrderEvent, type="order.failed.v1", topic="shop", key="user_id", subject="order_id", draft=True):
+class OrderFailedV1(_OrderEvent, type="order.failed.v1", topic="shop", key="user_id", subject="order_id"):
     """The order will not be paid."""
 
 
-class PassGrantedV1(Event, type="pass.granted.v1", topic="shop", key="user_id", subject="user_id", draft=True):
+class PassGrantedV1(Event, type="pass.granted.v1", topic="shop", key="user_id", subject="user_id"):
     """A pass lies in the user's backpack; it has no time before it is activated, so `nbf` and `exp` are null."""
 
     user_id: ObjectIdStr

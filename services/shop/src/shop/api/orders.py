@@ -81,6 +81,7 @@ class OrderView(Body):
         ProductNotFound,
         orders.NotForMoney,
         orders.GatewayNotOffered,
+        orders.TooManyOpenOrders,
         gifts.OwnSession,
         gifts.BlockedByStreamer,
     ),
@@ -90,6 +91,7 @@ async def check_out(body: Checkout, caller: CallerDep, tx: TxDep) -> OrderView:
     product = await _product(body.product_id, caller.user_id, tx)
     if body.gateway not in tx.settings(ShopSettings).payment_gateways:
         raise orders.GatewayNotOffered
+    await _require_room(caller.user_id, tx)
     order, created = orders.create(ids.new_id(), caller.user_id, {product: body.quantity}, body.gateway, tx.now)
     tx.insert(store.ORDERS, order)
     tx.emit(created)
@@ -127,6 +129,13 @@ async def _product(product_id: str, buyer_id: str, tx: TxDep) -> SoldProduct:
     block = await tx.get(store.BLOCKS, block_id(streamer_id, buyer_id))
     gifts.require_welcome(buyer_id, session, blocked=block is not None)
     return pass_of_streamer(streamer_id)
+
+
+async def _require_room(user_id: str, tx: TxDep) -> None:
+    """Refuse who fills the shop. A bound against floods, no promise: several orders at once may go beyond it."""
+    unsettled = {"user_id": user_id, "payment": {"$in": list(orders.UNSETTLED)}}
+    if len(await tx.find(store.ORDERS, unsettled, limit=orders.UNSETTLED_MAX)) == orders.UNSETTLED_MAX:
+        raise orders.TooManyOpenOrders
 
 
 def view_of(order: Order) -> OrderView:

@@ -34,12 +34,19 @@ PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
     "open": {"handed_over": "pending", "expired": "failed"},
     "pending": {
         "handed_over": "pending",
+        "expired": "failed",
         "asked": "confirming",
         "confirmed": "paid",
         "refused": "failed",
         "differs": "review",
     },
-    "confirming": {"confirmed": "paid", "refused": "failed", "still_open": "pending", "differs": "review"},
+    "confirming": {
+        "expired": "failed",
+        "confirmed": "paid",
+        "refused": "failed",
+        "still_open": "pending",
+        "differs": "review",
+    },
     "failed": {"confirmed": "paid", "differs": "review"},  # money that was taken after all buys what was ordered
     "paid": {},
     "review": {},
@@ -49,6 +56,8 @@ PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
 HINTS_MAX = 5  # of one order; further ones push out the oldest
 ORDER_LIVES = timedelta(minutes=30)  # to be handed over to a gateway; cards are typed in a few minutes
 UNPAID_KEPT = timedelta(days=30)  # long enough for a question about it
+UNSETTLED: Final[tuple[Payment, ...]] = ("open", "pending", "confirming")
+UNSETTLED_MAX = 20  # orders of one user that nobody knows the end of; each is looked at every minute
 
 
 class OrderNotFound(NotFound, slug="order-not-found"):
@@ -57,6 +66,10 @@ class OrderNotFound(NotFound, slug="order-not-found"):
 
 class GatewayNotOffered(Conflict, slug="gateway-not-offered"):
     """Nothing can be paid through this gateway here."""
+
+
+class TooManyOpenOrders(Conflict, slug="too-many-open-orders"):
+    """You have ordered a lot that is not paid yet: pay for it, or wait until it is over."""
 
 
 class NotForMoney(Conflict, slug="not-for-money"):
@@ -183,6 +196,11 @@ def authorized(order: Order, authorization: str) -> Order:
 def hinted(order: Order, hint: Hint) -> Order | None:
     """Remember what a notification says; None: it says nothing new."""
     return None if hint in order.hints else replace(order, hints=(*order.hints, hint)[-HINTS_MAX:])
+
+
+def was_never_sent(order: Order, now: datetime) -> bool:
+    """Whether nobody has been sent to pay, and nobody will be: the gateway has not been ready for it in time."""
+    return order.authorization is None and now >= order.exp
 
 
 def check_due(order: Order) -> At:

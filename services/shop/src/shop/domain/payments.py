@@ -27,6 +27,8 @@ class AuthorizePayment(Effect, name="authorize-payment"):
     amount: int
     currency: str
     return_url: str
+    exp: int
+    """Unix seconds: the gateway takes no money from then on."""
 
 
 class ConfirmPayment(Effect, name="confirm-payment"):
@@ -77,6 +79,7 @@ def authorize(order: Order, return_url: str) -> Call:
         amount=order.amount,
         currency=order.currency,
         return_url=return_url,
+        exp=int(order.exp.timestamp()),
     )
     return Call(effect, f"authorize-payment:{order.id}", order.id, order.exp)
 
@@ -111,5 +114,5 @@ def fact_of(order: Order, answer: Answer) -> Fact:
         case "cancelled":
             return "refused"
         case "paid":
-            same = (answer.amount, answer.currency) == (order.amount, order.currency)
+            same = (answer.amount, answer.currency) == (order.amount, order.currency) and not spent
             return "confirmed" if same else "differs"

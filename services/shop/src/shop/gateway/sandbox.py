@@ -44,7 +44,7 @@ class Sandbox:
 
     async def authorize(self, payment: AuthorizePayment, outside: Outside) -> str:
         """Have it expect a payment. Raises Unknown."""
-        asked = payment.model_dump_json(include={"order_id", "amount", "currency", "return_url"})
+        asked = payment.model_dump_json(include={"order_id", "amount", "currency", "return_url", "exp"})
         return (await _call("authorize", asked, Authorized, outside)).authorization
 
     async def confirm(self, payment: ConfirmPayment, outside: Outside) -> Answer:

@@ -12,11 +12,11 @@ from shop.store.orders import ask, settle, spend
 async def check_payment(timer: PaymentCheckDue, tx: Tx) -> None:
     """Who was never sent to pay will not; how it stands with those who were is asked, round by round."""
     order = await tx.get(store.ORDERS, timer.order_id)
-    if order is None:
+    if order is None or order.payment not in orders.UNSETTLED:
         return
-    if order.payment == "open":
+    if orders.was_never_sent(order, tx.now):
         settle(tx, order, "expired")
-    elif order.payment in ("pending", "confirming"):
+    else:
         ask(tx, order)
         tx.set_timer(payments.check_again(order, tx.now))
 

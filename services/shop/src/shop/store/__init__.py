@@ -46,6 +46,7 @@ ORDERS = Collection(
     Order,
     indexes=(
         Index({"user_id": 1, "_id": 1}),
+        Index({"user_id": 1, "payment": 1}),
         Index({"forget_at": 1}, where={"payment": "failed"}, expire_after_seconds=0),
     ),
 )

@@ -17,9 +17,10 @@ def settle(tx: Tx, order: Order, fact: Fact, reference: str | None = None) -> No
 
 
 def ask(tx: Tx, order: Order) -> None:
-    """Have the gateway asked how the payment of an order stands."""
-    settle(tx, order, "asked")
-    tx.schedule_effect(payments.confirm(order, tx.now))
+    """Have the gateway asked how the payment of an order stands; nobody can have paid before it was ready for it."""
+    if order.authorization is not None:
+        settle(tx, order, "asked")
+        tx.schedule_effect(payments.confirm(order, tx.now))
 
 
 async def spend(tx: Tx, receipt: Receipt) -> bool:
