@@ -1,6 +1,6 @@
 """A payment gateway in which nobody pays: `python -m devstack.sandbox PORT`. What it holds is gone when it ends.
 
-    POST /authorize  signed   {order_id, amount, currency, return_url, exp} → {authorization}; the same order, the same one
+    POST /authorize  signed   {order_id, amount, currency, return_url, exp} → {authorization}
     POST /pay        browser  authorization, then choice=pay|cancel → the way back, as a form that posts itself
     POST /confirm    signed   {order_id} → {order_id, status: open|paid|cancelled, amount, currency, reference}
     PUT  /behaviour  tests    {confirm: well|broken|garbage|slow|unsigned}; or of one payment: {order_id, amount}

@@ -114,5 +114,5 @@ def fact_of(order: Order, answer: Answer) -> Fact:
         case "cancelled":
             return "refused"
         case "paid":
-            same = (answer.amount, answer.currency) == (order.amount, order.currency) and not spent
+            same = (answer.amount, answer.currency) == (order.amount, order.currency)
             return "confirmed" if same else "differs"
