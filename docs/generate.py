@@ -26,8 +26,6 @@ from contracts.topics import TOPICS, TopicSpec
 DOCS: Final = Path(__file__).parent
 SERVICES: Final = DOCS.parent / "services"
 CONSUMERS: Final = DOCS.parent / "libs" / "contracts" / "consumers"
-UNTIL_ORDERS_ARE_RELEASED: Final = frozenset({"order.created.v1", "order.paid.v1"})
-"""Nothing can be paid for yet; they are released with the gateways."""
 API: Final = DOCS / "openapi.json"
 COMMAND: Final = "python docs/generate.py"
 
@@ -146,7 +144,7 @@ def drafts_relied_on(known: Sequence[Service]) -> list[str]:
         f"\n  {event.TYPE}: {service.name}"
         for service in known
         for event in sorted({cast("type[Event]", row.subject) for row in service.handlers}, key=lambda one: one.TYPE)
-        if event.DRAFT and service.name != event.TOPIC and event.TYPE not in UNTIL_ORDERS_ARE_RELEASED
+        if event.DRAFT and service.name != event.TOPIC
     ]
 
 
