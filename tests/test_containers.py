@@ -81,7 +81,7 @@ def test_services_read_the_variables_that_they_know_and_only_demo_keys(parts: di
             environment = part["environment"]
             assert environment.keys() <= known, name
             assert environment.get("JWT_KEYS") == (DEMO_KEYS if name.endswith("-api") else None)
-            if "BYTEPLUS_APP_ID" in environment:
+            if "STREAM_TOKEN_KEYS" in environment:
                 assert {key: environment[key] for key in DEMO_STREAM_TOKENS} == DEMO_STREAM_TOKENS
 
 

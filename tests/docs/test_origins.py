@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("chassis", "contracts", "goals", "sessions", "escrow", "notifier", "shop")
+PACKAGES = ("chassis", "contracts", "goals", "sessions", "escrow", "notifier", "rtc_control", "shop")
 
 _PLACE = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
 _ROW = re.compile(r"^\| (?P<cells>.+) \|$", re.MULTILINE)

@@ -36,6 +36,7 @@ from chassis_testing.system import Message
 from contracts import Event, EventAttributes, OrderPaidV1, PassActivatedV1, PresenceCountedV1
 from escrow.store import accounts
 from notifier.settings import Settings as NotifierSettings
+from rtc_control.settings import Settings as RtcSettings
 from shop.store import ORDERS
 from shop.store.orders import settle
 
@@ -166,6 +167,8 @@ class Scenario:
     async def sources(self) -> None:
         path = f"/sessions/{self.house.session_id}"
         await self.ask("sessions", self.house.streamer, "PUT", f"{path}/sources/room-1")
+        await self.house.system.run_until_idle()
+        await self.hear_byteplus()
         await self.ask("sessions", self.house.streamer, "PATCH", path, {"title": f"At {self.house.now}"})
         await self.ask("sessions", self.house.streamer, "DELETE", f"{path}/sources/room-1")
         await self.house.system.run_until_idle()
@@ -295,6 +298,25 @@ class Scenario:
         answer = await harness.client().post("/notify/pusher", content=body, headers=headers)
         assert answer.status_code == 204, answer.text
         await self.later(2)
+
+    async def hear_byteplus(self) -> None:
+        harness, house = self.harnesses["rtc-control"], self.house
+        answer = await harness.client(ids.new_id(), "OPS").get(f"/rtc/sessions/{house.session_id}")
+        assert answer.status_code == 200, answer.text
+        app_id = harness.runtime.outside.settings(RtcSettings).byteplus_app_id
+        data = {"RoomId": "room-1", "UserId": ids.new_id(), "Timestamp": int(house.now.timestamp() * 1_000)}
+        said = {
+            "EventType": "UserJoinRoom",
+            "EventData": json.dumps(data),
+            "EventTime": "now",
+            "EventId": ids.new_id(),
+            "AppId": app_id,
+            "Version": "1",
+            "Noce": "1",
+        }
+        signature = hashlib.sha256("".join(sorted((*said.values(), "demo-callback-secret"))).encode()).hexdigest()
+        answer = await harness.client().post("/notify/byteplus", json=said | {"Signature": signature})
+        assert answer.status_code == 200, answer.text
 
     # -- and those before it -------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from contracts.escrow_ids import parse_escrow_id
 from contracts.versions import parse_type
 from notifier.domain.pushes import Push
 from notifier.service import SERVICE as NOTIFIER
+from rtc_control.service import SERVICE as RTC_CONTROL
 
 if TYPE_CHECKING:
     import httpx
@@ -58,6 +59,7 @@ CREATED = """
 | schedule_lifecycle_tasks (goals)                         | A              | A              | A                | A              | A              | A              |
 | remember the promise (escrow)                            | A              | A              | A                | A              | A              | ·              |
 | projection (shop)                                        | A              | A              | A                | A              | A              | A              |
+| snapshot_rtc_sources (rtc-control)                       | ·              | ·              | ·                | A              | ·              | ·              |
 """  # noqa: E501 - a table is as wide as the page's
 
 ENDED = """
@@ -84,6 +86,7 @@ ENDED = """
 | trigger_exclusive_goal_escrow_refund (escrow)          | · | · | · | · | · | A | A | · | A | · | · | · | · |
 | handle_trigger_private_goal_escrow (escrow)            | · | · | · | · | · | · | · | · | · | · | A | A | · |
 | projection (shop)                                      | A | A | A | A | A | A | A | A | A | A | A | A | A |
+| snapshot_rtc_sources (rtc-control)                     | · | · | · | · | · | · | · | A | A | · | · | · | · |
 | invalidate_cached_pusher_channel_data (notifier)       | A | A | A | A | A | A | A | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
@@ -110,6 +113,7 @@ OVER = """
 | trigger_exclusive_goal_escrow_refund (escrow)          | · | · | A | A | · | · |
 | handle_trigger_private_goal_escrow (escrow)            | · | · | · | · | A | · |
 | projection (shop)                                      | A | A | A | A | A | A |
+| snapshot_rtc_sources (rtc-control)                     | · | · | · | A | · | · |
 | invalidate_cached_pusher_channel_data (notifier)       | A | A | A | A | A | A |
 """  # noqa: E501 - a table is as wide as the page's
 
@@ -139,13 +143,13 @@ OTHERS = """
 | goal.extended               | notifier, sessions                |
 | goal.extension_rejected     | sessions                          |
 | goal.lapsed                 | escrow, sessions                  |
-| session.started             | goals, notifier, shop             |
-| session.updated             | goals, notifier, shop             |
-| session.ended               | goals, notifier, shop             |
+| session.started             | goals, notifier, rtc-control, shop |
+| session.updated             | goals, notifier, rtc-control, shop |
+| session.ended               | goals, notifier, rtc-control, shop |
 | session.goal_added          | notifier                          |
 | session.goal_closed         | escrow                            |
 | session.viewer_authorized   | goals, notifier                   |
-| session.viewer_revoked      | notifier                          |
+| session.viewer_revoked      | notifier, rtc-control             |
 | session.payment_requested   | escrow                            |
 | session.payment_reversed    | escrow                            |
 | viewer.blocked              | escrow, goals, notifier, shop     |
@@ -186,6 +190,7 @@ TRACES: dict[str, tuple[str, ...]] = {
     "bind_trigger_private_goal_to_session": ("sessions.trigger_private_goals",),
     "bind_karaoke_goal_to_session": ("sessions.karaoke_goals",),
     "schedule_lifecycle_tasks": ("sets goal-due",),
+    "snapshot_rtc_sources": ("broadcasts.exclusives",),
     "remember the promise": ("writes escrows",),
     "projection": ("writes goals",),
     "set_embedded_goal_ended: show pairs": ("sessions.show_goal_pairs",),
@@ -493,13 +498,16 @@ async def begin_exclusive(watch: Watch) -> None:
 
 
 async def test_every_cell_of_the_matrix(house: House, harness_of: HarnessOf) -> None:
-    notifier = await harness_of(NOTIFIER, clock=house.system.clock)
+    others = [await harness_of(service, clock=house.system.clock) for service in (NOTIFIER, RTC_CONTROL)]
     harnesses = {
-        harness.service.name: harness for harness in (house.goals, house.sessions, house.escrow, house.shop, notifier)
+        harness.service.name: harness for harness in (house.goals, house.sessions, house.escrow, house.shop, *others)
     }
-    house.system.add(notifier)
+    for other in others:
+        house.system.add(other)
     watch = Watch(house, house.system, harnesses)
     await watch.settle()
+    room = f"/sessions/{house.session_id}/sources/a-room"
+    await watch.command(house.ask(house.sessions, house.streamer, "PUT", room, {"preset": "sd"}))
     for play in (play_shows, play_invitations, play_gifts, play_session, play_ends):
         await play(watch)
     seen = [row for event, table in TABLES for row in drawn(table, event, watch.notes)]

@@ -28,6 +28,7 @@ from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from notifier.domain.pushes import Push
 from notifier.service import SERVICE as NOTIFIER
+from rtc_control.service import SERVICE as RTC_CONTROL
 from sessions.service import SERVICE as SESSIONS
 from shop.service import SERVICE as SHOP
 from shop.store import ORDERS
@@ -42,7 +43,7 @@ HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = table((Path(__file__).parent / "who_sees_what.txt").read_text(encoding="utf-8"))
-SERVICES = (ESCROW, GOALS, NOTIFIER, SESSIONS, SHOP)
+SERVICES = (ESCROW, GOALS, NOTIFIER, RTC_CONTROL, SESSIONS, SHOP)
 READERS = ("stranger", "blocked", "viewer", "giver", "streamer", "operator")
 SCOPES = {"stranger": ("PAID", "HUMAN", "CREATOR"), "streamer": ("CREATOR",), "operator": ("OPS",)}
 PUBLIC = ("stranger", "blocked", "giver")
@@ -151,6 +152,7 @@ class Scenario:
         yield "GET /sessions/{session_id}/viewers/count", f"/sessions/{self.house.session_id}/viewers/count"
         for of in ("/shop/redirect-in", "/redirect-in"):  # with a state that nobody has issued
             yield f"GET {of}/{{session}}", f"{of}/shop-checkout-{self.house.session_id}?state=x"
+        yield "GET /rtc/sessions/{session_id}", f"/rtc/sessions/{self.house.session_id}"
         yield "GET /ledger/proof?from=transfers", "/ledger/proof?from=transfers"
         for name, id_ in self.ids.items():
             yield from _questions_of(name, id_)
@@ -162,6 +164,7 @@ class Scenario:
             "goals": "goals", "gifts": "shop", "shop": "shop", "notifications": "notifier", "pusher": "notifier",
             "sessions": "sessions", "payments": "sessions", "blocks": "sessions", "streams": "sessions",
             "tools": "shop", "redirect-out": "shop", "redirect-in": "shop",
+            "rtc": "rtc-control",
         }  # fmt: skip
         if path.endswith("/viewers/count"):
             return self.harnesses["notifier"]
@@ -271,10 +274,11 @@ def _but_ids(response: httpx.Response) -> tuple[int, dict[str, str], dict[str, A
 
 @pytest.fixture
 async def scenario(house: House, harness_of: HarnessOf) -> Scenario:
-    notifier = await harness_of(NOTIFIER, clock=house.system.clock)
-    house.system.add(notifier)
+    others = [await harness_of(service, clock=house.system.clock) for service in (NOTIFIER, RTC_CONTROL)]
+    for other in others:
+        house.system.add(other)
     harnesses = {
-        harness.service.name: harness for harness in (house.goals, house.sessions, house.escrow, house.shop, notifier)
+        harness.service.name: harness for harness in (house.goals, house.sessions, house.escrow, house.shop, *others)
     }
     people = {name: ids.new_id() for name in READERS} | {"streamer": house.streamer}
     secrets = {people["viewer"], ROOM, STEP_DIAMONDS * STEPS, "For you"}

@@ -29,6 +29,7 @@ from contracts import (
 from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from notifier.service import SERVICE as NOTIFIER
+from rtc_control.service import SERVICE as RTC_CONTROL
 from sessions.service import SERVICE as SESSIONS
 from shop.service import SERVICE as SHOP
 from shop.store import ORDERS
@@ -470,6 +471,17 @@ async def count_viewers(harness: ServiceHarness) -> Deed:
     )
 
 
+async def show_rtc_session(harness: ServiceHarness) -> Deed:
+    scenario = await Scenario.begun(harness)
+    return Deed(
+        user=scenario.viewer,
+        scopes=OPS,
+        path={"session_id": scenario.session},
+        foreign=None,
+        but=(No("session_id", ids.new_id(), 404, "session-not-found"),),
+    )
+
+
 async def notifications(harness: ServiceHarness) -> Deed:
     scenario = Scenario(harness)
     for _ in range(3):
@@ -771,6 +783,7 @@ WAYS = tuple(
                 "GET /sessions/{session_id}/viewers/count": count_viewers,
             },
         ),
+        (RTC_CONTROL, {"GET /rtc/sessions/{session_id}": show_rtc_session}),
         (
             SESSIONS,
             {

@@ -97,6 +97,18 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "SETTLEMENT_SLICE",
     ),
     "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PAYMENT_GATEWAYS", "SONET_PAYMENT_TYPE"),
+    "rtc-control": (
+        "BYTEPLUS_URL",
+        "BYTEPLUS_REGION",
+        "BYTEPLUS_VERSION",
+        "BYTEPLUS_APP_ID",
+        "BYTEPLUS_ACCESS_KEY",
+        "BYTEPLUS_SECRET_KEY",
+        "BYTEPLUS_CALLBACK_SECRETS",
+        "BYTEPLUS_SNAPSHOT_STORAGE",
+        "BYTEPLUS_CALLS_PER_SECOND",
+        "SNAPSHOT_INTERVAL_SECONDS",
+    ),
     "nginx": (
         "GATEWAY_ADDRESS_RATE",
         "GATEWAY_ADDRESS_BURST",
@@ -114,7 +126,15 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
 }
 # What is there already and cannot be another: a stack with its own soketi would leave this unread.
 PUSHER_VARIABLES = ("PUSHER_SCHEME", "PUSHER_HOST", "PUSHER_PORT", "PUSHER_APP_ID", "PUSHER_KEYS")
-SECRETS = ("JWT_KEYS", "OTEL_EXPORTER_OTLP_ENDPOINT", "STREAM_TOKEN_KEYS", "BYTEPLUS_APP_KEY")
+SECRETS = (
+    "JWT_KEYS",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "STREAM_TOKEN_KEYS",
+    "BYTEPLUS_APP_KEY",
+    "BYTEPLUS_SECRET_KEY",
+    "BYTEPLUS_CALLBACK_SECRETS",
+    "BYTEPLUS_SNAPSHOT_STORAGE",
+)
 VARIABLES = tuple(sorted({*EVERY_PROCESS, *EVERY_API, *(name for names in OWN_VARIABLES.values() for name in names)}))
 
 

@@ -21,7 +21,6 @@ class RtcSnapshotChangedV1(
     topic="rtc-control",
     key="session_id",
     subject="task_id",
-    draft=True,
 ):
     """Snapshots of a source run, or stand still, `since` then: the vendor said so."""
 
@@ -32,6 +31,5 @@ class RtcSnapshotOverdueV1(
     topic="rtc-control",
     key="session_id",
     subject="task_id",
-    draft=True,
 ):
-    """Snapshots may still be `running` though an exclusive has begun: somebody must look."""
+    """Snapshots may still be `running` 5 s after an exclusive began, at `since`: somebody must look."""

@@ -51,13 +51,13 @@ class VendorClient:
         data = content.encode() if isinstance(content, str) else content
         return await self._request("POST", url, seconds_max, data=data, headers=headers)
 
-    async def get(self, url: str, *, seconds_max: float) -> VendorResponse:
+    async def get(self, url: str, headers: Mapping[str, str] | None = None, *, seconds_max: float) -> VendorResponse:
         """Ask, with a query that is in `url`.
 
         Raises:
             VENDOR_AWAY: there was no answer, or none within `seconds_max`, connecting included.
         """
-        return await self._request("GET", url, seconds_max)
+        return await self._request("GET", url, seconds_max, headers=headers or {})
 
     async def _request(self, method: str, url: str, seconds_max: float, **sent: Any) -> VendorResponse:
         if self._session is None:

@@ -1,0 +1,1 @@
+"""What is done when something has happened, is due, or was answered: `snapshots`, `rooms`."""
