@@ -20,7 +20,6 @@ from devstack.settings import (
 from devstack.tokens import DEMO_STREAM_TOKENS, KEYS_FILE
 
 ROLES = ("api", "worker")
-VENDOR = "BYTEPLUS_URL"  # a stack has no BytePlus of its own: rtc-control runs where it is given one
 MINTERS = {"sessions", "notifier"}  # who lets viewers watch
 
 
@@ -31,7 +30,6 @@ def chosen(settings: Settings) -> list[str]:
         for name in SERVICES
         if (CHECKOUT / "services" / name / "src" / package(name) / "__main__.py").exists()
         and any(settings.runs(f"{name}-{role}") for role in ROLES)
-        and (name != "rtc-control" or VENDOR in settings.variables)
     ]
 
 
@@ -91,8 +89,6 @@ def environment(settings: Settings, *names: str, api: bool = True) -> dict[str, 
         told |= _told_rtc_control(settings)
     if MINTERS & set(names):
         told |= DEMO_STREAM_TOKENS
-    if "rtc-control" in names:
-        told |= {"BYTEPLUS_APP_ID": DEMO_STREAM_TOKENS["BYTEPLUS_APP_ID"]}
     return _told_all(settings) | told | given
 
 
