@@ -89,7 +89,7 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = DEADL
 
 @pytest.fixture
 async def evening(harness_of: HarnessOf, an: An, vendor: Vendor) -> Evening:
-    harness = await harness_of(SERVICE, clock=SystemClock(), byteplus_url=vendor.url, byteplus_calls_per_second=100)
+    harness = await harness_of(SERVICE, clock=SystemClock(), byteplus_origin=vendor.url, byteplus_calls_per_second=100)
     return Evening(an, harness, vendor)
 
 

@@ -146,7 +146,7 @@ def _service(settings: Settings, name: str, role: str, part: str) -> Part:
 def _told_rtc_control(settings: Settings) -> dict[str, str]:
     """BytePlus is its sandbox: nobody is photographed there."""
     return {
-        "BYTEPLUS_URL": f"http://127.0.0.1:{settings.port('byteplus')}",
+        "BYTEPLUS_ORIGIN": f"http://127.0.0.1:{settings.port('byteplus')}",
         "BYTEPLUS_REGION": byteplus_sandbox.REGION,
         "BYTEPLUS_APP_ID": byteplus_sandbox.APP_ID,
         "BYTEPLUS_ACCESS_KEY": byteplus_sandbox.ACCESS_KEY,

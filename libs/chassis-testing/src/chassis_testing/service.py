@@ -68,7 +68,7 @@ DEMO: dict[str, Any] = {
     "sonet_page_origin": "http://localhost:1",
     "byteplus_app_id": "demo" * 6,
     "byteplus_app_key": "demo-app-key-of-the-tests-0123456789",
-    "byteplus_url": "http://127.0.0.1:1",
+    "byteplus_origin": "http://127.0.0.1:1",
     "byteplus_access_key": "demo-access",
     "byteplus_secret_key": "demo-secret",
     "byteplus_callback_secrets": ["demo-callback-secret"],

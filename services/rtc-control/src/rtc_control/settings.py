@@ -17,16 +17,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    byteplus_url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$")] = (
+    byteplus_origin: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?$")] = (
         "https://open.byteplusapi.com"
     )
-    """Its API, without a path. `http` on a local stack only."""
+    """Scheme, host and port of its API. `http` on a local stack only."""
     byteplus_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,50}$")] = "ap-singapore-1"
     """What requests to that host are signed for."""
     byteplus_version: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] = "2022-06-01"
     """Of the snapshot actions; the only one that BytePlus documents."""
     byteplus_app_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{24}$")]
-    byteplus_access_key: Annotated[str, Field(min_length=1, max_length=200)]
+    byteplus_access_key: Secret
     byteplus_secret_key: Secret
     byteplus_callback_secrets: Annotated[tuple[Secret, ...], Field(min_length=1)]
     """What callbacks are signed with; all verify."""
@@ -54,14 +54,18 @@ class Settings(BaseSettings):
             raise ValueError(
                 "BYTEPLUS_SECRET_KEY or BYTEPLUS_CALLBACK_SECRETS is a demo secret: only for DEVSTACK=true"
             )
-        if self.byteplus_url.startswith("http:"):
-            raise ValueError("BYTEPLUS_URL is http: only for DEVSTACK=true, on a local stack")
+        if self.byteplus_origin.startswith("http:"):
+            raise ValueError("BYTEPLUS_ORIGIN is http: only for DEVSTACK=true, on a local stack")
         return self
 
     @property
     def credentials(self) -> Credentials:
         """What requests are signed with."""
-        return Credentials(self.byteplus_access_key, self.byteplus_secret_key.get_secret_value(), self.byteplus_region)
+        return Credentials(
+            self.byteplus_access_key.get_secret_value(),
+            self.byteplus_secret_key.get_secret_value(),
+            self.byteplus_region,
+        )
 
     @property
     def storage(self) -> dict[str, Any]:

@@ -109,9 +109,9 @@ def _signed(
     settings = outside.settings(Settings)
     query = {"Action": action, "Version": settings.byteplus_version, **query}
     own = {"Content-Type": "application/json"} if content else {}
-    request = Request(method, urlsplit(settings.byteplus_url).netloc, query, content, own)
+    request = Request(method, urlsplit(settings.byteplus_origin).netloc, query, content, own)
     now = instant(outside.clock.micros())
-    return f"{settings.byteplus_url}/?{canonical_query(query)}", sign(request, settings.credentials, now)
+    return f"{settings.byteplus_origin}/?{canonical_query(query)}", sign(request, settings.credentials, now)
 
 
 def _result(response: VendorResponse) -> Any:
