@@ -17,6 +17,7 @@ from demo.tap import Carried
 from demo.waiting import WAIT_SECONDS, until
 from demo.world import World
 from devstack import services
+from devstack.settings import package
 from devstack.stack import Stack
 
 ROSE = "livestream-gift_rose"
@@ -70,7 +71,10 @@ async def is_thanked(scene: Scene) -> None:
         await scene.sees(person, "gift.sent 1 gift_rose")
 
 
-AFTER_ALL = {("notifier-worker", "minutes-over")}  # when the time that was given would have ended: before or after this
+AFTER_ALL = {  # when the time that was given would have ended, or who is cut was put out: before or after this
+    ("notifier-worker", "minutes-over"),
+    ("rtc-control-worker", "cut-due"),
+}
 
 CLICKS = (
     Click(
@@ -136,7 +140,7 @@ async def test_a_clicks_id_finds_every_step_that_followed(world: World, stack: S
     scene = Scene(world, world.person("Fay", "CREATOR"), world.person("Gus"))
     await scene.opens(DIAMONDS)
     await scene.goes_on_air()
-    tables = [importlib.import_module(f"{name}.service").SERVICE for name in services.chosen(stack.settings)]
+    tables = [importlib.import_module(f"{package(name)}.service").SERVICE for name in services.chosen(stack.settings)]
 
     def carried() -> list[Carried]:
         return [one for one in world.tap.carried if one.attributes.correlation_id == click.request_id]

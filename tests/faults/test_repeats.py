@@ -34,7 +34,15 @@ SERVICES: Final = (GOALS, SESSIONS, ESCROW, NOTIFIER, SHOP)
 TOPIC_NAMES: Final = tuple(topic for topic in TOPICS if topic in {service.name for service in SERVICES})
 REST_SECONDS: Final = 120.0  # to read everything again, on a busy machine
 TIMES: Final = 5
-AT_REST: Final = ("fold-due", "count-due", "heads-due", "minutes-over", "tickets-over", "passes-over")
+AT_REST: Final = (
+    "fold-due",
+    "count-due",
+    "heads-due",
+    "minutes-over",
+    "tickets-over",
+    "passes-over",
+    "payment-check-due",
+)
 """Timers that ring every few seconds, whatever happens, or when time has passed though nothing has happened."""
 
 
