@@ -361,6 +361,30 @@ async def test_a_notice_in_place_of_a_browser_that_never_comes_back(shopper: Sho
     assert (await trip.payment(), await shopper.paid()) == ("paid", 1)
 
 
+async def test_who_never_comes_back_is_asked_about_for_a_day_and_then_makes_room(shopper: Shopper) -> None:
+    trip = await shopper.sent()
+    for wait, payment in ((EXPIRED_SECONDS, "pending"), (86_400, "failed")):
+        shopper.harness.clock.advance(wait)
+        await shopper.sweep()
+        await shopper.sweep()
+        assert await trip.payment() == payment
+
+    assert await shopper.harness.timers() == []
+
+
+async def test_while_so_net_cannot_say_nothing_fails_however_long(shopper: Shopper) -> None:
+    trip = await shopper.sent()
+    shopper.sonet.behaviour["confirmOrder"] = "broken"
+    await trip.back(trip.pay())
+    shopper.harness.clock.advance(3 * 86_400)
+    await shopper.sweep()
+    assert await trip.payment() == "confirming"
+
+    shopper.sonet.behaviour["confirmOrder"] = "well"
+    await shopper.sweep()
+    assert (await trip.payment(), await shopper.paid()) == ("paid", 1)
+
+
 async def test_who_cancels_may_still_pay(shopper: Shopper) -> None:
     trip = await shopper.sent()
 

@@ -4,7 +4,7 @@ Nothing that comes back with the browser is believed: it is a hint to ask the ga
 """
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Path, Query, Response
 
@@ -16,7 +16,7 @@ from contracts.values import ObjectIdStr
 from shop import store
 from shop.api import pages
 from shop.domain import orders, payments
-from shop.domain.orders import Order, OrderNotFound
+from shop.domain.orders import LATE, Order, OrderNotFound
 from shop.domain.trips import RoundTrip
 from shop.gateway import sonet, states
 from shop.gateway.states import State, StateInvalid
@@ -27,9 +27,6 @@ router = TxRouter(tags=["checkout"])
 
 StateQuery = Annotated[str, Query(min_length=1, max_length=1_000, description="What the browser carries")]
 SessionPath = Annotated[str, Path(pattern="^shop-checkout-[0-9a-f]{24}$", description="`shop-checkout-` and the order")]
-
-
-LATE: Final = timedelta(days=1)  # who went to a gateway in time may come back from it later
 
 
 class OrderClosed(Conflict, slug="order-closed"):

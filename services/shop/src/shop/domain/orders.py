@@ -28,7 +28,8 @@ nobody knows yet · `paid`, `failed`: its word · `review`: what it confirmed is
 Fulfilment = Literal["none", "granting", "fulfilled"]
 
 Fact = Literal["handed_over", "asked", "confirmed", "refused", "still_open", "differs", "expired"]
-"""`expired` is our own clock's: nobody was sent to the gateway in time. All else is the gateway's, or told to it."""
+"""`expired` is our own clock's: nobody was sent to the gateway in time, or it knows of no payment a day after that. All
+else is the gateway's, or told to it."""
 
 PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
     "open": {"handed_over": "pending", "expired": "failed"},
@@ -55,6 +56,7 @@ PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
 
 HINTS_MAX = 5  # of one order; further ones push out the oldest
 ORDER_LIVES = timedelta(minutes=30)  # to be handed over to a gateway; cards are typed in a few minutes
+LATE = timedelta(days=1)  # who went to a gateway in time may pay there, and come back, so long after
 UNPAID_KEPT = timedelta(days=30)  # long enough for a question about it
 UNSETTLED: Final[tuple[Payment, ...]] = ("open", "pending", "confirming")
 UNSETTLED_MAX = 20  # orders of one user that nobody knows the end of; each is looked at every minute

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from chassis.decision import At, Call, Effect
 from contracts.shop import Gateway
-from shop.domain.orders import Fact, Hint, Order, PaymentCheckDue
+from shop.domain.orders import LATE, Fact, Hint, Order, PaymentCheckDue
 
 CHECK_EVERY: Final = timedelta(seconds=60)  # the sweeper's round: what was confirmed and not heard of is healed in it
 ASKED_FOR: Final = timedelta(seconds=45)  # then the sweeper asks again; a silent gateway must not fill the queue
@@ -106,11 +106,11 @@ def receipt(order: Order, reference: str) -> Receipt:
     return Receipt(f"{order.gateway}:{reference}", order.id)
 
 
-def fact_of(order: Order, answer: Answer) -> Fact:
-    """What an answer says of its order: money counts when it is of this amount."""
+def fact_of(order: Order, answer: Answer, now: datetime) -> Fact:
+    """What an answer says of its order: money counts when it is of this amount, and is not waited for without end."""
     match answer.status:
         case "open":
-            return "still_open"
+            return "expired" if now >= order.exp + LATE else "still_open"
         case "cancelled":
             return "refused"
         case "paid":

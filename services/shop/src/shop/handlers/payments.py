@@ -34,7 +34,7 @@ async def record_answer(result: EffectResult[ConfirmPayment], tx: Tx) -> None:
     if order is None:
         return
     answer = result.result
-    fact = payments.fact_of(order, answer)
+    fact = payments.fact_of(order, answer, tx.now)
     if fact == "confirmed" and not await spend(tx, payments.receipt(order, answer.reference)):
         fact = "differs"
     settle(tx, order, fact, answer.reference)
