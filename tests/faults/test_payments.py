@@ -17,7 +17,8 @@ from devstack.stack import Stack
 PACK, DIAMONDS = "diamond_29900", 1_000
 BACK_SECONDS = 60.0  # for a process to start again on a busy machine
 KILLS: Mapping[str, tuple[str, str]] = {
-    "shop-worker": ("effects.after_vendor", "confirm-payment"),  # So-net has confirmed, and nobody has noted it
+    # So-net has confirmed this order, and nobody has noted it; other orders are asked about each minute.
+    "shop-worker": ("effects.after_vendor", "confirm-payment:{order_id}"),
     "escrow-worker": ("consumer.after_commit", "order.paid.v1"),  # the diamonds are in the wallet
 }
 
@@ -29,13 +30,13 @@ def books(proven: None) -> None:
 
 async def test_who_has_paid_has_what_was_bought_once_whoever_dies(world: World, stack: Stack, tmp_path: Path) -> None:
     rob = world.person("Rob")
+    order = (await world.command(rob, "POST", "/shop/checkout", _wish())).json()
     logs = {part: tmp_path / part for part in KILLS}
     for part, (point, of) in KILLS.items():
-        plan = {point: {"action": "kill", "of": of, "log": str(logs[part])}}
+        plan = {point: {"action": "kill", "of": of.format(order_id=order["order_id"]), "log": str(logs[part])}}
         await asyncio.to_thread(stack.stop_part, part)
         await asyncio.to_thread(stack.start_part, part, {"FAULT_PLAN": json.dumps(plan)})
     doomed = {part: stack.process(part).pid for part in KILLS}
-    order = (await world.command(rob, "POST", "/shop/checkout", _wish())).json()
     body = {"order_id": order["order_id"]}
     out = (await world.command(rob, "POST", "/shop/checkout/sonet/complete", body)).json()["url"]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -107,7 +108,7 @@ class EffectExecutor:
                 why = f"no answer within {self._row.deadline_seconds} s"
             except Exception as error:  # noqa: BLE001 - whatever a vendor can do to a client, the call is made again
                 why = reason(error)
-        fault_point("effects.after_vendor", (self._name,))
+        fault_point("effects.after_vendor", chain((self._name,), (call.id for call, _ in calls)))
         return [one.answered(answers.get(one.stored.id), why) for one in batch]
 
     async def _forget(self, outcomes: Sequence[Outcome]) -> None:

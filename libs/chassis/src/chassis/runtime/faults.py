@@ -7,10 +7,10 @@
 `action` is `kill` (SIGKILL), `stop` (SIGSTOP, until somebody sends SIGCONT), `raise` (FaultError) or `{"delay": 0.5}`
 (block the whole process for so many seconds). It is taken at the `nth` pass (default 1) and at later ones, until it was
 taken `times` times (default 1). With `"of": "goal.proposed.v1"` only passes count that come with such a thing, an event
-type or the name of a timer or an effect: so what a process does in the background leaves it alone. A point that is hit
-first writes its name as a line of `log`, which outlives the process: so a test can show that the point was really hit,
-and a process started again with the same plan knows that it has died already. Without a `log`, passes and hits are
-counted in this process only.
+type, the name of a timer, or the name or id of an effect: so what a process does in the background leaves it alone. A
+point that is hit first writes its name as a line of `log`, which outlives the process: so a test can show that the
+point was really hit, and a process started again with the same plan knows that it has died already. Without a `log`,
+passes and hits are counted in this process only.
 
 The points, those that say what they come with marked by a star:
 
