@@ -228,5 +228,5 @@ async def harness_of(mongo: Mongo, _databases: dict[int, Databases]) -> AsyncIte
     yield start
     for harness, name in used:
         await harness.clear()
-        await harness.runtime.outside.http.close()
+        await harness.runtime.outside.close()
         _databases[id(harness.service)].free.append(name)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from byteplus import callbacks
 from byteplus.client import Account, Patience, RtcClient
-from byteplus.errors import NotAuthorized, NotNow, OutcomeUnknown, RateLimited, Refused, Unreachable
+from byteplus.errors import NotAuthorized, NotNow, NoTurn, OutcomeUnknown, RateLimited, Refused, Unreachable
 from byteplus.limits import Limits
 from byteplus.signing import Credentials
 from byteplus.snapshots import Snapshots, Start, Status, Stop
@@ -106,6 +106,16 @@ async def world() -> AsyncIterator[World]:
         for client in world.clients:
             await client.close()
     await runner.cleanup()
+
+
+async def test_who_gets_no_turn_in_time_has_asked_nothing(world: World) -> None:
+    client = world.client(replace(PATIENT, turn_seconds=0.2), limits=Limits(snapshots=1.0))
+    await client.stop_snapshot("room-1", "task-1")
+
+    with pytest.raises(NoTurn):
+        await client.stop_snapshot("room-1", "task-1")
+
+    assert (await world.told())["peaks"] == {"snapshots": 1}
 
 
 async def test_a_task_starts_once_and_stops_once(world: World) -> None:

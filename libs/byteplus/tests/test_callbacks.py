@@ -57,11 +57,25 @@ def test_another_signature_is_refused(signature: str) -> None:
 
 
 def test_another_secret_is_refused() -> None:
-    with pytest.raises(callbacks.CallbackError, match="somebody else"):
-        callbacks.read(told(), "another")
+    with pytest.raises(callbacks.NotSigned):
+        callbacks.read(told(), "another", "a third")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"7", b"\xff", b"{", b"{}", b" " * callbacks.BODY_BYTES_MAX])
+def test_any_of_several_secrets_will_do() -> None:
+    assert callbacks.read(told(), "the next one", SECRET).event_id == FIELDS["EventId"]
+
+
+@pytest.mark.parametrize("id_", ["", "\ud800", "x" * (callbacks.EVENT_ID_MAX + 1)])
+def test_an_id_that_cannot_be_kept_is_refused_though_it_is_signed(id_: str) -> None:
+    body = told(EventId=id_, Signature=callbacks.sign({**FIELDS, "EventId": id_}, "1234", SECRET))
+
+    with pytest.raises(callbacks.CallbackError, match="its id"):
+        callbacks.read(body, SECRET)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"7", b"\xff", b"{", b"{}", b" " * callbacks.BODY_BYTES_MAX, b"[" * 50_000]
+)
 def test_what_is_no_callback_is_refused(body: bytes) -> None:
     with pytest.raises(callbacks.CallbackError):
         callbacks.read(body, SECRET)

@@ -101,6 +101,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "BYTEPLUS_ORIGIN",
         "BYTEPLUS_REGION",
         "BYTEPLUS_VERSION",
+        "BYTEPLUS_ROOMS_VERSION",
         "BYTEPLUS_APP_ID",
         "BYTEPLUS_ACCESS_KEY",
         "BYTEPLUS_SECRET_KEY",

@@ -16,11 +16,16 @@ SIGNED: Final = ("EventType", "EventData", "EventTime", "EventId", "AppId", "Ver
 NONCES: Final = ("Nonce", "Noce")  # the vendor's pages and its own samples spell it both ways
 DELIVERIES_MAX: Final = 3
 ANSWER_SECONDS_MAX: Final = 5.0
+EVENT_ID_MAX: Final = 200  # characters; the vendor's have 32
 BODY_BYTES_MAX: Final = 256 * 1024  # a picture's event is under a kilobyte
 
 
 class CallbackError(ValueError):
     """It is no callback of the vendor's, or somebody else has signed it."""
+
+
+class NotSigned(CallbackError):
+    """Somebody else has signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,14 @@ class Callback:
     data: Mapping[str, Any]
 
 
-def read(body: bytes, secret: str) -> Callback:
+def read(body: bytes, *secrets: str) -> Callback:
     """Read a callback and check its signature. The caller compares `app_id`, and takes each `event_id` once.
 
     Raises:
-        CallbackError: it cannot be read, or the signature is not made with `secret`.
+        NotSigned: the signature is made with none of the `secrets`.
+        CallbackError: it cannot be read.
     """
-    try:
-        told = json.loads(body) if len(body) <= BODY_BYTES_MAX else None
-    except ValueError as error:
-        raise CallbackError("not JSON") from error
+    told = _loaded(body, "not JSON") if len(body) <= BODY_BYTES_MAX else None
     if not isinstance(told, dict):
         raise CallbackError("not a callback")
     nonce = next((told[name] for name in NONCES if name in told), None)
@@ -51,17 +54,23 @@ def read(body: bytes, secret: str) -> Callback:
     signature = told.get("Signature")
     if not isinstance(signature, str) or not all(isinstance(value, str) for value in values):
         raise CallbackError("not a callback")
-    if not hmac.compare_digest(
-        signature.encode("utf-8", "surrogatepass"), signature_of([str(value) for value in values], secret).encode()
-    ):
-        raise CallbackError("signed by somebody else")
-    try:
-        data = json.loads(told["EventData"])
-    except ValueError as error:
-        raise CallbackError("its data is not JSON") from error
+    given = signature.encode("utf-8", "surrogatepass")
+    known = [signature_of([str(value) for value in values], secret).encode() for secret in secrets]
+    if not any(hmac.compare_digest(given, one) for one in known):
+        raise NotSigned("signed by somebody else")
+    if not (0 < len(told["EventId"]) <= EVENT_ID_MAX and told["EventId"].isprintable()):
+        raise CallbackError("its id is none")
+    data = _loaded(told["EventData"], "its data is not JSON")
     if not isinstance(data, dict):
         raise CallbackError("its data is no object")
     return Callback(told["EventId"], told["EventType"], told["EventTime"], told["AppId"], data)
+
+
+def _loaded(text: str | bytes, otherwise: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # the latter: nested by the thousand
+        raise CallbackError(otherwise) from error
 
 
 def sign(fields: Mapping[str, str], nonce: str, secret: str) -> str:

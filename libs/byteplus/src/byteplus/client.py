@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 from yarl import URL
 
-from byteplus.errors import NotNow, OutcomeUnknown, RateLimited, Refused, Unreachable, error_of
+from byteplus.errors import NotNow, NoTurn, OutcomeUnknown, RateLimited, Refused, Unreachable, error_of
 from byteplus.limits import Gate, Limits
 from byteplus.signing import Credentials, Request, canonical_query, sign
 from byteplus.snapshots import ALREADY_EXISTS, HAS_BEEN_STARTED, NOT_FOUND, OK, Snapshots, Start, Stop, Task, task_of
@@ -54,6 +54,7 @@ class Patience:
     """How long to try. A call is over after `call_seconds`, its wait for the rate limit and all attempts included."""
 
     call_seconds: float = 10.0
+    turn_seconds: float | None = None  # an attempt's wait for the rate limit, if that is to be less
     attempt_seconds: float = 2.0
     attempts: int = 3
     pause_seconds: float = 0.2  # before the second attempt, doubled before each further one
@@ -186,13 +187,13 @@ class RtcClient:
 
     async def _call(self, action: _Action, asked: Mapping[str, Any], priority: float) -> Any:
         """Ask until there is an answer, the attempts are used up, or the time is. Raises what was last wrong."""
-        last: NotNow = RateLimited(f"{action.name}: no turn within {self._patience.call_seconds} s")
+        last: NotNow = NoTurn(f"{action.name}: no turn in time")
         try:
             async with asyncio.timeout(self._patience.call_seconds):
                 for attempt in range(self._patience.attempts):
                     if attempt:
                         await asyncio.sleep(self._patience.pause_seconds * 2 ** (attempt - 1))
-                    await action.gate.enter(priority)
+                    await self._turn(action, priority, last)
                     before, last = last, OutcomeUnknown(f"{action.name}: no answer in time")
                     try:
                         return await self._attempt(action, asked)
@@ -205,6 +206,14 @@ class RtcClient:
         except TimeoutError as error:
             raise last from error
         raise last
+
+    async def _turn(self, action: _Action, priority: float, late: NotNow) -> None:
+        """Wait for the rate limit. Raises `late` when that takes too long."""
+        try:
+            async with asyncio.timeout(self._patience.turn_seconds):
+                await action.gate.enter(priority)
+        except TimeoutError as error:
+            raise late from error
 
     async def _attempt(self, action: _Action, asked: Mapping[str, Any]) -> Any:
         request = self._request(action, {"AppId": self._account.app_id, **asked})

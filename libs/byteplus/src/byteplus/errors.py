@@ -4,6 +4,7 @@ ByteplusError
   NotNow            ask again later
     Unreachable     the vendor was not reached: nothing was done
     RateLimited     refused before anything was done
+      NoTurn        by ourselves: others were before it for too long
     OutcomeUnknown  no answer, or none that can be read: done or not
   Refused           nothing was done, and the same again is refused again
     NotAuthorized   the keys, the machine's clock, or what the account may do
@@ -49,6 +50,10 @@ class Unreachable(NotNow):
 
 class RateLimited(NotNow):
     """The account has called too often, or was about to: nothing was done."""
+
+
+class NoTurn(RateLimited):
+    """Nothing was sent: within the rate limit there was no turn in time."""
 
 
 class OutcomeUnknown(NotNow):

@@ -1,8 +1,9 @@
 """What a running process holds: its settings, clock, database, and the way out to vendors."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic_settings import BaseSettings
 
@@ -17,17 +18,39 @@ from chassis.storage.tx import Tx
 C = TypeVar("C", bound=BaseSettings)
 
 
+class Closable(Protocol):
+    """A vendor's own client, which holds connections."""
+
+    async def close(self) -> None:
+        """Close every socket."""
+
+
+V = TypeVar("V", bound=Closable)
+
+
 @dataclass(frozen=True)
 class Outside:
-    """What a vendor call may use: settings, a pooled HTTP client and the time. No database."""
+    """What a vendor call may use: settings, pooled clients, of HTTP or a vendor's own, and the time. No database."""
 
     settings_by_type: Mapping[type[BaseSettings], BaseSettings]
     http: VendorClient
     clock: Clock
+    _clients: dict[type[Any], Any] = field(default_factory=dict)
 
     def settings(self, cls: type[C]) -> C:
         """The service's settings."""
         return cast("C", self.settings_by_type[cls])
+
+    def client(self, cls: type[V], make: Callable[["Outside"], V]) -> V:
+        """The one `cls` of this process: made when it is first asked for, closed when the process ends."""
+        kept = self._clients.get(cls)
+        if kept is None:
+            kept = self._clients[cls] = make(self)
+        return cast("V", kept)
+
+    async def close(self) -> None:
+        """Close every socket to vendors."""
+        await asyncio.gather(*(client.close() for client in (self.http, *self._clients.values())))
 
 
 @dataclass

@@ -13,9 +13,9 @@ from rtc_control import api, store
 from rtc_control.domain.broadcast import OverdueDue, ReconcileDue
 from rtc_control.domain.rooms import CutDue, CutOff
 from rtc_control.domain.snapshot import AgainDue, LookAtSnapshot, MakeSnapshot
-from rtc_control.gateway import client
 from rtc_control.gateway import rooms as vendor_rooms
 from rtc_control.gateway import snapshots as vendor_snapshots
+from rtc_control.gateway.calls import DEADLINE_SECONDS
 from rtc_control.handlers import rooms, snapshots
 from rtc_control.settings import Settings
 
@@ -41,17 +41,17 @@ SERVICE = Service(
             MakeSnapshot,
             vendor_snapshots.make,
             done=snapshots.record_answer,
-            deadline_seconds=client.DEADLINE_SECONDS,
+            deadline_seconds=DEADLINE_SECONDS,
             batch=vendor_snapshots.AT_ONCE,
         ),
         effect(
             LookAtSnapshot,
             vendor_snapshots.look_at,
             done=snapshots.compare_with_vendor,
-            deadline_seconds=client.DEADLINE_SECONDS,
+            deadline_seconds=DEADLINE_SECONDS,
             batch=vendor_snapshots.AT_ONCE,
         ),
-        effect(CutOff, vendor_rooms.cut_off, deadline_seconds=client.DEADLINE_SECONDS, batch=vendor_rooms.AT_ONCE),
+        effect(CutOff, vendor_rooms.cut_off, deadline_seconds=DEADLINE_SECONDS, batch=vendor_rooms.AT_ONCE),
     ),
     collections=store.COLLECTIONS,
     settings=(Settings,),

@@ -6,6 +6,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from byteplus.client import Account
+from byteplus.limits import Limits
 from byteplus.signing import Credentials
 from chassis.runtime.settings import is_demo
 
@@ -25,6 +27,8 @@ class Settings(BaseSettings):
     """What requests to that host are signed for."""
     byteplus_version: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] = "2022-06-01"
     """Of the snapshot actions; the only one that BytePlus documents."""
+    byteplus_rooms_version: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] = "2023-11-01"
+    """Of the actions that put people out of rooms."""
     byteplus_app_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{24}$")]
     byteplus_access_key: Secret
     byteplus_secret_key: Secret
@@ -32,8 +36,8 @@ class Settings(BaseSettings):
     """What callbacks are signed with; all verify."""
     byteplus_snapshot_storage: SecretStr = SecretStr("{}")
     """JSON: the API's `StorageConfig`, where pictures go."""
-    byteplus_calls_per_second: Annotated[float, Field(ge=1, le=1_000)] = 100
-    """Starts and stops together, of the whole account; the vendor allows 150."""
+    byteplus_calls_per_second: Annotated[float, Field(ge=1, le=1_000)] = 150
+    """Starts and stops together, of the whole account: what the vendor allows."""
     snapshot_interval_seconds: Annotated[int, Field(ge=1, le=600)] = 60
     """From one picture of a source to the next."""
     devstack: bool = False
@@ -59,12 +63,20 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def credentials(self) -> Credentials:
-        """What requests are signed with."""
-        return Credentials(
+    def account(self) -> Account:
+        """Our app of the vendor's, and how it is called."""
+        credentials = Credentials(
             self.byteplus_access_key.get_secret_value(),
             self.byteplus_secret_key.get_secret_value(),
             self.byteplus_region,
+        )
+        return Account(
+            self.byteplus_app_id,
+            credentials,
+            self.byteplus_origin,
+            self.byteplus_version,
+            self.byteplus_rooms_version,
+            Limits(snapshots=self.byteplus_calls_per_second),
         )
 
     @property

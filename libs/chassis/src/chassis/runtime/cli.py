@@ -126,13 +126,12 @@ async def running(
 ) -> AsyncIterator[Runtime]:
     """The runtime of one process, closed at the end, each part within a bound; a `patient` one waits for MongoDB."""
     mongo = Mongo(settings.mongo_url.get_secret_value(), settings.mongo_driver, patient=patient)
-    http = VendorClient()
     clock = SystemClock()
-    outside = Outside({ChassisSettings: settings, **own}, http, clock)
+    outside = Outside({ChassisSettings: settings, **own}, VendorClient(), clock)
     try:
         yield Runtime(service.name, mongo, mongo.database(settings.scoped(service.package)), clock, outside)
     finally:
-        closes = {"vendors": http.close(), "MongoDB": mongo.close(), "tracing": asyncio.to_thread(tracing.shut_down)}
+        closes = {"vendors": outside.close(), "MongoDB": mongo.close(), "tracing": asyncio.to_thread(tracing.shut_down)}
         await asyncio.gather(*(_bounded(name, closing) for name, closing in closes.items()))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from byteplus.callbacks import Callback, CallbackError, NotSigned, read
 from chassis.clock import from_unix
 from chassis.errors import Forbidden
 from chassis.http import RawBody, TxDep, TxRouter, invalid
@@ -14,7 +15,6 @@ from chassis.storage.tx import Tx
 from contracts.values import Token
 from rtc_control import store
 from rtc_control.domain import broadcast, rooms
-from rtc_control.gateway.callbacks import Callback, is_vendors
 from rtc_control.settings import Settings
 from rtc_control.store import Delivery
 
@@ -66,23 +66,30 @@ class Pictures(_Data):
 @router.post("/notify/byteplus", public=True, refuses=(SignatureInvalid,))
 async def hear_byteplus(body: RawBody, tx: TxDep) -> Heard:
     """Take a callback of BytePlus: who enters while they may not is put out. Said again, it changes nothing."""
-    try:
-        callback = Callback.model_validate_json(body)
-    except ValidationError:
-        raise invalid("body", "must be a callback") from None
-    if not is_vendors(tx.settings(Settings), callback):
-        raise SignatureInvalid
-    if await tx.get(store.DELIVERIES, callback.id) is not None:
+    callback = _read(body, tx.settings(Settings))
+    if await tx.get(store.DELIVERIES, callback.event_id) is not None:
         return Heard()
-    tx.put(store.DELIVERIES, Delivery(callback.id, tx.now))
+    tx.put(store.DELIVERIES, Delivery(callback.event_id, tx.now))
     try:
         if callback.event_type in ENTERED | LEFT:
-            await _move(tx, Movement.model_validate_json(callback.data), present=callback.event_type in ENTERED)
+            await _move(tx, Movement.model_validate(callback.data), present=callback.event_type in ENTERED)
         elif callback.event_type == PICTURED:
-            await _picture(tx, Pictures.model_validate_json(callback.data))
+            await _picture(tx, Pictures.model_validate(callback.data))
     except ValidationError:
         raise invalid("EventData", "must be what its type says") from None
     return Heard()
+
+
+def _read(body: bytes, settings: Settings) -> Callback:
+    try:
+        callback = read(body, *(secret.get_secret_value() for secret in settings.byteplus_callback_secrets))
+    except NotSigned:
+        raise SignatureInvalid from None
+    except CallbackError as error:
+        raise invalid("body", f"must be a callback: {error}") from None
+    if callback.app_id != settings.byteplus_app_id:
+        raise SignatureInvalid
+    return callback
 
 
 async def _move(tx: Tx, movement: Movement, *, present: bool) -> None:

@@ -1,1 +1,1 @@
-"""BytePlus RTC: what it is told and asked (`snapshots`, `rooms`) over its API (`client`), and tells (`callbacks`)."""
+"""BytePlus RTC: what it is told and asked (`snapshots`, `rooms`), by the client of `byteplus` (`calls`)."""
