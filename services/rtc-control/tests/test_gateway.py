@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -28,6 +30,16 @@ MARGIN_SECONDS = 1.0  # between an event's time and the vendor's history, on a b
 EVENING_SECONDS = 30.0
 
 
+@dataclass(frozen=True)
+class Alone:
+    """An exclusive: in which session, when it began in the events' time and in the vendor's."""
+
+    number: int
+    goal: str
+    began: datetime
+    since: float
+
+
 class Evening:
     """Sessions with one source each, and the vendor."""
 
@@ -46,9 +58,11 @@ class Evening:
     async def end(self, number: int) -> None:
         await self.harness.handle(self._state(SessionEndedV1, number))
 
-    async def exclusive(self, *numbers: int, goal: str = "9" * 24, began_before: float = 0.0) -> None:
-        at = self.harness.now.fromtimestamp(self.harness.now.timestamp() - began_before, self.harness.now.tzinfo)
+    async def exclusive(self, *numbers: int, goal: str = "9" * 24, began_before: float = 0.0) -> datetime:
+        """Returns when they began."""
+        at = self.harness.now - timedelta(seconds=began_before)
         await self.harness.handle(*(self._goal(GoalCreatedV1, number, goal) for number in numbers), at=at)
+        return at
 
     async def over(self, *numbers: int, goal: str = "9" * 24) -> None:
         await self.harness.handle(*(self._goal(GoalEndedV1, number, goal) for number in numbers))
@@ -166,9 +180,8 @@ def fall_ill(vendor: Vendor, chance: Random) -> None:
 async def test_no_snapshot_runs_in_an_exclusive_after_5_s_untold(evening: Evening, vendor: Vendor) -> None:
     """A random evening: the vendor fails, is slow, loses answers, is down; the worker is stopped and started."""
     chance = Random(7)
-    exclusives: list[tuple[int, float, float]] = []  # number, from, to
-    on: dict[int, float] = {}
-    goals: dict[int, str] = {}
+    exclusives: list[tuple[Alone, float]] = []  # and until when
+    on: dict[int, Alone] = {}
     await evening.start(*range(10))
     ends = time.monotonic() + EVENING_SECONDS
     while time.monotonic() < ends:
@@ -177,12 +190,12 @@ async def test_no_snapshot_runs_in_an_exclusive_after_5_s_untold(evening: Evenin
                 fall_ill(vendor, chance)
                 number = chance.randrange(10)
                 if number in on:
-                    exclusives.append((number, on.pop(number), time.monotonic()))
-                    await evening.over(number, goal=goals[number])
+                    alone = on.pop(number)
+                    exclusives.append((alone, time.monotonic()))
+                    await evening.over(number, goal=alone.goal)
                 else:
-                    goals[number] = f"{chance.getrandbits(90):024x}"
-                    on[number] = time.monotonic()
-                    await evening.exclusive(number, goal=goals[number])
+                    goal, since = f"{chance.getrandbits(90):024x}", time.monotonic()
+                    on[number] = Alone(number, goal, await evening.exclusive(number, goal=goal), since)
                 await asyncio.sleep(chance.uniform(0.2, 2.0))
     vendor.heal()
     async with evening.working():
@@ -191,12 +204,14 @@ async def test_no_snapshot_runs_in_an_exclusive_after_5_s_untold(evening: Evenin
         await asyncio.sleep(6)  # what was lost may come late
         await until(lambda: vendor.running == calm, "as wanted for good", 15)
     told = await evening.harness.take()
-    exclusives += [(number, began, time.monotonic()) for number, began in on.items()]
+    exclusives += [(alone, time.monotonic()) for alone in on.values()]
 
-    overdue = {event.task_id for event in told if isinstance(event, RtcSnapshotOverdueV1)}
-    for number, began, until_ in exclusives:
-        if evening.task(number) not in overdue:
-            assert not ran(vendor, evening.task(number), began + OVERDUE_SECONDS + MARGIN_SECONDS, until_)
+    overdue = [(event.task_id, event.since) for event in told if isinstance(event, RtcSnapshotOverdueV1)]
+    assert len(overdue) == len(set(overdue))
+    for alone, until_ in exclusives:
+        task = evening.task(alone.number)
+        if (task, alone.began) not in overdue:
+            assert not ran(vendor, task, alone.since + OVERDUE_SECONDS + MARGIN_SECONDS, until_)
     assert took < 10 + MARGIN_SECONDS
 
 

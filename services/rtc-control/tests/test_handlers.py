@@ -7,6 +7,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from chassis.effects.model import EFFECTS
 from chassis.service import EffectResult
@@ -234,6 +235,22 @@ async def test_what_runs_on_5_s_after_an_exclusive_began_is_told_once(
 
     overdue = [event for event in await harness.take() if isinstance(event, RtcSnapshotOverdueV1)]
     assert [(event.room_id, event.since) for event in overdue] == [("a", began)]
+
+
+async def test_an_overdue_snapshot_is_counted_once_whatever_is_tried_again(harness: ServiceHarness, told: Told) -> None:
+    await harness.handle(told.started("a"))
+    await answer(harness)
+    created = told.goal(GoalCreatedV1)
+    began, before = harness.now, REGISTRY.get_sample_value("rtc_snapshots_overdue_total") or 0
+    harness.clock.advance(6)
+    work = harness.work(created, harness.cause(began, "1" * 24))
+    await harness.die_handling([work])
+    assert REGISTRY.get_sample_value("rtc_snapshots_overdue_total") == before
+
+    await harness.handle_items([work])
+
+    assert REGISTRY.get_sample_value("rtc_snapshots_overdue_total") == before + 1
+    assert [event.since for event in await harness.take() if isinstance(event, RtcSnapshotOverdueV1)] == [began]
 
 
 async def test_what_was_stopped_in_time_is_not_overdue(harness: ServiceHarness, told: Told) -> None:

@@ -175,6 +175,24 @@ async def test_rolling_back_drops_what_came_after_the_savepoint_only(begin: Begi
     assert await begin(read_only=True).find(OUTBOX, {}) == []
 
 
+async def test_what_is_done_after_a_commit_is_done_once_and_not_for_what_was_dropped(begin: Begin) -> None:
+    done: list[str] = []
+    lost, tx = begin(), begin()
+    lost.put(JARS, Jar("a", "ann", 1))
+    lost.after_commit(lambda: done.append("lost"))
+    await lost.abort()
+    tx.put(JARS, Jar("a", "ann", 2))
+    tx.after_commit(lambda: done.append("kept"))
+    savepoint = tx.savepoint()
+    tx.after_commit(lambda: done.append("dropped"))
+    tx.rollback(savepoint)
+    assert done == []
+
+    await tx.commit()
+
+    assert done == ["kept"]
+
+
 async def test_rolling_back_undoes_what_a_query_has_flushed(begin: Begin) -> None:
     await save(begin, Jar("a", "ann", 1), Jar("b", "ann", 1), Jar("d", "ann", 1))
     tx = begin()

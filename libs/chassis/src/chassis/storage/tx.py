@@ -49,11 +49,14 @@ class TooManyFound(Exception):
 class Savepoint:
     """A moment to which a Tx can go back."""
 
-    __slots__ = ("absent", "cause", "length", "n", "said")
+    __slots__ = ("absent", "afterwards", "cause", "length", "n", "said")
 
-    def __init__(self, length: int, absent: int, n: int, cause: Cause, said: dict[tuple[str, str, str], int]) -> None:
+    def __init__(
+        self, length: int, absent: int, afterwards: int, n: int, cause: Cause, said: dict[tuple[str, str, str], int]
+    ) -> None:
         self.length = length
         self.absent = absent
+        self.afterwards = afterwards
         self.n = n
         self.cause = cause
         self.said = said
@@ -85,6 +88,7 @@ class Tx:
         self._committed = committed
         self._of_process = {} if of_process is None else of_process
         self._absent: list[Ref] = []
+        self._afterwards: list[Callable[[], None]] = []
         self._n = 0
         self._said: dict[str | None, dict[tuple[str, str, str], int]] = {}
         """How many events of a type, key and subject were published, by the origin of their cause."""
@@ -258,18 +262,27 @@ class Tx:
         save = self.insert if new else self.put
         save(EFFECTS, stored_effect(call, self._next(), self.now, self._lasting_cause()))
 
+    def after_commit(self, do: Callable[[], None]) -> None:
+        """Do this once what was written here is committed: for metrics, which no other attempt is to count again.
+
+        It may be left out: when nobody knows whether the commit has come to pass, or the process dies.
+        """
+        self._afterwards.append(do)
+
     # -- the edge's side -------------------------------------------------------------------------------------------
 
     def savepoint(self) -> Savepoint:
         """Remember this moment."""
         said = dict(self._said.get(self.cause.origin, {}))
-        return Savepoint(len(self._documents.journal), len(self._absent), self._n, self.cause, said)
+        lengths = len(self._documents.journal), len(self._absent), len(self._afterwards)
+        return Savepoint(*lengths, self._n, self.cause, said)
 
     def rollback(self, savepoint: Savepoint) -> None:
         """Drop every change since `savepoint`; what was loaded since stays loaded."""
         for entry, version in reversed(self._documents.journal[savepoint.length :]):
             entry.current = version
         del self._documents.journal[savepoint.length :]
+        del self._afterwards[savepoint.afterwards :]
         self._n = savepoint.n
         self._said.pop(self.cause.origin, None)
         self._said[savepoint.cause.origin] = dict(savepoint.said)
@@ -307,6 +320,9 @@ class Tx:
         notified = await self._documents.commit(self.now)
         if notified is not None and self._committed is not None:
             self._committed(notified)
+        afterwards, self._afterwards = self._afterwards, []
+        for do in afterwards:
+            do()
 
     async def abort(self) -> None:
         """Give everything back. Safe to call at any moment, also after commit."""

@@ -1,5 +1,7 @@
 """The snapshots of a session's sources: wanted or not, and what the vendor says."""
 
+from functools import partial
+
 import structlog
 from prometheus_client import Counter
 
@@ -76,5 +78,9 @@ def _apply(tx: Tx, decision: Decision[Broadcast]) -> None:
     tx.apply(store.BROADCASTS, decision)
     for event in decision.events:
         if isinstance(event, RtcSnapshotOverdueV1):
-            SNAPSHOTS_OVERDUE.inc()
-            LOG.error("snapshot overdue", session_id=event.session_id, task_id=event.task_id, since=event.since)
+            tx.after_commit(partial(_alarm, event))
+
+
+def _alarm(event: RtcSnapshotOverdueV1) -> None:
+    SNAPSHOTS_OVERDUE.inc()
+    LOG.error("snapshot overdue", session_id=event.session_id, task_id=event.task_id, since=event.since)
