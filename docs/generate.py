@@ -21,6 +21,8 @@ from readers import consumer_file
 from chassis.decision import Timer
 from chassis.service import Service
 from contracts import REGISTRY, Event
+from contracts.examples import example
+from contracts.headers import ENVELOPE
 from contracts.topics import TOPICS, TopicSpec
 
 DOCS: Final = Path(__file__).parent
@@ -65,6 +67,12 @@ def markdown(known: Sequence[Service]) -> str:
         f"Written by `{COMMAND}` from `libs/contracts` and the services' tables; CI fails when it is stale.",
         "An event is published by the service that its topic is named after. Those of a topic with the same key stay",
         "in order; events of different topics may arrive in any order. A draft may still change.",
+        "",
+        "Delivery is **at least once**: an event may come again, under the same `ce_id`. Who has seen that id skips",
+        "it, and remembers ids for as long as it would be harmed by one that comes again. A message is CloudEvents 1.0",
+        "in Kafka's binary mode: `ce_type` says what it is, the key is `ce_partitionkey`, the value is data as JSON.",
+        f"The headers are described in `libs/contracts/schemas/{ENVELOPE}.json`, a recorded message of each event is",
+        "in `libs/contracts/tests/recorded`, and who reads which field in `libs/contracts/consumers`.",
     ]
     for topic, spec in TOPICS.items():
         lines += ["", f"## {topic}", "", f"{spec.partitions} partitions, {retention(spec)}.", ""]
@@ -129,10 +137,18 @@ def _operation(action: str, topic: str, types: Sequence[str]) -> dict[str, Any]:
 
 
 def _message(event: type[Event]) -> dict[str, Any]:
+    recorded = example(event.TYPE)
     described: dict[str, Any] = {
         "name": event.TYPE,
         "summary": summary(event),
+        "headers": {
+            "allOf": [
+                {"$ref": f"../libs/contracts/schemas/{ENVELOPE}.json"},
+                {"type": "object", "properties": {"ce_type": {"const": event.TYPE}}},
+            ]
+        },
         "payload": {"$ref": f"../libs/contracts/schemas/{event.TYPE}.json"},
+        "examples": [{"headers": recorded["headers"], "payload": recorded["data"]}],
         "bindings": {"kafka": {"key": {"type": "string", "description": event.KEY}}},
     }
     return described | ({"x-draft": True} if event.DRAFT else {})

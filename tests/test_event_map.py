@@ -1,12 +1,14 @@
 """The event map in docs/, and who reads what, are those that the contracts, the tables and the sources give."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from fastapi import APIRouter
 
@@ -72,6 +74,20 @@ def test_the_event_map_is_current() -> None:
     )
 
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_every_message_of_the_asyncapi_document_has_an_example_that_is_valid(scripts: dict[str, ModuleType]) -> None:
+    messages = scripts["generate"].asyncapi([])["components"]["messages"]
+
+    for message in messages.values():
+        envelope, own_type = message["headers"]["allOf"]
+        payload, headers = (
+            json.loads((ROOT / "docs" / schema["$ref"]).read_text()) for schema in (message["payload"], envelope)
+        )
+        for example in message["examples"]:
+            for schema, told in ((payload, "payload"), (headers, "headers"), (own_type, "headers")):
+                jsonschema_rs.validator_for(schema, validate_formats=True).validate(example[told])
+    assert all(message["examples"] for message in messages.values())
 
 
 def test_a_draft_is_relied_on_by_its_own_service_alone(
