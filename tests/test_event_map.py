@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import yaml  # type: ignore[import-untyped]  # it ships no types
 from fastapi import APIRouter
 
 from chassis.service import Service, on
@@ -17,6 +18,7 @@ from chassis.storage.tx import Tx
 from contracts import GoalEndedV1, GoalLapsedV1
 
 ROOT = Path(__file__).parents[1]
+ASYNCAPI_SCHEMA = ROOT / "tests" / "docs" / "asyncapi-3.0.0.schema.json"
 
 PLANTED = {
     "__init__.py": "",
@@ -74,6 +76,15 @@ def test_the_event_map_is_current() -> None:
     )
 
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_the_asyncapi_document_is_one_by_its_own_schema_and_a_slip_is_none() -> None:
+    schema = jsonschema_rs.validator_for(json.loads(ASYNCAPI_SCHEMA.read_text()))
+    document = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
+
+    schema.validate(document)
+    document["channels"]["goals"]["adress"] = "goals"
+    assert not schema.is_valid(document)
 
 
 def test_every_message_of_the_asyncapi_document_has_an_example_that_is_valid(scripts: dict[str, ModuleType]) -> None:

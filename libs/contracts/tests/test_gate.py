@@ -169,6 +169,8 @@ def test_an_optional_field_and_a_word_of_an_open_set_pass_once_they_are_generate
         "goals", '"no_exclusive", "session_ended", "given_up"]', '"no_exclusive", "session_ended", "given_up", "rain"]'
     )
 
+    assert "GoalLapsedV1.weather" in tree.run()[1], "nobody says what it means"
+    tree.edit("descriptions", "MEANINGS: Final = {\n", 'MEANINGS: Final = {\n    "weather": "How it was.",\n')
     assert tree.run("--check")[0] == 1, "stale"
     assert tree.run() == (0, "")
     assert tree.run("--check") == (0, "")

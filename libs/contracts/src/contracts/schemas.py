@@ -1,8 +1,8 @@
 """JSON Schema of every event and of the headers: `python -m contracts.schemas` writes them, `--check` only compares.
 
-Exit 1 if a file is stale or a released state is not in the record (with `--check`), or if something released changed in
-a way that breaks its readers or writers (always; nothing is written then). Compared is with every state that was ever
-released: see `contracts.released`.
+Exit 1 if a file is stale or a released state is not in the record (with `--check`), if something released changed in a
+way that breaks its readers or writers, or if a field says nowhere what it means (always; nothing is written then).
+Compared is with every state that was ever released: see `contracts.released`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Final
 
 from contracts import REGISTRY, Event
 from contracts.compatibility import Schema
+from contracts.descriptions import describe, undescribed
 from contracts.gate import Gate
 from contracts.headers import ENVELOPE, headers_schema
 from contracts.released import add_to_record, damages, history, read_record, states_of, written
@@ -24,10 +25,13 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_of(event: type[Event]) -> Schema:
-    """Describe the data of one event, and how it travels."""
+    """Describe the data of one event, field by field, and how it travels."""
+    data = event.model_json_schema()
+    classes = (one.__name__.removeprefix("_") for one in event.__mro__ if issubclass(one, Event))
+    describe(data, {data["title"]: tuple(classes)})
     return {
         "$schema": DIALECT,
-        **event.model_json_schema(),
+        **data,
         "x-type": event.TYPE,
         "x-topic": event.TOPIC,
         "x-key": event.KEY,
@@ -76,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     if lines := damages(record):
         return _fail("the record of what was released is only added to (git checkout it):", lines)
-    if refusal := Gate(options.home / "consumers").refusal(promised.values(), current):
+    if refusal := Gate(options.home / "consumers").refusal(promised.values(), current) or _mute(current):
         sys.stderr.write(refusal)
         return 1
     outdated = stale(there, current)
@@ -93,6 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
     write(folder, outdated, current)
     add_to_record(record, released)
     return 0
+
+
+def _mute(current: Mapping[str, Schema]) -> str:
+    lines = undescribed(current.values())
+    what = "nothing says what these fields mean; add a sentence for each to contracts/descriptions.py:"
+    return "\n  ".join([what, *lines]) + "\n" if lines else ""
 
 
 def _fail(what: str, lines: list[str]) -> int:
