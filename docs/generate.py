@@ -1,5 +1,6 @@
 """Write docs/events.md, docs/asyncapi.yaml and what each service reads from the contracts and the services' tables;
-and docs/openapi.json and docs/problems.md from the services' routes: what the gateway answers.
+docs/pushes.md and docs/pushes.d.ts from the notifier's; docs/openapi.json and docs/problems.md from the services'
+routes: what the gateway answers.
 
 `python docs/generate.py` writes them; with `--check` it only compares, and exits 1 if one is stale, or if a service
 relies on a draft of another one. It writes no API that would break a client of the one that is there (see
@@ -16,6 +17,8 @@ from typing import Any, Final, cast
 
 import api_changes
 import api_document
+import push_types
+import pushes_page
 from readers import consumer_file
 
 from chassis.decision import Timer
@@ -186,6 +189,8 @@ def main(arguments: Sequence[str]) -> int:
         DOCS / "asyncapi.yaml": yaml(asyncapi(known)).lstrip("\n") + "\n",
         API: json.dumps(api, ensure_ascii=False, indent=1) + "\n",
         DOCS / "problems.md": api_document.problems_page(known),
+        DOCS / "pushes.md": pushes_page.markdown(COMMAND),
+        DOCS / "pushes.d.ts": push_types.types(COMMAND),
     }
     for service in known:
         wanted[CONSUMERS / f"{service.name}.json"] = json.dumps(consumer_file(service), indent=2) + "\n"
