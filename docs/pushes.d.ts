@@ -569,6 +569,41 @@ export interface OrderPaid extends Head {
   }>;
 }
 
+/** An operator says that the buyer has the money back, given or fetched: what it bought is taken back. */
+export interface OrderRefunded extends Head {
+  /** The order. */
+  order_id: string;
+  /** The user that it is about. */
+  user_id: string;
+  /** Money, in the smallest unit of `currency`. */
+  amount: number;
+  /** ISO 4217, in capitals. */
+  currency: string;
+  /** The payment service that the order is paid at. */
+  gateway: "sonet" | "sandbox";
+  /** What had been paid for as it was ordered; nothing of an order that never was. */
+  items: Array<{
+    /** One line of the order; with the order's id it is what its diamonds are credited by. */
+    item_id: string;
+    /** What was bought: a fixed record of the shop. */
+    product_id: string;
+    /** What kind of product it is. */
+    subtype?: Open<"DiamondPackProduct" | "UserProduct" | "PassProduct" | "GiftProduct">;
+    /** How many pieces of the product. */
+    quantity: number;
+    /** How many diamonds are in one piece; absent if it is no diamond pack. */
+    diamonds?: number;
+    /** `livestream_pass` for every stream, with an underscore and a streamer's id for that one. */
+    pass_kind?: string;
+    /** How many pieces are in use and stay; absent of diamonds, of which escrow says what it took. */
+    activated?: number;
+  }>;
+  /** `refunded`: given back by us · `charged_back`: fetched through the payer's bank. */
+  payment: Open<"refunded" | "charged_back">;
+  /** Why. The set may grow: act on a word that you do not know as on none. */
+  reason: Open<"asked_for" | "not_delivered" | "paid_twice" | "mistake" | "disputed" | "other">;
+}
+
 /** The user may watch from `nbf` to `exp`: every streamer, or the one named. The last one told counts. */
 export interface PassActivated extends Head {
   /** The user that it is about. */
@@ -602,4 +637,5 @@ export type Push =
   | { name: "gift.sent"; data: GiftSent | Elsewhere }
   | { name: "gift.failed"; data: GiftFailed | Elsewhere }
   | { name: "order.paid"; data: OrderPaid | Elsewhere }
+  | { name: "order.refunded"; data: OrderRefunded | Elsewhere }
   | { name: "pass.activated"; data: PassActivated | Elsewhere };

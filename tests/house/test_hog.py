@@ -224,21 +224,30 @@ class Scenario:
     async def orders(self) -> None:
         for product in ("diamond_3300", f"livestream_pass_{self.house.streamer}"):
             wish = {"product_id": product, "quantity": 2, "gateway": "sandbox"}
-            order = await self.ask("shop", self.fan, "POST", "/shop/checkout", wish)
-            await self.round_trip(order["order_id"])
-            async with self.harnesses["shop"].tx() as tx:
-                known = await tx.get(ORDERS, order["order_id"])
-                assert known is not None
-                settle(tx, replace(known, payment="confirming"), "confirmed")
-            await self.house.system.collect("shop")
-            await self.house.system.run_until_idle()
-            paid = await self.ask("shop", self.fan, "GET", f"/shop/orders/{order['order_id']}")
+            order_id = await self.paid(wish)
+            paid = await self.ask("shop", self.fan, "GET", f"/shop/orders/{order_id}")
             assert paid["fulfilment"] == "fulfilled"
         piece = ids.derived_id("backpack-item", paid["order_id"], paid["items"][0]["item_id"], "0")
         await self.ask("shop", self.fan, "POST", f"/shop/backpack/{piece}/activate")
         await self.ask("shop", self.fan, "POST", "/shop/checkout", wish)
         await self.later(1_800)  # and it is not paid
         await self.house.system.run_until_idle()
+        for what, how in (("diamond_3300", "refund"), (product, "chargeback")):
+            order_id = await self.paid(wish | {"product_id": what})
+            await self.ask("shop", self.house.streamer, "POST", f"/shop/orders/{order_id}/{how}", {"reason": "other"})
+            await self.house.system.run_until_idle()
+
+    async def paid(self, wish: Any) -> str:
+        """An order that is paid, and all that follows."""
+        order_id = str((await self.ask("shop", self.fan, "POST", "/shop/checkout", wish))["order_id"])
+        await self.round_trip(order_id)
+        async with self.harnesses["shop"].tx() as tx:
+            known = await tx.get(ORDERS, order_id)
+            assert known is not None
+            settle(tx, replace(known, payment="confirming"), "confirmed")
+        await self.house.system.collect("shop")
+        await self.house.system.run_until_idle()
+        return order_id
 
     async def round_trip(self, order_id: str) -> None:
         """A browser goes to the gateway and comes back; who is there is left out."""

@@ -26,6 +26,7 @@ from contracts import (
     GoalCreatedV1,
     GoalEndedV1,
     OrderPaidV1,
+    OrderRefundedV1,
     PassActivatedV1,
     PresenceCountedV1,
     SessionGoalAddedV1,
@@ -168,6 +169,7 @@ OTHERS = """
 | wallet.created              | ·                                 |
 | wallet.credited             | ·                                 |
 | order.paid                  | notifier                          |
+| order.refunded              | notifier                          |
 | pass.activated              | notifier, sessions                |
 | presence.counted            | sessions                          |
 """
@@ -449,7 +451,8 @@ async def play_session(watch: Watch) -> None:
     await watch.command(ask(house.sessions, house.streamer, "PATCH", f"/sessions/{house.session_id}", prices))
     head_count = {"streamer_id": house.streamer, "session_id": house.session_id, "viewers": 7}
     await watch.hear_recorded(PresenceCountedV1, "sessions", **head_count)
-    await watch.hear_recorded(OrderPaidV1, "notifier")
+    for order in (OrderPaidV1, OrderRefundedV1):
+        await watch.hear_recorded(order, "notifier")
     for service in ("notifier", "sessions"):
         await watch.hear_recorded(PassActivatedV1, service)
     await watch.command(house.end())

@@ -147,6 +147,10 @@ order.paid: viewer
   order_id amount currency gateway items[].diamonds items[].item_id items[].pass_kind items[].product_id
   items[].quantity items[].subtype user_id
 
+order.refunded: viewer
+  order_id amount currency gateway items[].activated items[].diamonds items[].item_id items[].pass_kind
+  items[].product_id items[].quantity items[].subtype payment reason user_id
+
 pass.activated: viewer
   streamer_id exp nbf pass_kind user_id
 """

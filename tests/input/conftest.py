@@ -698,13 +698,32 @@ async def get_order(harness: ServiceHarness) -> Deed:
     )
 
 
-async def _packed(harness: ServiceHarness, user: str, product: str = "livestream_pass") -> list[str]:
-    """An order is paid; what then lies in the backpack."""
+async def _paid(harness: ServiceHarness, user: str, product: str = "livestream_pass") -> str:
     order_id = await _ordered(harness, user, product)
     async with harness.tx() as tx:
         order = await tx.get(ORDERS, order_id)
         assert order is not None
         settle(tx, replace(order, payment="confirming"), "confirmed")
+    return order_id
+
+
+async def refund_order(harness: ServiceHarness) -> Deed:
+    buyer = ids.new_id()
+    order_id = await _paid(harness, buyer)
+    unpaid = No("order_id", await _ordered(harness, buyer), 409, "nothing-to-refund")
+    return Deed(
+        user=ids.new_id(),
+        scopes=("OPS",),
+        path={"order_id": order_id},
+        body={"reason": "asked_for"},
+        foreign=None,
+        but=(unknown("order_id", "order-not-found"), unpaid),
+    )
+
+
+async def _packed(harness: ServiceHarness, user: str, product: str = "livestream_pass") -> list[str]:
+    """An order is paid; what then lies in the backpack."""
+    await _paid(harness, user, product)
     return [item["item_id"] for item in done(await harness.client(user).get("/shop/backpack"))["items"]]
 
 
@@ -816,6 +835,8 @@ WAYS = tuple(
                 "POST /shop/checkout/{gateway}/complete": complete_checkout,
                 "GET /shop/orders": list_orders,
                 "GET /shop/orders/{order_id}": get_order,
+                "POST /shop/orders/{order_id}/refund": refund_order,
+                "POST /shop/orders/{order_id}/chargeback": refund_order,
                 "GET /shop/backpack": list_backpack,
                 "POST /shop/backpack/{item_id}/activate": activate_pass,
             },

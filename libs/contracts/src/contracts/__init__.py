@@ -28,6 +28,7 @@ from contracts.escrow import (
     Verdict,
     WalletCreatedV1,
     WalletCreditedV1,
+    WalletDebitedV1,
 )
 from contracts.event import (
     REGISTRY,
@@ -98,8 +99,11 @@ from contracts.shop import (
     OrderFailedV1,
     OrderFulfilledV1,
     OrderPaidV1,
+    OrderRefundedV1,
+    OrderRefundReason,
     PassActivatedV1,
     PassGrantedV1,
+    RefundedItem,
     Subtype,
 )
 from contracts.values import (
@@ -167,6 +171,8 @@ __all__ = [
     "OrderFailedV1",
     "OrderFulfilledV1",
     "OrderPaidV1",
+    "OrderRefundReason",
+    "OrderRefundedV1",
     "Outcome",
     "PassActivatedV1",
     "PassGrantedV1",
@@ -183,6 +189,7 @@ __all__ = [
     "ProposalRejection",
     "Purpose",
     "RefundReason",
+    "RefundedItem",
     "Remaining",
     "ReversalReason",
     "RevocationReason",
@@ -216,6 +223,7 @@ __all__ = [
     "Viewers",
     "WalletCreatedV1",
     "WalletCreditedV1",
+    "WalletDebitedV1",
     "attributes_of",
     "event_of",
     "to_message",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 MEANINGS: Final = {
+    "activated": "How many pieces are in use and stay; absent of diamonds, of which escrow says what it took.",
     "active": "Whether it is on now, as this event leaves it.",
     "agreed": "When the streamer agreed; null if that never happened, or nobody had to.",
     "amount": "Money, in the smallest unit of `currency`.",
@@ -43,6 +44,7 @@ MEANINGS: Final = {
     "kind": "The kind of the goal.",
     "levels": "The marks on the way to the target, lowest first.",
     "metadata": "Whose goal it is, and what was agreed.",
+    "missing_diamonds": "How many were not there any more, and stay where they went.",
     "nbf": "When it begins.",
     "order_id": "The order.",
     "outcome": "How the goal came out; the money depends on it.",
@@ -61,6 +63,7 @@ MEANINGS: Final = {
     "reached": "Whether the target is met with it.",
     "reason": "Why. The set may grow: act on a word that you do not know as on none.",
     "refunded": "How many earnings went back to their buyers.",
+    "refunded_by": "The operator who said so.",
     "released": "How many earnings became the streamer's.",
     "remaining": "All that the viewer still has; it replaces what was known.",
     "room_id": "The vendor's room of the source.",
@@ -114,6 +117,8 @@ MEANINGS: Final = {
     "GoalProposedV1.exp": "Until when its money may be held: who reads it later holds nothing.",
     "GoalRejectedV1.user_id": "The viewer who asked.",
     "Metadata.user_id": "The streamer.",
+    "OrderRefundedV1.items": "What had been paid for as it was ordered; nothing of an order that never was.",
+    "OrderRefundedV1.payment": "`refunded`: given back by us · `charged_back`: fetched through the payer's bank.",
     "PassActivatedV1.streamer_id": "The streamer whose streams it opens; absent: everybody's.",
     "PassGrantedV1.exp": "Null: a pass has no time before it is activated.",
     "PassGrantedV1.nbf": "Null: a pass has no time before it is activated.",
@@ -142,6 +147,8 @@ MEANINGS: Final = {
     "ViewerUnblockedV1.viewer_id": "Who is not blocked any more.",
     "WalletCreatedV1.amount_diamonds": "What is in it at first.",
     "WalletCreditedV1.cause_id": "The transfer, or the order and its item, as `order_id:item_id`.",
+    "WalletDebitedV1.amount_diamonds": "What was taken out of the wallet.",
+    "WalletDebitedV1.cause_id": "The order and its item that had brought them, as `order_id:item_id`.",
 }
 
 

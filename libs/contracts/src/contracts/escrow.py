@@ -105,6 +105,18 @@ class WalletCreditedV1(Event, type="wallet.credited.v1", topic="escrow", key="us
     credited_by: ObjectIdStr | None = None
 
 
+class WalletDebitedV1(Event, type="wallet.debited.v1", topic="escrow", key="user_id", subject="user_id"):
+    """Diamonds of a refunded order left the wallet again: `cause_id` is the `order_id:item_id` that had brought them.
+
+    `amount_diamonds` is what was taken; `missing_diamonds` were not there any more, and stay where they went.
+    """
+
+    user_id: ObjectIdStr
+    amount_diamonds: Diamonds
+    missing_diamonds: Diamonds
+    cause_id: Token
+
+
 class _PaymentEvent(SessionEvent):
     """A payment straight to the streamer: minutes of watching, or a gift."""
 

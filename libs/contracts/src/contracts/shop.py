@@ -18,6 +18,7 @@ GiftFailure = Literal[
     "session_ended",
     "viewer_blocked",  # those of goals
 ]
+OrderRefundReason = Literal["asked_for", "not_delivered", "paid_twice", "mistake", "disputed", "other"]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
@@ -57,6 +58,24 @@ class OrderFulfilledV1(_OrderEvent, type="order.fulfilled.v1", topic="shop", key
 
 class OrderFailedV1(_OrderEvent, type="order.failed.v1", topic="shop", key="user_id", subject="order_id"):
     """The order will not be paid."""
+
+
+class RefundedItem(Item):
+    """One line of what is taken back. `activated` pieces are in use and stay; null of diamonds: escrow says of them."""
+
+    activated: Count | None = None
+
+
+class OrderRefundedV1(_OrderEvent, type="order.refunded.v1", topic="shop", key="user_id", subject="order_id"):
+    """An operator says that the buyer has the money back, given or fetched: what it bought is taken back.
+
+    `items` is what had been paid for as it was ordered, so nothing of an order that never was.
+    """
+
+    items: Annotated[tuple[RefundedItem, ...], Field(max_length=100)]
+    payment: Open[Literal["refunded", "charged_back"]]
+    reason: Open[OrderRefundReason]
+    refunded_by: ObjectIdStr
 
 
 class PassGrantedV1(Event, type="pass.granted.v1", topic="shop", key="user_id", subject="user_id"):

@@ -15,6 +15,7 @@ from contracts import (
     GoalProposedV1,
     OrderCreatedV1,
     OrderPaidV1,
+    OrderRefundedV1,
     PaymentFailedV1,
     PaymentReversedV1,
     PaymentSucceededV1,
@@ -24,6 +25,7 @@ from contracts import (
     ViewerBlockedV1,
     ViewerUnblockedV1,
     WalletCreditedV1,
+    WalletDebitedV1,
 )
 from escrow import api, store
 from escrow.domain.blocks import BlockRefundDue
@@ -54,6 +56,7 @@ SERVICE = Service(
         on(SessionGoalClosedV1, verdicts.judge_closed_goal, needs=needs.of_closed),
         on(OrderCreatedV1, wallets.ensure_wallet_and_bank, needs=needs.of_buyer),
         on(OrderPaidV1, wallets.credit_order, needs=needs.of_order),
+        on(OrderRefundedV1, wallets.take_back_order, needs=needs.of_refund),
         on(SessionPaymentRequestedV1, payments.charge_minutes, needs=needs.of_minutes),
         on(SessionPaymentReversedV1, payments.reverse_payment, needs=needs.of_reversal),
     ),
@@ -85,6 +88,7 @@ SERVICE = Service(
     ),
     remembers=(
         on(WalletCreditedV1, memory.remember_credit),
+        on(WalletDebitedV1, memory.remember_debit),
         on(EscrowHeldV1, memory.remember_hold),
         on(EscrowRejectedV1, memory.remember_refused_hold),
         on(EscrowCompletedV1, memory.remember_release),

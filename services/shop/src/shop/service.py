@@ -16,6 +16,7 @@ from contracts import (
     ViewerBlockedV1,
     ViewerUnblockedV1,
     WalletCreditedV1,
+    WalletDebitedV1,
 )
 from shop import api, store
 from shop.domain.orders import PaymentCheckDue
@@ -41,7 +42,8 @@ SERVICE = Service(
         on(EscrowFailedV1, gifts.remember_refund, needs=store.of_gift),
         on(PaymentSucceededV1, gifts.send_paid_gift, needs=store.of_gift),
         on(PaymentFailedV1, gifts.fail_unpaid_gift, needs=store.of_gift),
-        on(WalletCreditedV1, orders.fulfill_credited_order, needs=store.of_credit),
+        on(WalletCreditedV1, orders.fulfill_credited_order, needs=store.of_wallet),
+        on(WalletDebitedV1, orders.record_debit, needs=store.of_wallet),
     ),
     timers=(when(PaymentCheckDue, payments.check_payment, needs=store.of_check),),
     effects=(

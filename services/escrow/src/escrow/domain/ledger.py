@@ -18,7 +18,7 @@ from contracts import WalletCreditedV1
 MINT = "system:mint"
 REVENUE = "system:revenue"
 
-Kind = Literal["credit", "hold", "release", "refund", "fee", "payment", "reversal", "fee_reversal"]
+Kind = Literal["credit", "hold", "release", "refund", "fee", "payment", "reversal", "fee_reversal", "take_back"]
 
 
 class LedgerBroken(Exception):

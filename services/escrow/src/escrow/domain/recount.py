@@ -7,11 +7,12 @@ from typing import Literal, TypeVar
 from escrow.domain.escrows import Earning, Escrow, Status
 from escrow.domain.ledger import Kind, Transfer
 from escrow.domain.payments import Payment
+from escrow.domain.purchases import Debit
 
-Of = Literal["account", "escrow", "earning", "payment"]
+Of = Literal["account", "escrow", "earning", "payment", "debit"]
 Value = int | str | bool
 ID_LENGTH = 24  # a payment's id is what the cause of its transfers begins with
-D = TypeVar("D", Escrow, Earning, Payment)
+D = TypeVar("D", Escrow, Earning, Payment, Debit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,20 @@ def recount_payment(payment: Payment, amounts: Mapping[Kind, int], reversed_: in
     )
 
 
-def moved_for(transfer: Transfer) -> tuple[Literal["earning", "payment"], str] | None:
-    """The earning or the payment that this transfer is a part of; None if it stands for itself, as a credit does."""
+def recount_debit(debit: Debit, amounts: Mapping[Kind, int]) -> Debit:
+    """What was taken back, and what was missing, by the transfers of an order item."""
+    taken, bought = amounts.get("take_back", 0), amounts.get("credit", 0)
+    return replace(debit, amount_diamonds=taken, missing_diamonds=bought - taken)
+
+
+def moved_for(transfer: Transfer) -> tuple[Literal["earning", "payment", "debit"], str] | None:
+    """The earning, payment or debit that this transfer is a part of; None if it stands for itself, as a credit does."""
     if transfer.earning_id is not None:
         return "earning", transfer.earning_id
     if transfer.kind in ("payment", "fee", "reversal", "fee_reversal"):
         return "payment", transfer.cause[:ID_LENGTH]
+    if transfer.kind == "take_back":
+        return "debit", transfer.cause
     return None
 
 

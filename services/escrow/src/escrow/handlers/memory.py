@@ -15,10 +15,11 @@ from contracts import (
     PaymentSucceededV1,
     SessionPaymentReversedV1,
     WalletCreditedV1,
+    WalletDebitedV1,
 )
 from contracts.escrow import Verdict
 from escrow import store
-from escrow.domain import holds, ledger, payments, settlement
+from escrow.domain import holds, ledger, payments, purchases, settlement
 from escrow.domain.holds import HoldRequest
 from escrow.domain.ledger import Transfer
 from escrow.domain.payments import Payment
@@ -31,6 +32,15 @@ async def remember_credit(event: WalletCreditedV1, tx: Tx) -> None:
     credit = ledger.credit_as_published(event, tx.cause.at)
     if await tx.get(store.TRANSFERS, credit.id) is None:
         await accounts.post(tx, (credit,), new=True)
+
+
+async def remember_debit(event: WalletDebitedV1, tx: Tx) -> None:
+    """So much was there to be taken back."""
+    if await tx.get(store.DEBITS, event.cause_id) is not None:
+        return
+    debit, transfers = purchases.debit_of(event, tx.cause.at)
+    await _post(tx, transfers)
+    tx.put(store.DEBITS, debit)
 
 
 async def remember_hold(event: EscrowHeldV1, tx: Tx) -> None:

@@ -23,10 +23,11 @@ from escrow.domain import ledger, recount
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import Balance
 from escrow.domain.payments import Payment
+from escrow.domain.purchases import Debit
 from escrow.domain.recount import Difference, Of
 from escrow.store import accounts, counts, load
 
-R = TypeVar("R", Escrow, Earning, Payment)
+R = TypeVar("R", Escrow, Earning, Payment, Debit)
 Count = Callable[[Tx, Sequence[str]], Awaitable[list[Difference]]]
 
 WRITE: Final = "--write"
@@ -57,6 +58,7 @@ async def recount_all(runtime: Runtime, *, write: bool = False) -> AsyncIterator
         (store.ESCROWS, books.escrows, ESCROWS_PAGE),
         (store.EARNINGS, books.earnings, PAGE),
         (store.PAYMENTS, books.payments, PAGE),
+        (store.DEBITS, books.debits, PAGE),
     )
     async for names in _accounts_without_row(books):
         for difference in await books.run(books.accounts, names):
@@ -189,6 +191,14 @@ class _Books:
             found += self._compare(tx, store.PAYMENTS, "payment", payment, right)
         return found
 
+    async def debits(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
+        """What was taken back of order items, and what was missing."""
+        moved = await counts.moved_for(tx, ids, ("credit", "take_back"))
+        found: list[Difference] = []
+        for id_, debit in (await tx.get_many(store.DEBITS, ids)).items():
+            found += self._compare(tx, store.DEBITS, "debit", debit, recount.recount_debit(debit, moved[id_]))
+        return found
+
     async def lost(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
         """What these transfers were made for, and is not there: a transfer does not tell all that it was."""
         transfers = await tx.get_many(store.TRANSFERS, ids)
@@ -196,6 +206,7 @@ class _Books:
         there = {
             *(await tx.get_many(store.EARNINGS, (id_ for of, id_ in owners if of == "earning"))),
             *(await tx.get_many(store.PAYMENTS, (id_ for of, id_ in owners if of == "payment"))),
+            *(await tx.get_many(store.DEBITS, (id_ for of, id_ in owners if of == "debit"))),
         }
         return [
             Difference(of, id_, "exists", stored=False, counted=True) for of, id_ in sorted(owners) if id_ not in there

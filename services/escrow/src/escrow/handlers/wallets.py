@@ -1,7 +1,8 @@
-"""Wallets of those who buy: there before they pay, and filled with the diamonds that they have paid for."""
+"""Wallets of those who buy: there before they pay, then filled with their diamonds; emptied of them by a refund."""
 
+from chassis.errors import NotYet
 from chassis.storage.tx import Tx
-from contracts import OrderCreatedV1, OrderPaidV1
+from contracts import OrderCreatedV1, OrderPaidV1, OrderRefundedV1
 from escrow import store
 from escrow.domain import ledger, purchases
 from escrow.store import accounts
@@ -23,3 +24,22 @@ async def credit_order(event: OrderPaidV1, tx: Tx) -> None:
         await accounts.post(tx, (credit,))
         if known is None:
             tx.emit(credited)
+
+
+async def take_back_order(event: OrderRefundedV1, tx: Tx) -> None:
+    """Take the diamonds of each item out of the wallet, once, as far as they are there; say what was not.
+
+    Raises:
+        NotYet: they have not been credited.
+    """
+    for bought in purchases.diamonds_bought(event):
+        if await tx.get(store.DEBITS, bought.cause_id) is not None:
+            continue
+        if await tx.get(store.TRANSFERS, ledger.transfer_id("credit", bought.cause_id)) is None:
+            raise NotYet("credit")
+        wallet = await accounts.wallet(tx, event.user_id)
+        told = purchases.take_back(bought, wallet.balance_diamonds if wallet else 0)
+        debit, transfers = purchases.debit_of(told, tx.now)
+        await accounts.post(tx, transfers)
+        tx.put(store.DEBITS, debit)
+        tx.emit(told)

@@ -9,6 +9,7 @@ from escrow.domain.blocks import Block
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import Balance, Movement, Transfer
 from escrow.domain.payments import Payment
+from escrow.domain.purchases import Debit
 
 TRANSFERS = Collection(
     "transfers",
@@ -35,4 +36,5 @@ BLOCKS = Collection("blocks", Block)
 PAYMENTS = Collection(
     "payments", Payment, indexes=(Index({"forget_at": 1}, where={"status": "failed"}, expire_after_seconds=0),)
 )
-ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, BLOCKS, PAYMENTS)
+DEBITS = Collection("debits", Debit)
+ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, BLOCKS, PAYMENTS, DEBITS)

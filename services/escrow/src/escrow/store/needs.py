@@ -13,6 +13,7 @@ from contracts import (
     GoalProposedV1,
     OrderCreatedV1,
     OrderPaidV1,
+    OrderRefundedV1,
     SessionGoalClosedV1,
     SessionPaymentRequestedV1,
     SessionPaymentReversedV1,
@@ -25,7 +26,7 @@ from escrow.domain.holds import HoldRequest
 from escrow.domain.payments import Payment
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
-from escrow.store import BALANCES, BLOCKS, EARNINGS, ESCROWS, PAYMENTS, TRANSFERS
+from escrow.store import BALANCES, BLOCKS, DEBITS, EARNINGS, ESCROWS, PAYMENTS, TRANSFERS
 
 
 def of_request(request: HoldRequest) -> Iterable[Ref]:
@@ -92,6 +93,16 @@ def of_order(event: OrderPaidV1) -> Iterable[Ref]:
     """Everything that crediting an order's diamonds reads."""
     for bought in purchases.diamonds_bought(event):
         yield TRANSFERS.ref(ledger.transfer_id("credit", bought.cause_id))
+        yield BALANCES.ref(ledger.wallet(event.user_id))
+        yield BALANCES.ref(ledger.MINT)
+
+
+def of_refund(event: OrderRefundedV1) -> Iterable[Ref]:
+    """Everything that taking an order's diamonds back reads."""
+    for bought in purchases.diamonds_bought(event):
+        yield DEBITS.ref(bought.cause_id)
+        for kind in ("credit", "take_back"):
+            yield TRANSFERS.ref(ledger.transfer_id(kind, bought.cause_id))
         yield BALANCES.ref(ledger.wallet(event.user_id))
         yield BALANCES.ref(ledger.MINT)
 

@@ -91,4 +91,5 @@ ORDER = (
     *("order_id", "user_id", "amount", "currency", "gateway"),
     *of("items[]", "item_id", "product_id", "subtype", "quantity", "diamonds", "pass_kind"),
 )
+REFUND = (*ORDER, *of("items[]", "activated"), "payment", "reason")
 PASS = ("user_id", "pass_kind", "streamer_id", "nbf", "exp")

@@ -15,6 +15,7 @@ from contracts import (
     GoalProgressedV1,
     GoalRejectedV1,
     OrderPaidV1,
+    OrderRefundedV1,
     PassActivatedV1,
     PaymentFailedV1,
     PaymentReversedV1,
@@ -240,5 +241,6 @@ TABLE: tuple[Row[Any], ...] = (
     GIFT_SENT,
     GIFT_FAILED,
     _to("notify_order_paid", OrderPaidV1, "order.paid", lambda event: user(event.user_id), fields.ORDER),
+    _to("notify_order_refunded", OrderRefundedV1, "order.refunded", lambda event: user(event.user_id), fields.REFUND),
     _to("notify_pass_activated", PassActivatedV1, "pass.activated", lambda event: user(event.user_id), fields.PASS),
 )

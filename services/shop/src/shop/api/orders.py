@@ -8,7 +8,7 @@ from pydantic import Field
 from chassis import ids
 from chassis.errors import NotYet
 from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, UnixTime, paged
-from contracts.shop import Gateway, Subtype
+from contracts.shop import Gateway, OrderRefundReason, Subtype
 from contracts.values import ObjectIdStr, ProductId
 from shop import store
 from shop.domain import gifts, orders
@@ -40,7 +40,11 @@ class Checkout(Body):
 
 
 class ItemView(Body):
-    """One line of an order. `amount` and `diamonds` are those of one piece; `granted` once it is all the buyer's."""
+    """One line of an order. `amount` and `diamonds` are those of one piece; `granted` once it is all the buyer's.
+
+    `taken_back` once a refund has taken what it could: `missing_diamonds` were spent and `activated_pieces` are in use
+    by then; null: not known yet, or nothing of that kind.
+    """
 
     item_id: str
     product_id: str
@@ -51,14 +55,18 @@ class ItemView(Body):
     pass_kind: str | None
     pass_seconds: int | None
     granted: bool
+    taken_back: bool
+    missing_diamonds: int | None
+    activated_pieces: int | None
 
 
 class OrderView(Body):
     """An order. `amount` is all of it, in the smallest unit of `currency`.
 
     `payment`: `open` (not handed over to the gateway yet), `pending` (its payer is there), `confirming` (the gateway
-    was asked, and nobody knows yet), `paid`, `failed`, or `review` (for a person to look at). `fulfilment`: `none`,
-    `granting`, `fulfilled`. Nobody is handed over to the gateway after `exp`.
+    was asked, and nobody knows yet), `paid`, `failed`, `review` (for a person to look at), `refunded` or `charged_back`
+    (the payer has the money back, from us or through their bank). `fulfilment`: `none`, `granting`, `fulfilled`,
+    `taking_back`, `taken_back`. Nobody is handed over to the gateway after `exp`.
     """
 
     order_id: str
@@ -71,6 +79,8 @@ class OrderView(Body):
     created: UnixTime
     exp: UnixTime
     paid_at: UnixTime | None
+    refunded_at: UnixTime | None
+    refund_reason: OrderRefundReason | None
 
 
 @router.post(
@@ -107,9 +117,9 @@ async def list_orders(wanted: PageDep, caller: CallerDep, tx: TxDep) -> Page[Ord
 
 @router.get("/shop/orders/{order_id}", refuses=(OrderNotFound,))
 async def read_order(order_id: OrderPath, caller: CallerDep, tx: TxDep) -> OrderView:
-    """What became of the caller's order. To others it does not exist."""
+    """What became of the caller's order, or for OPS of anybody's. To others it does not exist."""
     order = await tx.get(store.ORDERS, order_id)
-    if order is None or order.user_id != caller.user_id:
+    if order is None or not (order.user_id == caller.user_id or "OPS" in caller.scopes):
         raise OrderNotFound
     return view_of(order)
 
@@ -151,6 +161,8 @@ def view_of(order: Order) -> OrderView:
         created=order.created,
         exp=order.exp,
         paid_at=order.paid_at,
+        refunded_at=order.refund.at if order.refund else None,
+        refund_reason=order.refund.reason if order.refund else None,
     )
 
 
@@ -165,4 +177,7 @@ def _item(item: OrderItem) -> ItemView:
         pass_kind=item.pass_kind,
         pass_seconds=item.pass_seconds,
         granted=item.granted_at is not None,
+        taken_back=item.taken_back_at is not None,
+        missing_diamonds=item.missing_diamonds,
+        activated_pieces=item.activated,
     )

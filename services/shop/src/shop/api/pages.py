@@ -23,6 +23,8 @@ SAID: Final[dict[Payment, str]] = {
     "paid": "Paid. Thank you.",
     "failed": "The payment did not go through. Nothing was bought.",
     "review": "The payment is being looked at.",
+    "refunded": "The money has been given back.",
+    "charged_back": "The money has been given back.",
 }
 
 

@@ -31,6 +31,11 @@ def credit_cause(order: Order, item: OrderItem) -> str:
     return f"{order.id}:{item.item_id}"
 
 
+def piece_ids(order: Order, item: OrderItem) -> tuple[str, ...]:
+    """The ids of an item's pieces in the backpack, as far as they are, or were, there."""
+    return tuple(derived_id("backpack-item", order.id, item.item_id, str(number)) for number in range(item.quantity))
+
+
 def fulfill(order: Order, now: datetime) -> Granted:
     """Grant of a paid order whatever shop grants itself and has not granted yet."""
     items: list[OrderItem] = []
@@ -59,12 +64,12 @@ def credited(order: Order, cause_id: str, now: datetime) -> Granted | None:
 
 def fulfill_order_pass_product(order: Order, item: OrderItem, now: datetime) -> tuple[BackpackItem, ...]:
     """A pass, or something to wear, for each piece: what it is, its subtype has said."""
-    return tuple(_piece(order, item, number, now) for number in range(item.quantity))
+    return tuple(_piece(order, item, id_, now) for id_ in piece_ids(order, item))
 
 
 def grant_passes(order: Order, item: OrderItem, now: datetime) -> tuple[BackpackItem, ...]:
     """The legacy path: a product without a subtype is the pass that its id stands for, and nothing else."""
-    return tuple(_piece(order, item, number, now) for number in range(item.quantity)) if item.pass_kind else ()
+    return tuple(_piece(order, item, id_, now) for id_ in piece_ids(order, item)) if item.pass_kind else ()
 
 
 GRANTS: Final[Mapping[Subtype | None, Callable[[Order, OrderItem, datetime], tuple[BackpackItem, ...]] | None]] = {
@@ -77,9 +82,9 @@ GRANTS: Final[Mapping[Subtype | None, Callable[[Order, OrderItem, datetime], tup
 """Who grants an item: one, and one only."""
 
 
-def _piece(order: Order, item: OrderItem, number: int, now: datetime) -> BackpackItem:
+def _piece(order: Order, item: OrderItem, id_: str, now: datetime) -> BackpackItem:
     return BackpackItem(
-        id=derived_id("backpack-item", order.id, item.item_id, str(number)),
+        id=id_,
         user_id=order.user_id,
         order_id=order.id,
         product_id=item.product_id,

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from chassis.decision import At, Decision, Timer, derived_id
 from chassis.errors import Conflict, NotFound
 from contracts import OrderCreatedV1, OrderFailedV1, OrderPaidV1
-from contracts.shop import Gateway, Item, Subtype
+from contracts.shop import Gateway, Item, OrderRefundReason, Subtype
 from shop.domain.products import (
     LEGACY_PASS_SECONDS,
     PASS,
@@ -21,15 +21,17 @@ from shop.domain.products import (
     SoldProduct,
 )
 
-Payment = Literal["open", "pending", "confirming", "paid", "failed", "review"]
+Payment = Literal["open", "pending", "confirming", "paid", "failed", "review", "refunded", "charged_back"]
 """`open`: not handed over yet · `pending`: the payer is at the gateway · `confirming`: the gateway was asked, and
-nobody knows yet · `paid`, `failed`: its word · `review`: what it confirmed is not what was ordered, for a person."""
+nobody knows yet · `paid`, `failed`: its word · `review`: what it confirmed is not what was ordered, for a person ·
+`refunded`, `charged_back`: the payer has the money back, from us or through their bank, as an operator says."""
 
-Fulfilment = Literal["none", "granting", "fulfilled"]
+Fulfilment = Literal["none", "granting", "fulfilled", "taking_back", "taken_back"]
 
-Fact = Literal["handed_over", "asked", "confirmed", "refused", "still_open", "differs", "expired"]
-"""`expired` is our own clock's: nobody was sent to the gateway in time, or it knows of no payment a day after that. All
-else is the gateway's, or told to it."""
+Returned = Literal["refunded", "charged_back"]
+Fact = Literal["handed_over", "asked", "confirmed", "refused", "still_open", "differs", "expired"] | Returned
+"""`expired` is our own clock's: nobody was sent to the gateway in time, or it knows of no payment a day after that.
+What is `Returned` is an operator's. All else is the gateway's, or told to it."""
 
 PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
     "open": {"handed_over": "pending", "expired": "failed"},
@@ -49,10 +51,12 @@ PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
         "differs": "review",
     },
     "failed": {"confirmed": "paid", "differs": "review"},  # money that was taken after all buys what was ordered
-    "paid": {},
-    "review": {},
+    "paid": {"refunded": "refunded", "charged_back": "charged_back"},
+    "review": {"refunded": "refunded", "charged_back": "charged_back"},
+    "refunded": {},
+    "charged_back": {},
 }
-"""What each fact makes of a payment; a fact that is not there changes nothing. Nothing leads away from `paid`."""
+"""What each fact makes of a payment; a fact that is not there changes nothing. Only a person leads away from `paid`."""
 
 HINTS_MAX = 5  # of one order; further ones push out the oldest
 ORDER_LIVES = timedelta(minutes=30)  # to be handed over to a gateway; cards are typed in a few minutes
@@ -97,6 +101,11 @@ class OrderItem:
     pass_kind: str | None = None
     pass_seconds: int | None = None
     granted_at: datetime | None = None
+    taken_back_at: datetime | None = None
+    """Since when it is known how much of it could be taken back, and how much not:"""
+    missing_diamonds: int | None = None
+    activated: int | None = None
+    """Pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,15 @@ class Hint:
 
     reference: str
     amount: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Who said that the payer has the money back, why, and when."""
+
+    reason: OrderRefundReason
+    by: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +146,17 @@ class Order:
     reference: str | None = None
     hints: tuple[Hint, ...] = ()
     """What its gateway is asked about, where that knows payments by ids of its own."""
+    refund: Refund | None = None
     forget_at: datetime | None = None
     """Of one that was never paid."""
 
     @property
     def fulfilment(self) -> Fulfilment:
-        """How much of what was paid for has been granted."""
-        if self.payment != "paid":
+        """How much of what was paid for has been granted, or taken back."""
+        if self.paid_at is None:
             return "none"
+        if self.refund is not None:
+            return "taken_back" if all(item.taken_back_at for item in self.items) else "taking_back"
         return "fulfilled" if all(item.granted_at for item in self.items) else "granting"
 
 

@@ -15,6 +15,7 @@ from contracts import (
     ViewerBlockedV1,
     ViewerUnblockedV1,
     WalletCreditedV1,
+    WalletDebitedV1,
 )
 from contracts.event import SessionEvent
 from shop.domain.backpack import BackpackItem, Pass
@@ -87,15 +88,19 @@ def block_of(event: ViewerBlockedV1 | ViewerUnblockedV1) -> Block:
     return Block(block_id(event.streamer_id, event.viewer_id))
 
 
-def order_of_credit(event: WalletCreditedV1) -> str | None:
-    """The order whose diamonds were credited, if it was one's: an operator's gift names no item."""
+OfWallet = WalletCreditedV1 | WalletDebitedV1
+"""What may be about the diamonds of an order."""
+
+
+def order_of(event: OfWallet) -> str | None:
+    """The order whose diamonds came or went, if it was one's: an operator's gift names no item."""
     order_id, colon, _ = event.cause_id.partition(":")
     return order_id if colon else None
 
 
-def of_credit(event: WalletCreditedV1) -> Iterable[Ref]:
-    """The order whose diamonds were credited."""
-    order_id = order_of_credit(event)
+def of_wallet(event: OfWallet) -> Iterable[Ref]:
+    """The order whose diamonds came or went."""
+    order_id = order_of(event)
     return (ORDERS.ref(order_id),) if order_id else ()
 
 

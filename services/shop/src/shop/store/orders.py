@@ -5,6 +5,7 @@ from shop.domain import fulfilment, orders, payments
 from shop.domain.fulfilment import Granted
 from shop.domain.orders import Fact, Order
 from shop.domain.payments import Receipt
+from shop.domain.refunds import TakenBack
 from shop.store import BACKPACK, ORDERS, RECEIPTS
 
 
@@ -38,3 +39,11 @@ def grant(tx: Tx, granted: Granted) -> None:
         tx.insert(BACKPACK, item)
     for event in granted.events:
         tx.emit(event)
+
+
+def take_back(tx: Tx, taken: TakenBack) -> None:
+    """Save an order whose payer has the money back, and what leaves the backpack with it."""
+    tx.put(ORDERS, taken.order)
+    for piece in taken.pieces:
+        tx.delete(BACKPACK, piece)
+    tx.emit(taken.event)
