@@ -91,6 +91,8 @@ def _sent(where: str, old: Any, new: Any, before: Any, after: Any, depth: int = 
 def _read(where: str, old: Any, new: Any, before: Any, after: Any, depth: int = 0) -> Iterator[str]:
     """What a client may rely on must stay there."""
     old, new = _resolved(old, before), _resolved(new, after)
+    if _is_any_object(old) and all(one.get("type") == "object" for one in _alternatives(new, after)):
+        return  # who reads an object of whatever form reads one of these forms
     yield from _type(where, old, new)
     for name in sorted(set(old.get("required", ())) - set(new.get("required", ())) - (old.keys() - new.keys())):
         if name in new.get("properties", {}):
@@ -111,6 +113,16 @@ def _inside(rule: Any, where: str, old: Any, new: Any, before: Any, after: Any, 
     for word in ("anyOf", "oneOf"):
         for one, other in zip(old.get(word, ()), new.get(word, ()), strict=False):
             yield from rule(where, one, other, before, after, depth + 1)
+
+
+def _is_any_object(schema: Any) -> bool:
+    return schema.get("type") == "object" and schema.get("additionalProperties") is True and "properties" not in schema
+
+
+def _alternatives(schema: Any, document: Any) -> list[Any]:
+    """What a value may be one of."""
+    found = next((schema[word] for word in ("anyOf", "oneOf") if word in schema), [schema])
+    return [_resolved(one, document) for one in found]
 
 
 def _type(where: str, old: Any, new: Any) -> Iterator[str]:

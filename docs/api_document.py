@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ def document(services: Sequence[Service]) -> dict[str, Any]:
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             _complete(operation, method, named[method, path])
+    made["components"]["responses"] = _shared_refusals(made["paths"])
     schemas = made["components"]["schemas"]
     for problem in of_the_gateway():
         schemas.setdefault(openapi.schema_name(problem.slug), _schema(problem, schemas["Problem"]))
@@ -152,6 +154,29 @@ def _complete(operation: dict[str, Any], method: str, route: TxRoute) -> None:
         refs = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
         response["headers"] = response.get("headers", {}) | refs
     operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _shared_refusals(paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Refusals that several operations have in common, told once: what is left behind refers to them."""
+    operations = [operation for path in paths.values() for operation in path.values()]
+    refusals = [one for operation in operations for one in operation["responses"].items() if one[0] >= "400"]
+    times = Counter(json.dumps(response, sort_keys=True) for _, response in refusals)
+    shared: dict[str, Any] = {}
+    for operation in operations:
+        for status, response in operation["responses"].items():
+            if times[json.dumps(response, sort_keys=True)] > 1:
+                name = f"{_names_of(response)}{status}"
+                if shared.setdefault(name, response) != response:
+                    raise ValueError(f"two refusals are called {name}")
+                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return dict(sorted(shared.items()))
+
+
+def _names_of(response: Mapping[str, Any]) -> str:
+    """`StageTakenOrSessionOver`: the problems of a response."""
+    [body] = response["content"].values()
+    refs = body["schema"].get("oneOf", [body["schema"]])
+    return "Or".join(one["$ref"].rpartition("/")[2].removesuffix("Problem") for one in refs)
 
 
 def _add(responses: dict[str, Any], status: str, problems: Sequence[Told]) -> None:

@@ -56,6 +56,7 @@ SOUND = {
     "KAFKA_SASL_PASSWORD": CANARY,
     "PUSHER_HOST": "127.0.0.1",
     "PUSHER_PORT": "1",
+    "PUSHER_CLIENT_HOST": "127.0.0.1",
     "PUSHER_APP_ID": "1",
     "BYTEPLUS_APP_ID": "0" * 24,
 }

@@ -21,6 +21,15 @@ def operations() -> Iterator[Any]:
         yield from path.values()
 
 
+def answers_of(operation: Any) -> dict[str, Any]:
+    """What an operation answers, by status, wherever it is told."""
+    responses = operation["responses"]
+    shared = COMMITTED["components"]["responses"]
+    return {
+        status: shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for status, one in responses.items()
+    }
+
+
 def nodes(value: Any) -> Iterator[Any]:
     """Every object in a document."""
     if isinstance(value, dict):
@@ -69,16 +78,29 @@ def test_each_slug_is_one_problem_with_one_title_and_a_plain_status() -> None:
     assert [
         name for name, schema in problems.items() if {"const", "enum"} & schema["properties"]["status"].keys()
     ] == []
-    assert not [node for node in nodes(COMMITTED["paths"]) if "allOf" in node]
+    assert not [node for one in operations() for node in nodes(answers_of(one)) if "allOf" in node]
 
 
 def test_what_may_be_one_of_several_says_which_by_its_type() -> None:
-    body = COMMITTED["paths"]["/goals"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    refusals = COMMITTED["paths"]["/goals"]["post"]["responses"]["409"]["content"]["application/problem+json"]["schema"]
+    create = COMMITTED["paths"]["/goals"]["post"]
+    body = create["requestBody"]["content"]["application/json"]["schema"]
+    refusals = answers_of(create)["409"]["content"]["application/problem+json"]["schema"]
+    context = SCHEMAS["GoalView"]["properties"]["context"]
 
     assert (body["discriminator"]["propertyName"], len(body["oneOf"])) == ("type", 5)
+    assert (context["discriminator"]["propertyName"], len(context["oneOf"])) == ("type", 6)
+    assert all(SCHEMAS[one["$ref"].rpartition("/")[2]]["type"] == "object" for one in context["oneOf"])
     assert refusals["discriminator"]["propertyName"] == "type"
     assert {"$ref": refusals["discriminator"]["mapping"]["/problems/stage-taken"]} in refusals["oneOf"]
+
+
+def test_what_many_operations_refuse_alike_is_told_once() -> None:
+    """Five hundred kilobytes are too many to read a contract in."""
+    told = [json.dumps(one) for each in operations() for one in each["responses"].values() if "$ref" not in one]
+    refusals = [one for one in told if "problem+json" in one]
+
+    assert [one for one, times in Counter(refusals).items() if times > 1] == []
+    assert len(json.dumps(COMMITTED, ensure_ascii=False)) < 300_000
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -95,9 +117,7 @@ def test_limits_scopes_and_repetition_are_told_where_they_matter() -> None:
 
     assert [one["name"] for one in create["parameters"] if one["in"] == "header"] == ["Idempotency-Key"]
     assert "Idempotent-Replayed" in create["responses"]["202"]["headers"]
-    assert all(
-        "Retry-After" in one["responses"][status]["headers"] for one in operations() for status in ("429", "503")
-    )
+    assert all("Retry-After" in answers_of(one)[status]["headers"] for one in operations() for status in ("429", "503"))
     assert credit["security"] == [{"bearer": ["OPS"]}]
     assert "`CREATOR`" in COMMITTED["components"]["securitySchemes"]["bearer"]["description"]
 
@@ -140,7 +160,13 @@ def other_status(document: Any) -> None:
     answers["200"] = answers.pop("202")
 
 
+def other_than_an_object(document: Any) -> None:
+    push = document["components"]["schemas"]["NotificationView"]["properties"]
+    push["data"] = {"oneOf": [{"type": "object"}, {"type": "string"}]}
+
+
 BREAKS: Final = (
+    other_than_an_object,
     without_path,
     renamed,
     without_answered_property,

@@ -1,4 +1,4 @@
-"""What README, walk-through and runbook tell to type is typed here, word for word, and answers as they say.
+"""What README, walk-through, clients.md and runbook tell to type is typed here, word for word, and answers as they say.
 
 A block of `sh` is run, all of one document in one bash. A block of `text` after it is what it answers: of its lines
 each must appear, in their order, `…` standing for anything. `<!-- not run: REASON -->` above a block excuses it.
@@ -16,7 +16,7 @@ import pytest
 from devstack.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "docs/walkthrough.md", "docs/runbook.md")
+DOCUMENTS = ("README.md", "docs/walkthrough.md", "docs/clients.md", "docs/runbook.md")
 DOCUMENT_SECONDS = 900  # many times what one takes, for a machine that is busy
 
 OURS = (*VARIABLES, "DEVSTACK_DATA", "DEVSTACK_PORT_BASE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")

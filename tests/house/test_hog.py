@@ -56,7 +56,10 @@ SERVICES: tuple[Service, ...] = tuple(
 EARLIER = (1, 1_000, 10_000)
 PLAYED = (1, 1, 3)  # how often the acts are really played before they are counted
 LOOKED_AT_MAX = 100  # index keys and documents: what handlers need of their own, far below what is there
-NOTHING_KEPT = {"shop: GET /shop/products"}  # fixed records; all else is to be done to some effect, once at least
+NOTHING_KEPT = {
+    "notifier: GET /config",
+    "shop: GET /shop/products",
+}  # fixed; all else is to be done to some effect, once
 ALL_ACCOUNTS = "escrow: GET /ledger/proof"  # the sum over all of them, for OPS alone (SPEC §2)
 
 RECORDED = Path(contracts.__file__).parents[2] / "tests" / "recorded"
@@ -283,6 +286,7 @@ class Scenario:
         await self.ask("escrow", house.streamer, "POST", f"/wallets/{self.fan}/credit", {"amount_diamonds": 1})
         for path in ("/shop/products?limit=1", "/gifts?limit=1", "/shop/orders?limit=1", "/shop/backpack?limit=1"):
             await self.ask("shop", self.fan, "GET", path)
+        await self.ask("notifier", self.fan, "GET", "/config")
         await self.ask("notifier", self.fan, "GET", "/notifications?limit=1")
         form = {"socket_id": "1.1", "channel_name": f"private-stream@{house.streamer}"}
         await self.harnesses["notifier"].client(self.fan).post("/pusher/auth", data=form)

@@ -163,7 +163,7 @@ class Scenario:
         of = {
             "goals": "goals", "gifts": "shop", "shop": "shop", "notifications": "notifier", "pusher": "notifier",
             "sessions": "sessions", "payments": "sessions", "blocks": "sessions", "streams": "sessions",
-            "tools": "shop", "redirect-out": "shop", "redirect-in": "shop",
+            "config": "notifier", "tools": "shop", "redirect-out": "shop", "redirect-in": "shop",
             "rtc": "rtc-control",
         }  # fmt: skip
         if path.endswith("/viewers/count"):

@@ -482,6 +482,10 @@ async def show_rtc_session(harness: ServiceHarness) -> Deed:
     )
 
 
+async def get_config(_solo: ServiceHarness) -> Deed:
+    return Deed(user=ids.new_id(), foreign=None)
+
+
 async def notifications(harness: ServiceHarness) -> Deed:
     scenario = Scenario(harness)
     for _ in range(3):
@@ -798,6 +802,7 @@ WAYS = tuple(
                 "POST /pusher/auth": authorize_channel,
                 "POST /pusher/batch-authenticate": authorize_channels,
                 "POST /pusher/user-auth": sign_in,
+                "GET /config": get_config,
                 "GET /notifications": notifications,
                 "GET /sessions/{session_id}/viewers/count": count_viewers,
             },

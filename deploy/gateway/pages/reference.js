@@ -34,7 +34,7 @@ function row(name, schema, text, schemas) {
   return make("tr", {}, make("td", {}, make("code", {}, name)), make("td", {}, typeOf(schema, schemas)), make("td", {}, text || ""));
 }
 
-function operation(path, method, one, schemas) {
+function operation(path, method, one, { responses, schemas }) {
   const needs = (one.security || []).flatMap((each) => Object.values(each).flat());
   const section = make("section", { id: one.operationId }, make("h3", {}, `${method.toUpperCase()} ${path}`), make("p", {}, one.description));
   if (!one.security) section.append(make("p", {}, "Needs no access token."));
@@ -46,7 +46,8 @@ function operation(path, method, one, schemas) {
   }
   for (const [media, body] of Object.entries(one.requestBody?.content || {})) asked.append(row("body", body.schema, media, schemas));
   const answered = make("table", {});
-  for (const [status, answer] of Object.entries(one.responses)) {
+  for (const [status, said] of Object.entries(one.responses)) {
+    const answer = said.$ref ? responses[nameOf(said.$ref)] : said;
     const [body] = Object.values(answer.content || {});
     answered.append(row(status, body ? body.schema : { type: "–" }, body && status[0] === "2" ? answer.description : "", schemas));
   }
@@ -79,7 +80,7 @@ async function show() {
     for (const [path, methods] of Object.entries(api.paths)) {
       for (const method of METHODS.filter((each) => methods[each]?.tags[0] === tag.name)) {
         link(methods[method].operationId, methods[method].operationId);
-        main.append(operation(path, method, methods[method], schemas));
+        main.append(operation(path, method, methods[method], api.components));
       }
     }
   }

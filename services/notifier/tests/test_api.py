@@ -330,3 +330,25 @@ async def test_what_is_no_place_in_the_list_is_refused(harness: ServiceHarness, 
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] in query
+
+
+# -- GET /config -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_app_is_told_where_to_listen_how_long_a_step_is_and_what_it_may_ask_for(
+    harness_of: HarnessOf,
+) -> None:
+    told = {"PUSHER_CLIENT_HOST": "ws.pusher.test", "PUSHER_CLIENT_PORT": 443, "STEP_SECONDS": 6}
+    harness = await harness_of(SERVICE, PUSHER_KEYS=KEYS, **told)
+
+    async with harness.client(V) as client:
+        answer = await client.get("/config")
+        strange = await client.get("/config?verbose=true")
+
+    assert answer.json() == {
+        "pusher": {"key": "demo-key", "host": "ws.pusher.test", "port": 443, "tls": False},
+        "step_seconds": 6,
+        "limits": {"steps": 60, "gifts": 100, "items": 100, "channels": 50, "body_bytes": 65_536},
+    }
+    assert "secret" not in answer.text
+    assert strange.status_code == 422

@@ -113,6 +113,7 @@ async def env(
         "PUSHER_SCHEME": "http",
         "PUSHER_HOST": "127.0.0.1",
         "PUSHER_PORT": str(pusher.port),
+        "PUSHER_CLIENT_HOST": "127.0.0.1",
         "PUSHER_APP_ID": "1",
         "PUSHER_KEYS": json.dumps({KEY: SECRET}),
         **DEMO_STREAM_TOKENS,

@@ -10,6 +10,7 @@ from notifier.settings import Settings
 
 def made(**changes: Any) -> Settings:
     given: dict[str, Any] = {"pusher_host": "pusher.test", "pusher_port": 443, "pusher_app_id": "1001"}
+    given |= {"pusher_client_host": "ws.pusher.test"}
     return Settings(**given | {"pusher_keys": {"key": "hush"}} | changes)
 
 
@@ -43,6 +44,9 @@ def test_plain_http_is_for_local_stacks() -> None:
         {"pusher_keys": {"key": ""}},
         {"pusher_keys": {"": "hush"}},
         {"pusher_port": 0},
+        {"pusher_client_host": "wss://ws.pusher.test"},
+        {"pusher_client_port": 65_536},
+        {"step_seconds": 0},
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(wrong: dict[str, Any]) -> None:

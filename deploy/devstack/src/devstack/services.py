@@ -109,6 +109,8 @@ def _told_notifier(settings: Settings) -> dict[str, str]:
         "PUSHER_SCHEME": "http",
         "PUSHER_HOST": "127.0.0.1",
         "PUSHER_PORT": str(settings.port("soketi")),
+        "PUSHER_CLIENT_HOST": "127.0.0.1",
+        "PUSHER_CLIENT_PORT": str(settings.port("soketi")),
         "PUSHER_APP_ID": PUSHER_APP_ID,
         "PUSHER_KEYS": json.dumps({PUSHER_KEY: PUSHER_SECRET}),
     }

@@ -88,7 +88,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "PRIVATE_JUDGED_SECONDS",
         *STREAM_TOKENS,
     ),
-    "notifier": STREAM_TOKENS,
+    "notifier": ("STEP_SECONDS", *STREAM_TOKENS),
     "escrow": (
         "INVITATION_REFUND_SECONDS",
         "EXCLUSIVE_WINDOW_SECONDS",
@@ -126,7 +126,15 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 # What is there already and cannot be another: a stack with its own soketi would leave this unread.
-PUSHER_VARIABLES = ("PUSHER_SCHEME", "PUSHER_HOST", "PUSHER_PORT", "PUSHER_APP_ID", "PUSHER_KEYS")
+PUSHER_VARIABLES = (
+    "PUSHER_SCHEME",
+    "PUSHER_HOST",
+    "PUSHER_PORT",
+    "PUSHER_CLIENT_HOST",
+    "PUSHER_CLIENT_PORT",
+    "PUSHER_APP_ID",
+    "PUSHER_KEYS",
+)
 SECRETS = (
     "JWT_KEYS",
     "OTEL_EXPORTER_OTLP_ENDPOINT",

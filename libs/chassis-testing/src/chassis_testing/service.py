@@ -55,6 +55,7 @@ DEMO: dict[str, Any] = {
     "pusher_scheme": "http",
     "pusher_host": "127.0.0.1",
     "pusher_port": 1,
+    "pusher_client_host": "pusher.test",
     "pusher_app_id": "1",
     "pusher_keys": {"demo-key": "demo-secret"},
     "stream_token_keys": {KID: {"alg": "HS256", "key": "another-demo-key-of-at-least-thirty-two-bytes"}},

@@ -103,8 +103,8 @@ def _inside(name: str, key: str) -> str:
 def _names_in(schema: Mapping[str, Any], name: str, defs: Mapping[str, Any]) -> set[str]:
     if "$ref" in schema:
         return _names_in(defs[schema["$ref"].rpartition("/")[2]], name, defs)
-    if "anyOf" in schema:
-        parts = [one for one in schema["anyOf"] if one.get("type") != "null"]
+    if either := schema.get("oneOf", schema.get("anyOf")):
+        parts = [one for one in either if one.get("type") != "null"]
         return {one for part in parts for one in _names_in(part, name, defs)}
     if "properties" in schema:
         parts = schema["properties"].items()

@@ -71,6 +71,12 @@ Diamonds = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 Price = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 """Diamonds per step (SPEC §4)."""
 
+STEPS_MAX: Final = 60
+"""How many steps of time are bought at once, at most (SPEC §3, §4)."""
+
+GIFTS_MAX: Final = 100
+"""How many pieces of a product are given at once, at most (SPEC §8)."""
+
 Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 """How many: tickets, performed seconds, diamonds or people, as the field says."""
 

@@ -4,29 +4,15 @@ An invitation and a 1-on-1, and what happens in it, are their two people's. To e
 have neither a viewer nor a price, nor a reason; and what never was a promise does not exist.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from chassis.http import Body, UnixTime
 from contracts import Context, GoalKind, Outcome
+from goals.api.contexts import BARE, CONTEXT, ContextView
 from goals.domain import lifecycle
 from goals.domain.goal import Goal, State
 from goals.domain.state import Supporter
-
-PERFORMANCE = ("perform_duration", "ticket_product_id", "ticket_product_type", "discount_percentage")
-BARE = ("type", "session_id")
-"""What everybody sees of the context of a goal that is two people's."""
-
-CONTEXT: Final[Mapping[GoalKind, tuple[str, ...]]] = {
-    "ShowFundingGoal": (*BARE, *PERFORMANCE, "hesitation_countdown", "show_goal_id"),
-    "ShowGoal": (*BARE, *PERFORMANCE, "funding_goal_id"),
-    "TriggerExclusiveGoal": (*BARE, "exclusive_to", "duration", "exclusive_goal_id"),
-    "ExclusiveGoal": (*BARE, "exclusive_to", "trigger_exclusive_goal_id"),
-    "TriggerPrivateGoal": BARE,
-    "KaraokeGoal": ("type", "gift_id", "sender_id", "product_id"),
-}
-"""What is seen of a goal's context by whom it concerns: by everybody, if it is not two people's."""
 
 OF_TWO: Final[tuple[GoalKind, ...]] = ("TriggerExclusiveGoal", "ExclusiveGoal")
 """Kinds that are always two people's. A song is, when it is for somebody alone."""
@@ -72,7 +58,7 @@ class GoalView(Body):
     active: bool
     state: State
     conditions: ConditionsView
-    context: dict[str, Any]
+    context: ContextView
     levels: tuple[LevelView, ...]
     progress: int
     nbf: UnixTime | None

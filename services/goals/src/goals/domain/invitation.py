@@ -20,14 +20,13 @@ from contracts import (
     ProposalRejection,
 )
 from contracts.escrow_ids import make_escrow_id
-from contracts.values import Open
+from contracts.values import STEPS_MAX, Open
 from goals.domain.goal import OPEN, End, Goal, created, schedule, schedule_lapse, unschedule
 from goals.domain.hold import Hold, count, reject
 from goals.domain.stage import Stage, require_free, require_on, require_time, taken
 from goals.domain.state import NOTHING, Change, Guest, Unpaid, guest_id, together
 from goals.domain.timing import Timing
 
-STEPS_MAX: Final = 60  # SPEC §3
 STEPS_DEFAULT: Final = 5  # SPEC §3: 300 s
 OPEN_INVITATIONS_MAX: Final = 200  # SPEC §3: more than a streamer can look at, few enough to end in one go
 UNANSWERED_MAX: Final = 16  # doublings that are counted; no cooldown is so long

@@ -6,8 +6,7 @@ from pydantic import Field
 
 from chassis.http import Body
 from contracts import Preset
-from contracts.values import Diamonds, LegibleTitle, Price
-from sessions.domain import payments
+from contracts.values import STEPS_MAX, Diamonds, LegibleTitle, Price
 from sessions.settings import SESSION_SECONDS_LIMIT
 
 
@@ -48,5 +47,5 @@ class PutSource(Body):
 class Pay(Body):
     """Seconds to buy: whole steps, 1 to 60 of them; `max_amount_diamonds` is what they may cost, whatever the price."""
 
-    duration: Annotated[int, Field(ge=1, le=payments.STEPS_MAX * 3_600)]
+    duration: Annotated[int, Field(ge=1, le=STEPS_MAX * 3_600)]
     max_amount_diamonds: Diamonds | None = None

@@ -21,14 +21,13 @@ from contracts import (
     SessionPaymentReversedV1,
     SessionViewerRevokedV1,
 )
+from contracts.values import STEPS_MAX
 from sessions.domain.changes import NOTHING, Changes, changed, joined
 from sessions.domain.grants import Grant, Holder, give, take_back
 from sessions.domain.session import Session, SessionOver
 from sessions.domain.viewer import Viewer
 
 Status = Literal["requested", "succeeded", "failed", "reversed"]
-
-STEPS_MAX = 60  # of one payment (SPEC §4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pydantic import Field
 from chassis import ids
 from chassis.errors import NotYet
 from chassis.http import Body, CallerDep, Page, PageDep, TxDep, TxRouter, paged
-from contracts.values import Diamonds, ObjectIdStr, ProductId
+from contracts.values import GIFTS_MAX, Diamonds, ObjectIdStr, ProductId
 from shop import store
 from shop.domain import gifts
 from shop.domain.gifts import Gift, GiftNotFound, Status, Wish
@@ -18,8 +18,6 @@ from shop.settings import ShopSettings
 
 router = TxRouter(tags=["gifts"])
 
-COUNT_MAX = 100  # SPEC §8
-
 
 class NewGift(Body):
     """What to give, where, for which goal, how many, and what it may cost at most."""
@@ -27,7 +25,7 @@ class NewGift(Body):
     product_id: ProductId
     session_id: ObjectIdStr
     goal_id: ObjectIdStr | None = None
-    count: Annotated[int, Field(ge=1, le=COUNT_MAX)]
+    count: Annotated[int, Field(ge=1, le=GIFTS_MAX)]
     max_amount_diamonds: Diamonds | None = None
 
 
