@@ -1,9 +1,9 @@
 """What is wanted after each history, in whatever order it is heard, on the real MongoDB."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -159,6 +159,50 @@ async def test_what_is_wanted_does_not_depend_on_the_order(
 
             assert {room: on for room, on in (await wanted(harness)).items() if on or expected} == expected
             assert await calls(harness) == {}
+
+
+SESSIONS_SAY = (
+    lambda told: told.started("a", "b"),
+    lambda told: told.updated("b", to=[VIEWER]),  # a source goes while they are alone
+    lambda told: told.updated("b", "c"),  # another one comes
+)
+GOALS_SAY = (lambda told: told.goal(GoalCreatedV1), lambda told: told.goal(GoalEndedV1))
+ENDS: dict[str, tuple[int, bool, dict[str, bool]]] = {  # how much goals says, whether the session ends, what is wanted
+    "still alone": (1, False, {"b": False, "c": False}),
+    "not any more": (2, False, {"b": True, "c": True}),
+    "off the air, alone": (1, True, {}),
+    "off the air": (2, True, {}),
+}
+
+
+def interleaved(ours: Sequence[Any], theirs: Sequence[Any]) -> Iterator[list[Any]]:
+    """Both in their own order, in every way in which two topics may be read."""
+    for places in combinations(range(len(ours) + len(theirs)), len(ours)):
+        mine, others = iter(ours), iter(theirs)
+        yield [next(mine) if place in places else next(others) for place in range(len(ours) + len(theirs))]
+
+
+@pytest.mark.parametrize("answers", ["at once", "in the end"])
+@pytest.mark.parametrize(("goals_say", "ends", "expected"), ENDS.values(), ids=ENDS.keys())
+async def test_sources_and_exclusives_come_and_go_in_every_order_of_the_two_topics(
+    harness: ServiceHarness, told: Told, goals_say: int, expected: dict[str, bool], answers: str, *, ends: bool
+) -> None:
+    sessions_say = [*SESSIONS_SAY, *([lambda told: told.ended("b", "c")] if ends else [])]
+    for order in interleaved(sessions_say, GOALS_SAY[:goals_say]):
+        await harness.clear()
+        for say in order:
+            await harness.handle(say(told))
+            if answers == "at once":
+                await answer(harness)
+        for _ in range(3):  # what was asked for before may come late, so it is said again
+            await answer(harness)
+            harness.clock.advance(5.1)
+            await harness.run_timers()
+
+        assert await wanted(harness) == expected
+        assert await calls(harness) == {}
+        snapshots = (await broadcast(harness)).snapshots
+        assert {one.room_id: one.running for one in snapshots} == expected
 
 
 async def test_snapshots_start_stop_for_the_exclusive_and_go_on(harness: ServiceHarness, told: Told) -> None:
