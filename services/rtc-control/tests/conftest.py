@@ -81,6 +81,8 @@ class Vendor:
 
     def do(self, action: str, said: dict[str, Any]) -> web.Response:
         task = said.get("TaskId", "")
+        if action == "StartSnapshot" and not said.get("StorageConfig"):
+            return self.error(action, "InvalidParameter")
         if action == "StartSnapshot" and task in self.running:
             return self.error(action, "InvalidParameter.TaskAlreadyExists")
         if action == "StopSnapshot" and task not in self.running:

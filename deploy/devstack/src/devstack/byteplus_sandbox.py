@@ -36,6 +36,7 @@ APP_ID: Final = DEMO_STREAM_TOKENS["BYTEPLUS_APP_ID"]  # of the app whose room t
 ACCESS_KEY: Final = "AKDEMO00000000000000"
 SECRET_KEY: Final = "demo-secret-key-of-the-byteplus-sandbox"  # noqa: S105 - a demo secret, accepted on local stacks only
 CALLBACK_SECRET: Final = "demo-secret-of-byteplus-callbacks"  # noqa: S105 - as above
+STORAGE: Final = {"Type": 2, "CustomConfig": {"Vendor": 0, "Region": 0, "Bucket": "demo-pictures"}}  # where none go
 REGION: Final = "ap-singapore-1"
 SIGNED_FOR_SECONDS: Final = 900
 HANG_SECONDS: Final = 60.0

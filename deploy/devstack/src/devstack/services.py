@@ -153,5 +153,6 @@ def _told_rtc_control(settings: Settings) -> dict[str, str]:
         "BYTEPLUS_APP_ID": byteplus_sandbox.APP_ID,
         "BYTEPLUS_ACCESS_KEY": byteplus_sandbox.ACCESS_KEY,
         "BYTEPLUS_SECRET_KEY": byteplus_sandbox.SECRET_KEY,
+        "BYTEPLUS_SNAPSHOT_STORAGE": json.dumps(byteplus_sandbox.STORAGE),
         "BYTEPLUS_CALLBACK_SECRETS": json.dumps([byteplus_sandbox.CALLBACK_SECRET]),
     }

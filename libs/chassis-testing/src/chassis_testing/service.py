@@ -72,6 +72,7 @@ DEMO: dict[str, Any] = {
     "byteplus_origin": "http://127.0.0.1:1",
     "byteplus_access_key": "demo-access",
     "byteplus_secret_key": "demo-secret",
+    "byteplus_snapshot_storage": '{"Type": 2}',
     "byteplus_callback_secrets": ["demo-callback-secret"],
 }
 

@@ -34,8 +34,8 @@ class Settings(BaseSettings):
     byteplus_secret_key: Secret
     byteplus_callback_secrets: Annotated[tuple[Secret, ...], Field(min_length=1)]
     """What callbacks are signed with; all verify."""
-    byteplus_snapshot_storage: SecretStr = SecretStr("{}")
-    """JSON: the API's `StorageConfig`, where pictures go."""
+    byteplus_snapshot_storage: SecretStr
+    """JSON: the API's `StorageConfig`, where pictures go. The vendor starts nothing without."""
     byteplus_calls_per_second: Annotated[float, Field(ge=1, le=1_000)] = 150
     """Starts and stops together, of the whole account: what the vendor allows."""
     snapshot_interval_seconds: Annotated[int, Field(ge=1, le=600)] = 60
@@ -46,8 +46,9 @@ class Settings(BaseSettings):
     @field_validator("byteplus_snapshot_storage")
     @classmethod
     def _an_object(cls, value: SecretStr) -> SecretStr:
-        if not isinstance(from_json(value.get_secret_value()), dict):
-            raise ValueError("must be a JSON object")  # noqa: TRY004 - pydantic tells ValueErrors alone
+        storage = from_json(value.get_secret_value())
+        if not isinstance(storage, dict) or not storage:
+            raise ValueError("must be a JSON object, and not an empty one")
         return value
 
     @model_validator(mode="after")
