@@ -26,6 +26,7 @@ from chassis.runtime.faults import fault_point
 from chassis.runtime.logs import Steps
 from chassis.service import Service
 from chassis.storage.batch import (
+    LONG_SECONDS,
     REFUSED_ALONE,
     SLOW_SECONDS,
     AbortedError,
@@ -136,7 +137,7 @@ class BatchWriter:
         if self._ownership.assumptions.hold and self._markers:
             for marker in (marker for work in fresh for marker in work.processed_markers()):
                 tx.assume_absent(marker)
-        ran = await run_in_savepoints(tx, fresh, blocked, seconds_max=SLOW_SECONDS)
+        ran = await run_in_savepoints(tx, fresh, blocked, seconds_max=LONG_SECONDS)
         failures = dict(zip((work.id for work in fresh), ran, strict=False))
         late = {work.id for work in fresh[len(ran) :]}
         if late:

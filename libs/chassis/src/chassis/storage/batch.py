@@ -22,6 +22,9 @@ W = TypeVar("W")
 
 BATCH_MAX = 500  # more gains nothing measurable and makes a conflict dearer
 SLOW_SECONDS = 1.0  # mongod aborts a transaction after 5; and whoever has nothing to do with it waits too
+LONG_SECONDS = SLOW_SECONDS / 2  # then the next one has half as much in it, so that hardly any gets slow
+QUICK_SECONDS = LONG_SECONDS / 2  # twice as much cannot get long
+LONG_SIZE_MIN = 25  # what makes fewer take long is not their number: with less in each all would take longer
 ALONE_SECONDS_MAX = 20.0  # for one work alone, which the database aborts each time: it holds up all the others
 ALONE_ATTEMPTS_MIN = 5  # before that is believed
 
@@ -145,7 +148,7 @@ REFUSED_ALONE = (*STORAGE_ERRORS, AbortedError)
 
 
 class BatchRunner(Generic[W]):
-    """A single writer. Takes as much as lies there; halves on a conflict, or when slow, and grows back by doubling."""
+    """A single writer. Takes as much as lies there; halves on a conflict, or when it takes long, and doubles again."""
 
     def __init__(
         self, name: str, begin: Callable[[], Tx], size_max: int = BATCH_MAX, tried: Callable[[], None] = lambda: None
@@ -194,8 +197,16 @@ class BatchRunner(Generic[W]):
                 await tx.abort_quietly()
                 raise
             else:
-                if now() - began > SLOW_SECONDS:
-                    self._size = max(1, len(part) // 2)
-                else:
-                    self._size = min(self._size_max, max(self._size, len(part)) * 2)
+                self._size = next_size(self._size, len(part), now() - began, self._size_max)
                 return len(part) if done is None else done
+
+
+def next_size(size: int, done: int, seconds: float, size_max: int) -> int:
+    """How many the next transaction takes, when up to `size` were allowed in one and `done` took so many `seconds`."""
+    if seconds > SLOW_SECONDS:
+        return max(1, done // 2)
+    if seconds > LONG_SECONDS and done > LONG_SIZE_MIN:
+        return max(LONG_SIZE_MIN, done // 2)
+    if seconds > QUICK_SECONDS and done >= LONG_SIZE_MIN:
+        return max(size, done)
+    return min(size_max, max(size, done) * 2)
