@@ -30,17 +30,18 @@ from chassis_testing.service import ServiceHarness
 HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
-WHOLE_STACKS = "whole stacks"
+WHOLE_STACKS = ("stories", "documents")
 BESIDE_WHOLE_STACKS = 1
 
 # With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path.
-# All other tests are done by whoever is free: while a whole stack runs, by one process only, since a story that has
-# times to keep is not to wait for a processor.
+# All other tests are done by whoever is free: while whole stacks run, by one process only, since a story that has
+# times to keep is not to wait for a processor. The two chains of whole stacks run side by side, as each waits for half
+# of its time.
 CHAINS = {
-    "tests/e2e/": WHOLE_STACKS,
-    "tests/faults/": WHOLE_STACKS,
-    "tests/docs/test_run.py": WHOLE_STACKS,
-    "deploy/": WHOLE_STACKS,
+    "tests/e2e/": "stories",
+    "tests/faults/": "stories",
+    "tests/docs/test_run.py": "documents",
+    "deploy/": "documents",
     "libs/chassis/tests/kafka/test_consumer_outages.py": "outages",
     "services/notifier/tests/test_gateway.py": "soketi",
     "tests/test_guards.py": "guards",
@@ -109,7 +110,7 @@ class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
                 self.schedule()
 
     def _assign_work_unit(self, node: Any) -> None:
-        if not self._has_whole_stacks or node in self.nodes[: 1 + BESIDE_WHOLE_STACKS]:
+        if not self._has_whole_stacks or node in self.nodes[: len(WHOLE_STACKS) + BESIDE_WHOLE_STACKS]:
             super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
@@ -118,8 +119,8 @@ class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     @property
     def _has_whole_stacks(self) -> bool:
         """Whether there are such tests to do, or being done."""
-        chains = (units.get(WHOLE_STACKS, {}) for units in (self.workqueue, *self.assigned_work.values()))
-        return any(not done for chain in chains for done in chain.values())
+        units = (self.workqueue, *self.assigned_work.values())
+        return any(not done for unit in units for chain in WHOLE_STACKS for done in unit.get(chain, {}).values())
 
 
 def pytest_collection_finish() -> None:
