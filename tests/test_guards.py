@@ -84,6 +84,7 @@ def forbidden_imports() -> Iterator[tuple[str, str, str]]:
         yield "independence", f"{service}.gateway", neighbour
         yield "chassis-below", "chassis.errors", service
         yield "contracts-alone", "contracts.values", service
+        yield "contracts-cli-outside", "contracts_cli.broker", service
         yield "byteplus-alone", "byteplus.signing", service
         yield "stream-tokens-below", "stream_tokens.minting", service
         yield "kafka-in-chassis", f"{service}.handlers", "aiokafka"

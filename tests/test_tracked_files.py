@@ -147,6 +147,16 @@ PARTS = {"pydantic_core": ["pydantic"]}
 """Distributions that are the public half of another one and always come with it."""
 
 
+def package_of(member: str) -> str:
+    """What a member is imported as."""
+    return next((ROOT / member / "src").glob("*/__init__.py")).parent.name
+
+
+def name_of(member: str) -> str:
+    """What a member is required as."""
+    return str(tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]["name"])
+
+
 def normal(distribution: str) -> str:
     return re.split(r"[\[ <>=~;]", distribution)[0].lower().replace("_", "-")
 
@@ -168,7 +178,7 @@ def imported_by(sources: Iterable[str]) -> set[str]:
 
 def differences(package: str, declared: set[str], sources: Iterable[str]) -> tuple[set[str], set[str]]:
     """The packages that are imported and not declared, and the distributions that are declared and not imported."""
-    known = {**packages_distributions(), **PARTS}
+    known = {**packages_distributions(), **PARTS, **{package_of(member): [name_of(member)] for member in MEMBERS}}
     imported = {name: {normal(dist) for dist in known.get(name, [name])} for name in imported_by(sources) - {package}}
     undeclared = {name for name, distributions in imported.items() if not distributions & declared}
     return undeclared, declared - set().union(*imported.values()) - LOADED_BY_NAME
@@ -185,11 +195,10 @@ def test_an_undeclared_and_an_unused_dependency_are_named() -> None:
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_member_declares_exactly_what_it_imports(member: str) -> None:
     project = tomllib.loads((ROOT / member / "pyproject.toml").read_text())["project"]
-    package = project["name"].replace("-", "_")
     declared = {normal(dependency) for dependency in project["dependencies"]}
     modules = [file.read_text() for file in (ROOT / member / "src").rglob("*.py")]
 
-    undeclared, unused = differences(package, declared, modules)
+    undeclared, unused = differences(package_of(member), declared, modules)
 
     assert undeclared == set()
     assert unused == set()

@@ -7,6 +7,11 @@ from typing import Any
 SCOPES = ("PAID", "HUMAN", "CREATOR", "OPS")
 TOKEN_SECONDS = 3_600
 EVERY_SERVICE = "all"
+OF_THE_CONTRACTS = {
+    "tail": "show the events as they are told",
+    "emit": "send an example of an event to Kafka",
+}
+"""Commands of `contracts`, on the stack's Kafka; it understands their options itself."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,6 +75,8 @@ def _add_the_stack(commands: Any, everywhere: argparse.ArgumentParser) -> None:
     logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
 
     commands.add_parser("topics", parents=[everywhere], help="Kafka's topics and their partitions")
+    for name, deed in OF_THE_CONTRACTS.items():
+        commands.add_parser(name, add_help=False, help=deed)
 
 
 def _add_its_parts(commands: Any, everywhere: argparse.ArgumentParser) -> None:

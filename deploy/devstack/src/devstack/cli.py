@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from devstack.arguments import EVERY_SERVICE, parser
+from devstack.arguments import EVERY_SERVICE, OF_THE_CONTRACTS, parser
 from devstack.errors import StackError
 from devstack.printable import printable
 
@@ -26,8 +26,11 @@ INTERRUPTED = 130  # what a shell expects of a command that ended by Ctrl-C
 
 def main(argv: list[str] | None = None) -> int:
     """Do what the arguments say. The exit status is 0 if it was done; else a message on standard error says why not."""
-    arguments = parser().parse_args(argv)
+    typed = sys.argv[1:] if argv is None else argv
     try:
+        if typed[:1] and typed[0] in OF_THE_CONTRACTS:
+            return _contracts(typed)
+        arguments = parser().parse_args(typed)
         status = COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt:
         print("devstack: interrupted", file=sys.stderr)
@@ -199,6 +202,18 @@ def _backup(arguments: argparse.Namespace) -> int:
     number, moment = deed(stack, arguments.service, arguments.file)
     print(f"{number} documents of {arguments.service}, as of {moment}")
     return 0
+
+
+def _contracts(typed: Sequence[str]) -> int:
+    """The contracts' own command, on the stack's Kafka."""
+    from contracts_cli.__main__ import main as contracts  # noqa: PLC0415 - late, see above
+    from devstack.stack import Stack  # noqa: PLC0415 - late, see above
+
+    if not {"-h", "--help"} & {*typed}:
+        stack = Stack(None)
+        os.environ["KAFKA_BOOTSTRAP"] = stack.kafka_bootstrap
+        os.environ["NAMESPACE"] = stack.settings.variables.get("NAMESPACE", "")
+    return contracts(typed)
 
 
 def _topics(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _HERE: Final = Path(__file__).parent
-FOLDERS: Final = (_HERE / "examples", _HERE.parents[1] / "tests" / "recorded")
+FOLDERS: Final = (_HERE / "wire" / "examples", _HERE.parents[1] / "tests" / "recorded")
 """In an installed wheel, and in a checkout."""
 
 

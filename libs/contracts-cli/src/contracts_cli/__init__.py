@@ -1,0 +1,1 @@
+"""`contracts`: what `python -m contracts` says of the events, and `tail` and `emit`, which need a broker."""
