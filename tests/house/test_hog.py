@@ -239,6 +239,17 @@ class Scenario:
             order_id = await self.paid(wish | {"product_id": what})
             await self.ask("shop", self.house.streamer, "POST", f"/shop/orders/{order_id}/{how}", {"reason": "other"})
             await self.house.system.run_until_idle()
+        await self.reconciled(order_id)
+
+    async def reconciled(self, order_id: str) -> None:
+        """An operator brings a line of a gateway's list, asks for another list, and looks at the day."""
+        day = {"gateway": "sandbox", "day": self.house.now.date().isoformat()}
+        line = {"reference": order_id, "order_id": order_id, "amount": 1, "currency": "TWD"}
+        await self.ask("shop", self.house.streamer, "POST", "/shop/statements", day | {"lines": [line]})
+        await self.ask("shop", self.house.streamer, "POST", "/shop/statements/fetch", day)
+        for part in ("t", "p", "g"):  # lines, then orders that were paid, then those of which something was granted
+            query = f"day={day['day']}&after={part}&limit=1"
+            await self.ask("shop", self.house.streamer, "GET", f"/shop/reconciliation?{query}")
 
     async def paid(self, wish: Any) -> str:
         """An order that is paid, and all that follows."""

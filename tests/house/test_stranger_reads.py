@@ -137,11 +137,12 @@ class Scenario:
         """What is asked for, and where, as far as it exists by now."""
         for route in routes():
             path = route.removeprefix("GET ")
-            if "{" not in path and path != "/goals":
+            if "{" not in path and path not in ("/goals", "/shop/reconciliation"):
                 yield route, path
         for name, query in (("", ""), (" that are active", "&active=true"), (" that are not", "&active=false")):
             yield f"GET /goals{name}", f"/goals?session_id={self.house.session_id}{query}"
         yield "GET /goals that are one's own", "/goals?mine=true"
+        yield "GET /shop/reconciliation", f"/shop/reconciliation?day={self.house.now.date().isoformat()}"
         yield "GET /sessions that are over", "/sessions?active=false"
         yield "GET /sessions of the streamer", f"/sessions?streamer_id={self.house.streamer}"
         yield "GET /sessions/{session_id}", f"/sessions/{self.house.session_id}"

@@ -725,6 +725,36 @@ async def refund_order(harness: ServiceHarness) -> Deed:
     )
 
 
+async def put_statement(_harness: ServiceHarness) -> Deed:
+    line = {"reference": "a", "order_id": ids.new_id(), "amount": 1, "currency": "TWD"}
+    return Deed(
+        user=ids.new_id(),
+        scopes=("OPS",),
+        body={"gateway": "sonet", "day": "2026-11-28", "lines": [line]},
+        foreign=None,
+        but=(No("day", "2026-02-30", 422, "invalid-request"),),
+    )
+
+
+async def fetch_statement(_harness: ServiceHarness) -> Deed:
+    return Deed(
+        user=ids.new_id(),
+        scopes=("OPS",),
+        body={"gateway": "sandbox", "day": "2026-11-28"},
+        foreign=None,
+        but=(No("gateway", "sonet", 409, "statement-not-told"),),
+    )
+
+
+async def reconcile(harness: ServiceHarness) -> Deed:
+    for _ in range(2):
+        await _paid(harness, ids.new_id())
+    day = harness.now.date().isoformat()
+    operator = harness.client(ids.new_id(), "OPS")
+    after = done(await operator.get("/shop/reconciliation", params={"day": day, "limit": 1}))["next"]
+    return Deed(user=ids.new_id(), scopes=("OPS",), query={"day": day, "limit": "1", "after": after}, foreign=None)
+
+
 async def _packed(harness: ServiceHarness, user: str, product: str = "livestream_pass") -> list[str]:
     """An order is paid; what then lies in the backpack."""
     await _paid(harness, user, product)
@@ -842,6 +872,9 @@ WAYS = tuple(
                 "GET /shop/orders/{order_id}": get_order,
                 "POST /shop/orders/{order_id}/refund": refund_order,
                 "POST /shop/orders/{order_id}/chargeback": refund_order,
+                "GET /shop/reconciliation": reconcile,
+                "POST /shop/statements": put_statement,
+                "POST /shop/statements/fetch": fetch_statement,
                 "GET /shop/backpack": list_backpack,
                 "POST /shop/backpack/{item_id}/activate": activate_pass,
             },

@@ -38,11 +38,11 @@ class Buyer:
     async def read(self, order_id: str) -> Any:
         return (await self.client.get(f"/shop/orders/{order_id}")).json()
 
-    async def happened(self, order_id: str, *facts: Fact) -> Order:
+    async def happened(self, order_id: str, *facts: Fact, reference: str | None = None) -> Order:
         """The facts come in, each in a transaction of its own; the order after them."""
         for fact in facts:
             async with self.harness.tx() as tx:
-                settle(tx, await self._order(order_id, tx), fact)
+                settle(tx, await self._order(order_id, tx), fact, reference)
         async with self.harness.tx() as tx:
             return await self._order(order_id, tx)
 

@@ -233,9 +233,12 @@ def test_whatever_is_sold_is_granted_by_somebody(product: Any) -> None:
     assert granted.fulfilment == "fulfilled"
 
 
-def test_what_is_not_paid_is_credited_to_nobody() -> None:
+def test_what_is_credited_and_not_paid_is_noted_and_fulfils_nothing() -> None:
     order = ordered(DIAMONDS)
 
     for payment in set(PAYMENTS) - {"paid"}:
         unpaid = replace(order, payment=payment)
-        assert fulfilment.credited(unpaid, fulfilment.credit_cause(order, order.items[0]), START_TIME) is None
+        noted = fulfilment.credited(unpaid, fulfilment.credit_cause(order, order.items[0]), START_TIME)
+        assert noted is not None
+        assert (noted.order.granted_on, noted.order.fulfilment) == (START_TIME.date().isoformat(), "none")
+        assert noted.events == ()

@@ -3,6 +3,7 @@
     POST /authorize  signed   {order_id, amount, currency, return_url, exp} → {authorization}
     POST /pay        browser  authorization, then choice=pay|cancel → the way back, as a form that posts itself
     POST /confirm    signed   {order_id} → {order_id, status: open|paid|cancelled, amount, currency, reference}
+    POST /list       signed   {day, after} → {payments: [as /confirm], next}: paid on that day (UTC), 100 at a time
     PUT  /behaviour  tests    {confirm: well|broken|garbage|slow|unsigned}; or of one payment: {order_id, amount}
 
 Bodies that are signed, both ways, have their HMAC-SHA256 in `x-sandbox-signature`.
@@ -24,6 +25,7 @@ from urllib.parse import parse_qs
 SECRET: Final = "demo-secret-of-the-sandbox-0123456789"  # noqa: S105 - a demo secret, accepted on local stacks only
 SIGNATURE: Final = "x-sandbox-signature"
 SLOW_SECONDS: Final = 2.0
+LISTED_AT_ONCE: Final = 100
 BODY_BYTES_MAX: Final = 64 * 1024
 
 
@@ -65,6 +67,7 @@ class Sandbox:
                     _end(payment)
                     if payment["status"] == "open" and choice in ("pay", "cancel"):
                         payment["status"] = {"pay": "paid", "cancel": "cancelled"}[choice]
+                        payment["day"] = time.strftime("%Y-%m-%d", time.gmtime())
                     return payment["return_url"], "ok" if payment["status"] == "paid" else "cancelled"
         return None
 
@@ -76,8 +79,20 @@ class Sandbox:
             if payment is None:
                 return None
             _end(payment)
-            told = {name: payment[name] for name in ("status", "amount", "currency")}
-            return {"order_id": asked["order_id"], "reference": f"sandbox-{payment['authorization']}", **told}
+            return _standing(str(asked["order_id"]), payment)
+
+    def listed(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What was paid on a day, from behind an order on."""
+        after = str(asked.get("after") or "")
+        with self.lock:
+            paid = sorted(
+                order_id
+                for order_id, payment in self.payments.items()
+                if payment["status"] == "paid" and payment.get("day") == asked["day"] and order_id > after
+            )
+            part = paid[:LISTED_AT_ONCE]
+            following = part[-1] if len(paid) > len(part) else None
+            return {"payments": [_standing(order_id, self.payments[order_id]) for order_id in part], "next": following}
 
     def change(self, wanted: dict[str, Any]) -> None:
         """Behave otherwise from now on."""
@@ -87,6 +102,11 @@ class Sandbox:
                 self.behaviour |= wanted
             else:
                 self.payments[order_id] |= wanted
+
+
+def _standing(order_id: str, payment: dict[str, Any]) -> dict[str, Any]:
+    told = {name: payment[name] for name in ("status", "amount", "currency")}
+    return {"order_id": order_id, "reference": f"sandbox-{payment['authorization']}", **told}
 
 
 def _end(payment: dict[str, Any]) -> None:
@@ -120,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.NO_CONTENT, b"")
 
     def do_POST(self) -> None:
-        """The gateway's own three pages."""
+        """The gateway's own pages."""
         body = self._body()
         if self.path == "/pay":
             self._pay(parse_qs(body.decode(), keep_blank_values=True))
@@ -130,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._signed(self.sandbox.authorize(json.loads(body)))
         elif self.path == "/confirm":
             self._confirm(self.sandbox.confirm(json.loads(body)))
+        elif self.path == "/list":
+            self._signed(self.sandbox.listed(json.loads(body)))
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"{}")
 

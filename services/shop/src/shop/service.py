@@ -21,8 +21,9 @@ from contracts import (
 from shop import api, store
 from shop.domain.orders import PaymentCheckDue
 from shop.domain.payments import AuthorizePayment, ConfirmPayment
+from shop.domain.reconciliation import FetchStatement
 from shop.gateway import calls
-from shop.handlers import gifts, orders, payments
+from shop.handlers import gifts, orders, payments, statements
 from shop.settings import ShopSettings
 
 SERVICE = Service(
@@ -60,6 +61,12 @@ SERVICE = Service(
             done=payments.record_answer,
             deadline_seconds=calls.DEADLINE_SECONDS,
             batch=calls.AT_ONCE,
+        ),
+        effect(
+            FetchStatement,
+            calls.fetch_statement,
+            done=statements.record_statement,
+            deadline_seconds=calls.DEADLINE_SECONDS,
         ),
     ),
     collections=store.ALL,

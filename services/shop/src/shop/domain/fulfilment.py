@@ -4,7 +4,7 @@ By subtype, as the table says; a product without one is a pass by its id. Diamon
 with `wallet.credited`; everything else lies in the backpack from the moment of payment.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ from chassis.decision import derived_id
 from contracts import Event, OrderFulfilledV1, PassGrantedV1
 from contracts.shop import Subtype
 from shop.domain.backpack import BackpackItem
-from shop.domain.orders import Order, OrderItem, facts
+from shop.domain.orders import Order, OrderItem, day, facts
 from shop.domain.products import streamer_of_pass
 
 
@@ -50,16 +50,20 @@ def fulfill(order: Order, now: datetime) -> Granted:
         for one in backpack
         if one.pass_kind
     )
-    return _told(order, replace(order, items=tuple(items)), tuple(backpack), passes)
+    granted = _granted(order, items, now) if backpack else order
+    return _told(order, granted, tuple(backpack), passes)
 
 
 def credited(order: Order, cause_id: str, now: datetime) -> Granted | None:
-    """Escrow has credited the diamonds of the item with this cause; None: there is none that waits for it."""
+    """Escrow has credited the diamonds of the item with this cause; None: there is none that waits for it.
+
+    Whatever the payment: that something was granted of an order that is not paid is for the reconciliation to find.
+    """
     waiting = [item for item in order.items if item.diamonds and not item.granted_at]
-    if order.payment != "paid" or all(credit_cause(order, item) != cause_id for item in waiting):
+    if all(credit_cause(order, item) != cause_id for item in waiting):
         return None
     items = (replace(item, granted_at=now) if credit_cause(order, item) == cause_id else item for item in order.items)
-    return _told(order, replace(order, items=tuple(items)))
+    return _told(order, _granted(order, items, now))
 
 
 def fulfill_order_pass_product(order: Order, item: OrderItem, now: datetime) -> tuple[BackpackItem, ...]:
@@ -94,6 +98,10 @@ def _piece(order: Order, item: OrderItem, id_: str, now: datetime) -> BackpackIt
         pass_seconds=item.pass_seconds,
         streamer_id=streamer_of_pass(item.pass_kind) if item.pass_kind else None,
     )
+
+
+def _granted(order: Order, items: Iterable[OrderItem], now: datetime) -> Order:
+    return replace(order, items=tuple(items), granted_on=order.granted_on or day(now))
 
 
 def _told(

@@ -140,6 +140,9 @@ class Order:
     """Nobody is sent to the gateway from then on."""
     payment: Payment = "open"
     paid_at: datetime | None = None
+    paid_on: str | None = None
+    granted_on: str | None = None
+    """The days (UTC, ISO 8601) on which it was paid, and on which something was granted first."""
     failed_at: datetime | None = None
     authorization: str | None = None
     """What its payer shows at the gateway, once that expects the payment."""
@@ -202,13 +205,18 @@ def after(order: Order, fact: Fact, now: datetime, reference: str | None = None)
     changed = replace(order, payment=payment, reference=reference or order.reference)
     match payment:
         case "paid":
-            changed = replace(changed, paid_at=now, failed_at=None, forget_at=None)
+            changed = replace(changed, paid_at=now, paid_on=day(now), failed_at=None, forget_at=None)
             return Decision(changed, (OrderPaidV1(**facts(changed)),))
         case "failed":
             changed = replace(changed, failed_at=now, forget_at=now + UNPAID_KEPT)
             return Decision(changed, (OrderFailedV1(**facts(changed)),))
         case _:
             return Decision(changed)
+
+
+def day(now: datetime) -> str:
+    """The day of a moment, by which orders are looked for."""
+    return now.date().isoformat()
 
 
 def authorized(order: Order, authorization: str) -> Order:

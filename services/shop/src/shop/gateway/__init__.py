@@ -11,6 +11,7 @@ from chassis.context import Outside
 from contracts.shop import Gateway
 from shop.domain.orders import Order
 from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form
+from shop.domain.reconciliation import FetchStatement, Statement
 from shop.gateway import sandbox, sonet
 from shop.settings import ShopSettings
 
@@ -28,4 +29,12 @@ class PaymentGateway(Protocol):
         """What its payer's browser posts there, once the payment is expected. Pure."""
 
 
+class PaymentList(Protocol):
+    """What is asked besides of a gateway that can tell what it took (`domain.reconciliation.LISTING`)."""
+
+    async def list_payments(self, asked: FetchStatement, outside: Outside) -> Statement:
+        """What it took on a day, part by part."""
+
+
+LISTS: Final[Mapping[Gateway, PaymentList]] = {"sandbox": sandbox.Sandbox()}
 GATEWAYS: Final[Mapping[Gateway, PaymentGateway]] = {"sandbox": sandbox.Sandbox(), "sonet": sonet.Sonet()}

@@ -8,7 +8,8 @@ from chassis.context import Outside
 from chassis.decision import Effect
 from chassis.service import EffectRequest, EffectResult
 from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Unknown
-from shop.gateway import GATEWAYS
+from shop.domain.reconciliation import FetchStatement, Statement
+from shop.gateway import GATEWAYS, LISTS
 
 F = TypeVar("F", bound=Effect)
 
@@ -34,6 +35,17 @@ async def confirm(
 
     async def call(payment: ConfirmPayment) -> Answer:
         return await GATEWAYS[payment.gateway].confirm(payment, outside)
+
+    return await asyncio.gather(*(_told(one, call) for one in requests))
+
+
+async def fetch_statement(
+    requests: Sequence[EffectRequest[FetchStatement]], outside: Outside
+) -> Sequence[EffectResult[FetchStatement]]:
+    """Have gateways list what they took."""
+
+    async def call(asked: FetchStatement) -> Statement:
+        return await LISTS[asked.gateway].list_payments(asked, outside)
 
     return await asyncio.gather(*(_told(one, call) for one in requests))
 

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chassis.context import Outside
 from chassis.effects.vendor_client import VENDOR_AWAY
 from contracts.values import Token
+from shop.domain import reconciliation
 from shop.domain.orders import Order
 from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form, Unknown
+from shop.domain.reconciliation import FetchStatement, Statement
 from shop.settings import ShopSettings
 
 SIGNATURE = "x-sandbox-signature"
@@ -39,6 +41,13 @@ class Standing(_Said):
     reference: Token
 
 
+class Listed(_Said):
+    """What it took, and from behind which order the next part begins."""
+
+    payments: Annotated[tuple[Standing, ...], Field(strict=False, max_length=1_000)]
+    next: str | None
+
+
 class Sandbox:
     """The gateway `sandbox`."""
 
@@ -53,6 +62,15 @@ class Sandbox:
         if said.order_id != payment.order_id:
             raise Unknown("it speaks of another order")
         return Answer(said.order_id, said.status, said.amount, said.currency, said.reference)
+
+    async def list_payments(self, asked: FetchStatement, outside: Outside) -> Statement:
+        """Ask what it took on a day. Raises Unknown."""
+        said = await _call("list", asked.model_dump_json(include={"day", "after"}), Listed, outside)
+        paid = (
+            reconciliation.line(asked.gateway, one.reference, one.order_id, one.amount, one.currency, asked.day)
+            for one in said.payments
+        )
+        return Statement(tuple(paid), said.next)
 
     def form(self, order: Order, authorization: str, settings: ShopSettings) -> Form:  # noqa: ARG002 - its code is enough
         """What the browser posts to its page."""

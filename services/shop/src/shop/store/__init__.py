@@ -1,8 +1,10 @@
 """What shop keeps: gifts, orders, backpacks, and what it knows of sessions, goals and blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from chassis.storage.collection import Collection, Index, Ref
+from chassis.storage.tx import Tx
 from contracts import (
     EscrowFailedV1,
     EscrowRejectedV1,
@@ -23,6 +25,7 @@ from shop.domain.gifts import Gift
 from shop.domain.orders import Order, PaymentCheckDue
 from shop.domain.payments import Receipt
 from shop.domain.projection import Block, KnownGoal, KnownSession, block_id
+from shop.domain.reconciliation import StatementLine
 from shop.domain.trips import RoundTrip
 
 DAY_SECONDS = 86_400
@@ -48,6 +51,7 @@ ORDERS = Collection(
     indexes=(
         Index({"user_id": 1, "_id": 1}),
         Index({"user_id": 1, "payment": 1}),
+        *(Index({on: 1, "_id": 1}) for on in ("paid_on", "granted_on")),
         Index({"forget_at": 1}, where={"payment": "failed"}, expire_after_seconds=0),
     ),
 )
@@ -55,7 +59,10 @@ BACKPACK = Collection("backpack", BackpackItem, indexes=(Index({"user_id": 1, "g
 PASSES = Collection("passes", Pass)
 ROUND_TRIPS = Collection("round_trips", RoundTrip, indexes=(Index({"exp": 1}, expire_after_seconds=DAY_SECONDS),))
 RECEIPTS = Collection("receipts", Receipt)
-ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES, ROUND_TRIPS, RECEIPTS)
+STATEMENT_LINES = Collection(
+    "statement_lines", StatementLine, indexes=(Index({"day": 1, "_id": 1}), Index({"order_id": 1}))
+)
+ALL = (GIFTS, SESSIONS, GOALS, BLOCKS, ORDERS, BACKPACK, PASSES, ROUND_TRIPS, RECEIPTS, STATEMENT_LINES)
 
 OfGift = (
     GoalProgressedV1
@@ -107,3 +114,12 @@ def of_wallet(event: OfWallet) -> Iterable[Ref]:
 def of_check(timer: PaymentCheckDue) -> Iterable[Ref]:
     """The order that is looked at."""
     return (ORDERS.ref(timer.order_id),)
+
+
+async def orders_with_lines(tx: Tx, order_ids: Sequence[str]) -> set[str]:
+    """Those of these orders that a gateway says was paid, on whatever day."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"order_id": {"$in": list(order_ids)}}},
+        {"$group": {"_id": "$order_id"}},
+    ]
+    return {row["_id"] for row in await tx.aggregate(STATEMENT_LINES, pipeline)} if order_ids else set()
