@@ -44,6 +44,7 @@ test: setup lint ## everything: lint, generated files fresh, all tests on local 
 generate: setup ## write the generated files anew
 	$(BIN)/python -m contracts.schemas
 	$(BIN)/python docs/generate.py
+	$(BIN)/python deploy/observability/observability.py
 
 demo: setup ## every story (invitations, shows, private goals), played and told by the running stack, with short times
 	$(BIN)/python -m demo

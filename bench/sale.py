@@ -134,7 +134,7 @@ class TicketSale:
     async def pushes(self) -> dict[str, float]:
         """What became of the pushes since the notifier's worker was started, by how each ended."""
         text = (await self.http.get(f"{self.stack.url('notifier-worker')}/metrics")).text
-        found = re.findall(r'^effects_total{name="push",outcome="(\w+)"} (\S+)$', text, re.MULTILINE)
+        found = re.findall(r'^footlights_effects_total{name="push",outcome="(\w+)",.*} (\S+)$', text, re.MULTILINE)
         return {outcome: float(times) for outcome, times in found}
 
     async def quiet(self, *services: str) -> None:

@@ -96,6 +96,13 @@ def chromium(say: Progress) -> str:
     return shutil.which("chromium") or "chromium"
 
 
+def promtool(say: Progress) -> str:
+    """The path of Prometheus' checker of rules, which tests alone use; installed where we may, or StackError."""
+    if not shutil.which("promtool"):
+        _install(["prometheus"], say)
+    return shutil.which("promtool") or "promtool"
+
+
 def _install(packages: list[str], say: Progress) -> None:
     command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):

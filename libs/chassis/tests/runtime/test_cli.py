@@ -275,7 +275,7 @@ async def test_each_role_becomes_ready_and_ends_in_time_when_told(start: Start, 
         life = await start(role, MONGO_DRIVER=driver)
         await eventually(life.is_ready, seconds=60)
         assert (await life.get("/healthz"))[0] == 200
-        assert "outbox_rows" in (await life.get("/metrics"))[1]
+        assert f'footlights_outbox_rows{{role="{role}",service="goals"}}' in (await life.get("/metrics"))[1]
         assert (await life.get("/openapi.json"))[0] == (404 if role == "worker" else 200)
 
         told_at = time.monotonic()
@@ -297,7 +297,8 @@ async def test_each_process_measures_the_backlog_and_has_its_limit_from_the_envi
     life = await start(role, BACKLOG_MAX="100")
 
     async def is_full() -> bool:
-        return "\nbacklog_full 1.0" in str((await life.get("/metrics"))[1])
+        full = f'\nfootlights_backlog_full{{role="{role}",service="goals"}} 1.0'
+        return full in str((await life.get("/metrics"))[1])
 
     await eventually(is_full, seconds=60)
     await parked.delete_many({})

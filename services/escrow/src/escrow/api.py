@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import Path, Query
+from prometheus_client import Gauge
 from pydantic import Field
 
 from chassis import ids
@@ -23,6 +24,10 @@ from escrow.store import accounts, counts, load
 router = TxRouter(tags=["money"])
 
 EscrowPath = Annotated[EscrowId, Path(description="`show_funding:…`, `trigger_exclusive:…` or `trigger_private:…`")]
+LEDGER_SUM: Final = Gauge(
+    "escrow_ledger_sum_diamonds",
+    "All accounts together, when this process was last asked for the proof. Alarm beyond 0.",
+)
 CREDIT_DIAMONDS_MAX = 1_000_000_000  # provisioned diamonds try features out; a typo must not make a billionaire
 
 
@@ -222,6 +227,7 @@ async def ledger_proof(wanted: RankedPageDep, tx: TxDep, caller: CallerDep, of: 
     page = await paged(tx, store.BALANCES, {}, wanted, _account_name)
     balances = await accounts.balances_diamonds(tx, page.items)
     total = await accounts.sum_diamonds(tx)
+    LEDGER_SUM.set(total)
     holds = total == 0
     if of == "transfers":
         counted = await counts.transferred(tx, page.items, {})

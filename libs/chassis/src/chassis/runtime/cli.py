@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings
 from chassis.clock import SystemClock
 from chassis.context import Outside, Runtime
 from chassis.effects.vendor_client import VendorClient
-from chassis.runtime import logs, tracing
+from chassis.runtime import logs, metrics, tracing
 from chassis.runtime.commands import ARGUMENTS, COMMANDS
 from chassis.runtime.faults import plan_faults
 from chassis.runtime.migrate import NotMigrated
@@ -59,6 +59,7 @@ def run(service: Service) -> None:
     if command in ("worker", "all", "migrate", "accept-loss", "remember") and not settings.kafka_bootstrap:
         sys.exit(f"KAFKA_BOOTSTRAP is not set, and `{command}` needs the broker. See .env.example.")
     logs.setup(service.name, command, settings.log_level)
+    metrics.identify(service.name, command, settings.release)
     plan_faults(settings.fault_plan)
     endpoint = settings.otel_exporter_otlp_endpoint
     tracing.setup(service.name, endpoint.get_secret_value() if endpoint else None)

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chassis.clock import Clock, instant
@@ -107,7 +107,7 @@ class Health:
             reasons = await self._readiness.reasons()
             await _answer_json(send, 503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
         elif path == "/metrics":
-            await _answer(send, 200, CONTENT_TYPE_LATEST, generate_latest())
+            await _answer(send, 200, CONTENT_TYPE_LATEST, metrics.exposition())
         else:
             await self._app(scope, receive, send)
 

@@ -1,8 +1,15 @@
-"""Every metric of every process, with a sentence each. Labels hold types and names, never ids."""
+"""Every metric of every process, with a sentence each. Labels hold types and names, never ids.
 
+Here they have their plain names. Outside each begins with `footlights_`, and says of which service and role it is.
+"""
+
+from collections.abc import Iterator
+from platform import python_version
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # no types; a second series per counter, which nobody reads
 
@@ -120,9 +127,47 @@ CLOCK_AHEAD_SECONDS = Gauge(
 BACKLOG_FULL = Gauge(
     "backlog_full", "1 while so much waits that commands are refused and no events are taken. Alarm above 0."
 )
+BUILD_INFO = Gauge("build_info", "1, with the release that runs here.", ["release", "python"])
 READY = Gauge("ready", "1 while this process says that it is ready.")
 CONFLICTS = Counter(
     "transaction_conflicts_total",
     "Batches that were given back and tried again: a write conflict, a server that was away.",
     ["writer"],
 )
+
+# -- how they look outside ---------------------------------------------------------------------------------------------
+PREFIX: Final = "footlights_"
+_STANDARD: Final = ("python_", "process_")  # prometheus_client's own, which every dashboard knows by these names
+
+
+class _Outside(Collector):
+    """All metrics of this process under the names and with the labels that they have outside."""
+
+    labels: dict[str, str]
+
+    def __init__(self) -> None:
+        self.labels = {}
+
+    def collect(self) -> Iterator[Metric]:
+        for inside in REGISTRY.collect():
+            prefix = "" if inside.name.startswith(_STANDARD) else PREFIX
+            metric = Metric(prefix + inside.name, inside.documentation, inside.type)
+            metric.samples = [
+                sample._replace(name=prefix + sample.name, labels=self.labels | sample.labels)
+                for sample in inside.samples
+            ]
+            yield metric
+
+
+_OUTSIDE: Final = _Outside()
+
+
+def identify(service: str, role: str, release: str) -> None:
+    """Say once whose metrics these are."""
+    _OUTSIDE.labels = {"service": service, "role": role}
+    BUILD_INFO.labels(release, python_version()).set(1)
+
+
+def exposition() -> bytes:
+    """All of them as Prometheus reads them."""
+    return generate_latest(_OUTSIDE)

@@ -74,6 +74,8 @@ class ChassisSettings(KafkaSecurity):
     """Events, vendor calls, parked messages that may wait, of each; while there are more, nothing more is taken."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otel_exporter_otlp_endpoint: SecretStr | None = None
+    release: Annotated[str, Field(max_length=100)] = "unknown"
+    """What runs here, for people and dashboards: a tag, a commit."""
     fault_plan: str | None = None
 
     @field_validator("mongo_url")
