@@ -34,6 +34,10 @@ TAGS: Final = {
 FIELDS: Final = {
     "account": "The account's name in the ledger",
     "accounts": "The accounts of this page",
+    "EarningView.session_id": "In which session; null: not known any more",
+    "EarningView.goal_id": "For which goal, or during which 1-on-1; null: for none",
+    "EarningView.payment_id": "The payment, of minutes and of gifts that are for no goal; null: it was held for a goal",
+    "EarningView.gift_id": "The gift; null: it is none",
     "LimitsView.items": "How many items a page of a list has at most",
     "activated": "Since when it is used; null: not yet",
     "activated_pieces": "How many were in use when others were taken back, and stay; null: not known, or none can be",
@@ -120,6 +124,7 @@ FIELDS: Final = {
     "paid_diamonds": "What was paid in",
     "pass_kind": "What the pass is for; null: it is none",
     "pass_seconds": "How long the pass lasts from its activation on; null: it is none",
+    "payer_id": "Who paid; null: not known any more",
     "payment": "How far its payment is",
     "payment_id": "The payment",
     "perform_duration": "Seconds that the show must last to be paid",

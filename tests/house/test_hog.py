@@ -292,7 +292,10 @@ class Scenario:
         for path in (*lists, f"/sessions/{house.session_id}", *tokens):
             await self.ask("sessions", self.fan, "GET", path)
         await self.ask("sessions", house.streamer, "GET", "/blocks?limit=1")
-        for path in ("/wallets/me", "/wallets/me/entries?limit=1", "/ledger/proof?limit=1"):
+        for path in (
+            "/wallets/me",
+            *(f"/{of}?limit=1" for of in ("wallets/me/entries", "wallets/me/earnings", "ledger/proof")),
+        ):
             await self.ask("escrow", house.streamer, "GET", path)
         await self.ask("escrow", house.streamer, "POST", f"/wallets/{self.fan}/credit", {"amount_diamonds": 1})
         for path in ("/shop/products?limit=1", "/gifts?limit=1", "/shop/orders?limit=1", "/shop/backpack?limit=1"):

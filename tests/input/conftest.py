@@ -23,6 +23,7 @@ from contracts import (
     Level,
     Metadata,
     Prices,
+    SessionPaymentRequestedV1,
     SessionStartedV1,
     Statuses,
 )
@@ -245,6 +246,17 @@ async def my_entries(harness: ServiceHarness) -> Deed:
     user = await _rich(harness)
     after = await cursor(harness.client(user), "/wallets/me/entries")
     return Deed(user=user, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
+
+
+async def my_earnings(harness: ServiceHarness) -> Deed:
+    scenario = Scenario(harness)
+    ops = harness.client(ids.new_id(), *OPS)
+    done(await ops.post(f"/wallets/{scenario.viewer}/credit", json={"amount_diamonds": 20}))
+    for _ in range(2):
+        of = scenario.of | {"payment_id": ids.new_id(), "payer_id": scenario.viewer}
+        await harness.handle(SessionPaymentRequestedV1(**of, amount_diamonds=10, duration=60, preset="sd"))
+    after = await cursor(scenario.host, "/wallets/me/earnings")
+    return Deed(user=scenario.streamer, query={"limit": "1", "after": after, "order": "asc"}, foreign=None)
 
 
 async def escrow(harness: ServiceHarness) -> Deed:
@@ -805,6 +817,7 @@ WAYS = tuple(
                 "POST /wallets/{user_id}/credit": credit,
                 "GET /wallets/me": my_wallet,
                 "GET /wallets/me/entries": my_entries,
+                "GET /wallets/me/earnings": my_earnings,
                 "GET /escrows/{escrow_id}": escrow,
                 "GET /escrows/{escrow_id}/proof": escrow_proof,
                 "GET /ledger/proof": ledger_proof,

@@ -19,7 +19,8 @@ from escrow.domain import escrows, ledger
 from escrow.domain.escrows import Escrow
 from escrow.domain.ledger import Balance, Transfer
 from escrow.domain.recount import counters_of
-from escrow.store import accounts, counts, load
+from escrow.store import accounts, counts, earned, load
+from escrow.store.earned import Earned
 
 router = TxRouter(tags=["money"])
 
@@ -80,6 +81,21 @@ class EntryView:
     kind: ledger.Kind
     amount_diamonds: int
     escrow_id: str | None
+    at: UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class EarningView:
+    """One movement of a streamer's earnings, after the platform's share; `amount_diamonds` is signed."""
+
+    id: str
+    kind: ledger.Kind
+    amount_diamonds: int
+    session_id: str | None
+    goal_id: str | None
+    payer_id: str | None
+    gift_id: str | None
+    payment_id: str | None
     at: UnixTime
 
 
@@ -161,6 +177,16 @@ async def my_entries(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[Entr
     """What went into and out of the caller's wallet, newest last."""
     mine = ledger.wallet(caller.user_id)
     return await paged(tx, store.TRANSFERS, {"wallets": mine}, wanted, partial(_entry, mine), by="at")
+
+
+@router.get("/wallets/me/earnings", operation_id="listMyEarnings")
+async def my_earnings(caller: CallerDep, wanted: PageDep, tx: TxDep) -> Page[EarningView]:
+    """What the caller has earned as a streamer, newest last: from which session, goal and payer, and what went back."""
+    page = await paged(
+        tx, store.TRANSFERS, earned.of_streamer(caller.user_id), wanted, lambda transfer: transfer, by="at"
+    )
+    shown = await earned.explained(tx, caller.user_id, page.items)
+    return Page([_earning(one) for one in shown], page.next, page.last)
 
 
 @router.get("/escrows/{escrow_id}", operation_id="getEscrow", refuses=(EscrowNotFound, NotYourEscrow))
@@ -255,6 +281,20 @@ def _not_theirs(escrow_id: str) -> NotFound | Forbidden:
 def _entry(wallet: str, transfer: Transfer) -> EntryView:
     amount_diamonds = transfer.amount_diamonds if transfer.credit == wallet else -transfer.amount_diamonds
     return EntryView(transfer.id, transfer.kind, amount_diamonds, transfer.escrow_id, transfer.at)
+
+
+def _earning(one: Earned) -> EarningView:
+    return EarningView(
+        one.transfer.id,
+        one.transfer.kind,
+        one.amount_diamonds,
+        one.session_id,
+        one.goal_id,
+        one.payer_id,
+        one.gift_id,
+        one.payment_id,
+        one.transfer.at,
+    )
 
 
 def _account_name(balance: Balance) -> str:

@@ -77,6 +77,7 @@ SERVICE = Service(
         Migration(2, "count what is held for ever", migrations.begin_counting),
         Migration(3, "a reversed payment says how much of it", migrations.tell_reversed),
         Migration(4, "drop an index that another replaces", migrations.drop_replaced_index),
+        Migration(5, "drop two indexes that others replace", migrations.drop_unordered_indexes),
     ),
     commands=(
         Command(

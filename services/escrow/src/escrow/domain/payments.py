@@ -125,6 +125,11 @@ def reversal_cause(payment_id: str, event_id: str) -> str:
     return f"{payment_id}:{event_id}"
 
 
+def paid_by(cause: str) -> str:
+    """The payment that a transfer's cause is, or is a reversal of."""
+    return cause.partition(":")[0]
+
+
 def reverse(payment: Payment, event: SessionPaymentReversedV1, cause: str, now: datetime) -> Paid | None:
     """The opposite transfers of that part, never more than is left. None when nothing was paid, or all is back.
 

@@ -1,7 +1,7 @@
 """The collections of escrow.
 
-`load` is what handlers load of escrows, `accounts` the ledger, `counts` what transfers come to, `needs` what a whole
-batch loads at once, `migrations` what numbered migrations do.
+`load` is what handlers load of escrows, `accounts` the ledger, `earned` what a streamer sees of it, `counts` what
+transfers come to, `needs` what a whole batch loads at once, `migrations` what numbered migrations do.
 """
 
 from chassis.storage.collection import Collection, Index
@@ -16,7 +16,7 @@ TRANSFERS = Collection(
     Transfer,
     indexes=(
         Index({"wallets": 1, "at": 1, "_id": 1}),
-        *(Index({side: 1, "at": 1, "kind": 1, "amount_diamonds": 1}) for side in ("debit", "credit")),
+        *(Index({side: 1, "at": 1, "_id": 1, "kind": 1, "amount_diamonds": 1}) for side in ("debit", "credit")),
     ),
 )
 BALANCES = Collection("balances", Balance)

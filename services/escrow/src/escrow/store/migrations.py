@@ -6,7 +6,7 @@ from chassis.decision import At
 from chassis.storage.mongo import Database
 from chassis.timers.model import TIMERS, stored_timer
 from escrow.domain import books, ledger
-from escrow.store import EARNINGS, PAYMENTS
+from escrow.store import EARNINGS, PAYMENTS, TRANSFERS
 
 
 async def begin_folding(database: Database) -> None:
@@ -32,6 +32,15 @@ async def tell_reversed(database: Database) -> None:
 
 async def drop_replaced_index(database: Database) -> None:
     """Drop the index of earnings that knew no buyer."""
-    replaced = "escrow_id_1_status_1_accepted_1_amount_diamonds_1"
-    if replaced in await database[EARNINGS.name].index_information():
-        await database[EARNINGS.name].drop_index(replaced)
+    await _drop(database, EARNINGS.name, "escrow_id_1_status_1_accepted_1_amount_diamonds_1")
+
+
+async def drop_unordered_indexes(database: Database) -> None:
+    """Drop those of transfers by which a streamer's own could not be listed in order."""
+    for side in ("debit", "credit"):
+        await _drop(database, TRANSFERS.name, f"{side}_1_at_1_kind_1_amount_diamonds_1")
+
+
+async def _drop(database: Database, collection: str, index: str) -> None:
+    if index in await database[collection].index_information():
+        await database[collection].drop_index(index)
