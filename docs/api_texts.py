@@ -200,6 +200,7 @@ FIELDS: Final = {
 
 HEADERS: Final = {
     "X-Request-Id": ("The request's id, the caller's own if it had one", "string"),
+    "ETag": ("Of this very answer: asked again with it in `If-None-Match`, the same is answered 304", "string"),
     "Idempotent-Replayed": ("`true`: this is the first answer to this `Idempotency-Key`, once more", "string"),
     "Retry-After": ("Seconds to wait", "integer"),
 }

@@ -203,3 +203,59 @@ async def test_a_cursor_that_is_not_ours_is_a_422(client: httpx.AsyncClient, by:
         response = await client.get("/lines", params={"after": after, "by": by})
 
         assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "after"), after
+
+
+@pytest.mark.parametrize("by", ["id", "at"])
+async def test_what_commits_late_is_shown_to_who_polls_once_and_nothing_twice(
+    harness: ServiceHarness, client: httpx.AsyncClient, by: str
+) -> None:
+    """Its place, decided when its transaction began, lies before what was shown already."""
+    began = harness.now
+    lines = [Line(id_at(began, number), "b", began + timedelta(milliseconds=number), 0) for number in range(6)]
+    early, late = [lines[1], lines[3], lines[5]], [lines[0], lines[2], lines[4]]
+
+    seen: list[str] = []
+    last: dict[str, str] = {}
+    for written in ([*early, late[1]], [late[0]], [], [late[2]], []):
+        async with harness.tx() as tx:
+            for line in written:
+                tx.put(LINES, line)
+        answer = (await client.get("/lines", params={"by": by, **last})).json()
+        seen += [item["id"] for item in answer["items"]]
+        last = {"after": answer["last"]}
+        harness.clock.advance(15)
+
+    assert sorted(seen) == [line.id for line in lines]
+    harness.clock.advance(66)
+    async with harness.tx() as tx:
+        tx.put(LINES, Line(id_at(harness.now, 9), "b", harness.now, 0))
+    settled = (await client.get("/lines", params={"by": by, **last})).json()
+    assert (len(settled["items"]), len(settled["last"]) < len(last["after"])) == (1, True)
+
+
+@pytest.mark.parametrize("by", ["id", "at"])
+async def test_newest_first_what_was_there_at_the_beginning_is_shown_once_whatever_commits_meanwhile(
+    harness: ServiceHarness, client: httpx.AsyncClient, by: str
+) -> None:
+    lines = [Line(id_at(harness.now, n), "b", harness.now + timedelta(milliseconds=n), 0) for n in range(9)]
+    there, late = lines[::2], lines[1::2]
+    async with harness.tx() as tx:
+        for line in there:
+            tx.put(LINES, line)
+
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    for line in late:
+        page = (await client.get("/lines", params={"by": by, "order": "desc", "limit": 2, **after})).json()
+        seen += [item["id"] for item in page["items"]]
+        after = {"after": page["last"]}
+        async with harness.tx() as tx:
+            tx.put(LINES, line)
+
+    assert len(seen) == len(set(seen))
+    assert {line.id for line in there} <= set(seen)
+
+
+def id_at(moment: datetime, number: int) -> str:
+    """An id as `new_id` makes them at that moment."""
+    return f"{int(moment.timestamp()):08x}{number:016x}"

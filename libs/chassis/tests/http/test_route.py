@@ -305,6 +305,33 @@ async def test_head_is_answered_as_get_without_the_body(client: httpx.AsyncClien
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
+async def test_who_has_the_answer_already_is_told_so_without_it(client: httpx.AsyncClient) -> None:
+    """Also if the gateway has made the tag a weak one, as it does where it compresses the answer."""
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+    first = await client.get(f"/jars/{JAR}")
+    tag = first.headers["etag"]
+
+    for known in (tag, f"W/{tag}", f'"other", W/{tag}'):
+        again = await client.get(f"/jars/{JAR}", headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag), known
+        assert "content-length" not in again.headers
+        assert again.headers["cache-control"] == "no-store"
+    for other in ('"other"', tag.strip('"'), ""):
+        assert (await client.get(f"/jars/{JAR}", headers={"if-none-match": other})).content == first.content, other
+    await client.put(f"/jars/{JAR}/beans?kind=red", json={"beans": 1})
+    changed = await client.get(f"/jars/{JAR}", headers={"if-none-match": tag})
+    assert (changed.status_code, changed.json()["beans"]) == (200, 1)
+    assert changed.headers["etag"] != tag
+
+
+async def test_what_is_refused_or_commanded_has_no_tag(client: httpx.AsyncClient) -> None:
+    made = await client.post("/jars", json={"id": JAR, "label": "x"})
+    refused = await client.get("/jars/nothing", headers={"if-none-match": "*"})
+
+    assert (made.status_code, "etag" in made.headers) == (201, False)
+    assert (problem(refused)[0], "etag" in refused.headers) == (422, False)
+
+
 async def test_a_stored_answer_is_not_for_who_has_lost_the_scope(
     harness: ServiceHarness, client: httpx.AsyncClient
 ) -> None:

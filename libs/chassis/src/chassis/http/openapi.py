@@ -34,6 +34,7 @@ IDEMPOTENCY_KEY = {
 }
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}}}
 WWW_AUTHENTICATE = {"WWW-Authenticate": {"description": "How to authenticate", "schema": {"type": "string"}}}
+NOT_MODIFIED: dict[str, Any] = {"description": "The same as the caller has: `If-None-Match` names its `ETag`"}
 HEADERS: dict[int, dict[str, Any]] = {
     401: WWW_AUTHENTICATE,
     429: RETRY_AFTER,
@@ -46,6 +47,8 @@ def describe(
 ) -> tuple[type[Refusal], ...]:
     """Add to a route's documentation who may call it and how it can refuse. Returns all its refusals."""
     command = not public and route.methods != {"GET"}
+    if not public and not command:
+        route.responses = {304: NOT_MODIFIED, **route.responses}
     refusals = [*refuses, *_of_the_edge(scope=scope, public=public, arguments=arguments, command=command)]
     route.responses = {**_responses(refusals), **route.responses}
     extra: dict[str, Any] = {} if public else {"security": [{BEARER: [scope] if scope else []}]}

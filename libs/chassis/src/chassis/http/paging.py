@@ -1,17 +1,14 @@
 """Lists: cursor-paged, at most 100 items, in a total order (SPEC §2: by time of writing, newest last or first)."""
 
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import structlog
 from fastapi import Depends, Query
 
-from chassis.clock import from_unix, unix
-from chassis.http.problems import InvalidRequest, invalid
+from chassis.http.cursors import CURSOR_LENGTH_MAX, Cursor, NotACursorError, Place
+from chassis.http.problems import invalid
 from chassis.runtime.logs import reason
 from chassis.storage.collection import Collection, D, UnreadableError
 from chassis.storage.tx import Tx
@@ -48,7 +45,10 @@ class Slice:
 
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="How many items at most")]
 After = Annotated[
-    str | None, Query(max_length=512, pattern="^[A-Za-z0-9_-]+$", description="`next`, or `last`, of the page before")
+    str | None,
+    Query(
+        max_length=CURSOR_LENGTH_MAX, pattern="^[A-Za-z0-9_-]+$", description="`next`, or `last`, of the page before"
+    ),
 ]
 Order = Annotated[Literal["asc", "desc"], Query(description="`desc`: the newest first")]
 
@@ -81,73 +81,47 @@ async def paged(
 
     `where` names values of fields, or is alternatives of such: with an operator in it, MongoDB would sort all that
     match anew for each page. `by` is a field of strings, integers or datetimes; ids made by `new_id` are in order of
-    writing already. Needs an index on the fields of each `where`, `by` and `_id`. What this release cannot read is left
+    writing already. From `last` on, oldest first, nothing is skipped and nothing shown twice, also of what commits late
+    (`cursors`). Needs an index on the fields of each `where`, `by` and `_id`. What this release cannot read is left
     out: one document must not take a list from everybody.
 
     Raises:
         InvalidRequest: the cursor is not one of this list.
         UnreadableError: nothing of a whole page can be read.
     """
+    cursor = _cursor(wanted)
     direction = -1 if wanted.newest_first else 1
     sort = {"_id": direction} if by == "id" else {by: direction, "_id": direction}
-    beyond = _beyond(wanted.after, by, "$lt" if wanted.newest_first else "$gt") if wanted.after else [{}]
+    beyond = cursor.place.beyond(by, newest_first=wanted.newest_first) if cursor.place else [{}]
     # Each alternative whole: MongoDB then walks one index for each, and merges them in order.
     either = [{**one, **later} for one in ([where] if isinstance(where, Mapping) else where) for later in beyond]
     query = either[0] if len(either) == 1 else {"$or": either}
     unreadable: dict[str, UnreadableError] = {}
-    found = await tx.find(collection, query, sort=sort, limit=wanted.limit + 1, unreadable=unreadable)
+    limit = wanted.limit + 1 + len(cursor.shown)
+    found = await tx.find(collection, query, sort=sort, limit=limit, unreadable=unreadable)
     for error in unreadable.values():
         _log.error("left out of a list", error=reason(error))
         if not found and len(unreadable) > wanted.limit:
             raise error  # nobody knows where the next page begins
-    shown = found[: wanted.limit]
-    last = _cursor(shown[-1], by) if shown else wanted.after
-    is_more = len(found) + len(unreadable) > wanted.limit
+    places = [Place.of(document, by) for document in found]
+    fresh = [document for document, place in zip(found, places, strict=True) if place.id not in cursor.shown]
+    shown = fresh[: wanted.limit]
+    last = wanted.after
+    if shown:
+        end = Place.of(shown[-1], by)
+        all_seen = len(found) + len(unreadable) < limit
+        read = Cursor(end) if wanted.newest_first else cursor.after(places, end.id, tx.now, all_seen=all_seen)
+        last = read.text()
+    is_more = len(fresh) + len(unreadable) > wanted.limit
     return Page(items=[item(document) for document in shown], next=last if is_more else None, last=last)
 
 
-def _cursor(last: Any, by: str) -> str:
-    value = getattr(last, by)
-    place = [unix(value), last.id, "t"] if isinstance(value, datetime) else [value, last.id]
-    return urlsafe_b64encode(json.dumps(place).encode()).rstrip(b"=").decode()
-
-
-def _beyond(cursor: str, by: str, later: str) -> Sequence[Mapping[str, Any]]:
-    """The conditions of which one holds for what comes after `cursor`; scalars only, whatever it was made of."""
-    value, id_ = _place(cursor)
-    if by == "id":
-        return [{"_id": {later: id_}}]
-    return [{by: {later: value}}, {by: value, "_id": {later: id_}}]
-
-
-def _place(cursor: str) -> tuple[str | int | datetime, str]:
+def _cursor(wanted: Slice) -> Cursor:
+    """Where the page begins. Whoever reads backwards has seen nothing of what lies before it."""
+    if wanted.after is None:
+        return Cursor()
     try:
-        place = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        match place:
-            case [str() | int() as value, str() as id_]:
-                return _scalar(value), _text(id_)
-            case [int() | float() as seconds, str() as id_, "t"]:
-                return from_unix(seconds), _text(id_)
-            case _:
-                raise _not_ours()
-    except (ValueError, OverflowError, RecursionError):
-        raise _not_ours() from None
-
-
-def _scalar(value: str | int) -> str | int:
-    """MongoDB's integers have 64 bits."""
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, bool) or value.bit_length() >= 64:  # noqa: PLR2004 - an int64 has so many bits
-        raise _not_ours()
-    return value
-
-
-def _text(value: str) -> str:
-    """MongoDB's strings are UTF-8, which half of a surrogate pair is not; JSON lets it pass. Raises ValueError."""
-    value.encode()
-    return value
-
-
-def _not_ours() -> InvalidRequest:
-    return invalid("after", "is not a cursor of this list")
+        cursor = Cursor.parsed(wanted.after)
+    except NotACursorError:
+        raise invalid("after", "is not a cursor of this list") from None
+    return Cursor(cursor.place) if wanted.newest_first else cursor

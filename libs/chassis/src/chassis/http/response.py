@@ -9,6 +9,7 @@ Header = tuple[bytes, bytes]
 EVERYWHERE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 """On every answer of a process, health and metrics too."""
 
+WITHOUT_BODY = (204, 304)
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 
@@ -23,7 +24,7 @@ class HttpResponse:
 
     async def send(self, send: Send) -> None:
         """Send it."""
-        length = () if self.status == 204 else ((b"content-length", b"%d" % len(self.body)),)  # noqa: PLR2004 - No Content
+        length = () if self.status in WITHOUT_BODY else ((b"content-length", b"%d" % len(self.body)),)
         await send({"type": "http.response.start", "status": self.status, "headers": [*self.headers, *length]})
         await send({"type": "http.response.body", "body": self.body})
 

@@ -22,6 +22,7 @@ from chassis.http.arrivals import Missing
 from chassis.http.auth import Caller
 from chassis.http.bodies import ClientGone, one_of, read_body
 from chassis.http.edge import Edge
+from chassis.http.etag import unless_known
 from chassis.http.idempotency import FORMER_RECORDS, CommandKey, is_final, keep, recall, replayed
 from chassis.http.problems import (
     EDGE_REFUSALS,
@@ -255,7 +256,8 @@ class TxRoute(APIRoute):
         body = b"" if self._answer_type is None else self._answer_type.dump_json(result, by_alias=True)
         headers = headers_of(request.context.request_id, JSON if self._answer_type else None)
         if changed is None:
-            return HttpResponse(self._status, headers, body)
+            answer = HttpResponse(self._status, headers, body)
+            return unless_known(answer, request.headers) if self._read_only else answer
         return HttpResponse(changed.status_code, (*headers, *_own_headers(changed)), body)
 
     def _refuse(self, refusal: Refusal, request: _Request) -> HttpResponse:
