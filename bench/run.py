@@ -19,6 +19,7 @@ RUNS = (
     ("ticket_sale.py", "motor"),
     ("minutes_back.py", "motor"),
     ("watch.py", "motor"),
+    ("lists.py", "motor"),
     ("hog.py", "motor"),
 )
 
