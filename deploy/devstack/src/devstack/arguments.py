@@ -142,6 +142,17 @@ def _add_its_users(commands: Any, everywhere: argparse.ArgumentParser) -> None:
     listen.add_argument("--json", action="store_true", help="one JSON object a line, for programs")
     listen.add_argument("channel", nargs="*", metavar="CHANNEL", help="further channels by their names")
 
+    trigger = commands.add_parser(
+        "trigger",
+        parents=[everywhere],
+        help="have a push arrive at a user",
+        description="A push as docs/pushes.md shows it, on each of its channels, without what leads to it: "
+        "`devstack trigger gift.failed --user ID`.",
+    )
+    trigger.add_argument("name", metavar="NAME", help="of the push: gift.failed, goal.added, stream.authorized")
+    trigger.add_argument("--user", required=True, help="who hears it; user id, 24 lower-case hex digits")
+    trigger.add_argument("--stream", metavar="STREAMER", help="whose stream it is about (default: the user's own)")
+
 
 def _workers(text: str) -> tuple[str, int]:
     """`goals=2`, for argparse."""

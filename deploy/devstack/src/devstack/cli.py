@@ -168,6 +168,18 @@ def _listen(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _trigger(arguments: argparse.Namespace) -> int:
+    from devstack.triggering import PAGE, pushes, trigger  # noqa: PLC0415 - late, see above
+
+    streamer_id = arguments.stream or arguments.user
+    _require_ids("--user", [arguments.user])
+    _require_ids("--stream", [streamer_id])
+    pusher = _stack(arguments).status()["pusher"]
+    for line in trigger(pusher, pushes(PAGE.read_text(), arguments.name, arguments.user, streamer_id)):
+        print(printable(line), flush=True)
+    return 0
+
+
 def _change(arguments: argparse.Namespace) -> int:
     stack = _stack(arguments)
     deed = {"stop": stack.stop_part, "start": stack.start_part, "restart": stack.restart_part}[arguments.command]
@@ -239,4 +251,5 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "call": _call,
     "token": _token,
     "listen": _listen,
+    "trigger": _trigger,
 }
