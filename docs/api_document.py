@@ -159,9 +159,9 @@ def _complete(operation: dict[str, Any], method: str, route: TxRoute) -> None:
 
 
 def _shared_refusals(paths: Mapping[str, Any]) -> dict[str, Any]:
-    """Refusals that several operations have in common, told once: what is left behind refers to them."""
+    """What several operations refuse alike, or need not answer, told once: what is left behind refers to it."""
     operations = [operation for path in paths.values() for operation in path.values()]
-    refusals = [one for operation in operations for one in operation["responses"].items() if one[0] >= "400"]
+    refusals = [one for operation in operations for one in operation["responses"].items() if one[0] >= "304"]
     times = Counter(json.dumps(response, sort_keys=True) for _, response in refusals)
     shared: dict[str, Any] = {}
     for operation in operations:
@@ -175,7 +175,9 @@ def _shared_refusals(paths: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names_of(response: Mapping[str, Any]) -> str:
-    """`StageTakenOrSessionOver`: the problems of a response."""
+    """`StageTakenOrSessionOver`: the problems of a response; without any the caller has the answer."""
+    if "content" not in response:
+        return "NotModified"
     [body] = response["content"].values()
     refs = body["schema"].get("oneOf", [body["schema"]])
     return "Or".join(one["$ref"].rpartition("/")[2].removesuffix("Problem") for one in refs)
