@@ -114,7 +114,7 @@ def pusher(settings: Settings) -> dict[str, str | int]:
 
 
 def infrastructure(settings: Settings) -> list[Part]:
-    """mongod, Kafka, soketi and the sandboxes of payments and of BytePlus, as far as they were asked for."""
+    """mongod, Kafka, soketi and the sandboxes of vendors, as far as they were asked for."""
     makers = {
         "mongod": _mongod,
         "kafka": _kafka,
@@ -122,6 +122,7 @@ def infrastructure(settings: Settings) -> list[Part]:
         "sandbox": _sandbox,
         "sonet": _sonet,
         "byteplus": _byteplus,
+        "wallet": _wallet,
     }
     return [make(settings) for name, make in makers.items() if settings.runs(name)]
 
@@ -268,6 +269,17 @@ def _byteplus(settings: Settings) -> Part:
     port = settings.port("byteplus")
     argv = (sys.executable, "-m", "devstack.byteplus_sandbox", str(port), f"{gateway(settings)}/notify/byteplus")
     return Part("byteplus", argv, checks.http_answers(port, "/sandbox"), (port,), stop_seconds=5)
+
+
+def _wallet(settings: Settings) -> Part:
+    port = settings.port("wallet")
+    return Part(
+        "wallet",
+        (sys.executable, "-m", "devstack.wallet", str(port)),
+        checks.http_answers(port, "/"),
+        (port,),
+        stop_seconds=5,
+    )
 
 
 LOCAL_GATEWAY: Mapping[str, str] = {

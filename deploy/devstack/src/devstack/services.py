@@ -3,7 +3,7 @@
 import json
 import sys
 
-from devstack import byteplus_sandbox, checks, sandbox, sonet
+from devstack import byteplus_sandbox, checks, sandbox, sonet, wallet
 from devstack.command import run
 from devstack.errors import StackError
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, gateway, kafka_bootstrap, mongo_url
@@ -85,6 +85,8 @@ def environment(settings: Settings, *names: str, api: bool = True) -> dict[str, 
     told = keys | (_told_notifier(settings) if "notifier" in names else {})
     if "shop" in names:
         told |= _told_shop(settings)
+    if "escrow" in names:
+        told |= _told_escrow(settings)
     if "rtc-control" in names:
         told |= _told_rtc_control(settings)
     if MINTERS & set(names):
@@ -114,6 +116,12 @@ def _told_notifier(settings: Settings) -> dict[str, str]:
         "PUSHER_APP_ID": PUSHER_APP_ID,
         "PUSHER_KEYS": json.dumps({PUSHER_KEY: PUSHER_SECRET}),
     }
+
+
+def _told_escrow(settings: Settings) -> dict[str, str]:
+    """The external wallet is a sandbox; a stack without it has none."""
+    url = f"http://127.0.0.1:{settings.port('wallet')}" if settings.runs("wallet") else ""
+    return {"WALLET_API_URL": url, "WALLET_API_KEY": wallet.KEY}
 
 
 def _told_shop(settings: Settings) -> dict[str, str]:

@@ -16,7 +16,7 @@ DEFAULT_DATA = CHECKOUT / ".devstack"
 DEFAULT_PORT_BASE = 18_000
 
 SERVICES = ("goals", "sessions", "escrow", "notifier", "shop", "rtc-control")
-INFRASTRUCTURE = ("mongod", "kafka", "soketi", "sandbox", "sonet", "byteplus")
+INFRASTRUCTURE = ("mongod", "kafka", "soketi", "sandbox", "sonet", "byteplus", "wallet")
 
 # A part's place here is its port, counted from the base. The base is stored with the data: append, never reorder.
 PORTS = (
@@ -30,6 +30,7 @@ PORTS = (
     "sandbox",
     "sonet",
     "byteplus",
+    "wallet",
 )
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows

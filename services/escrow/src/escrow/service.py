@@ -1,6 +1,6 @@
 """Escrow on one page: what it listens to, and what it does then."""
 
-from chassis.service import Command, Migration, Service, on, when
+from chassis.service import Command, Migration, Service, effect, on, when
 from contracts import (
     EscrowCompletedV1,
     EscrowFailedV1,
@@ -27,10 +27,11 @@ from contracts import (
     WalletCreditedV1,
     WalletDebitedV1,
 )
-from escrow import api, store
+from escrow import api, gateway, store
 from escrow.domain.blocks import BlockRefundDue
 from escrow.domain.books import CountDue
 from escrow.domain.escrows import HeldTooLong
+from escrow.domain.external_wallet import CreateAccount
 from escrow.domain.ledger import FoldDue
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
@@ -69,6 +70,15 @@ SERVICE = Service(
         when(CountDue, books.count_held),
         when(RefundCheckDue, verdicts.check_refundable, needs=needs.of_timer),  # these two an older release has set
         when(HeldTooLong, books.let_go),
+    ),
+    effects=(
+        effect(
+            CreateAccount,
+            gateway.create_accounts,
+            done=wallets.record_account,
+            deadline_seconds=gateway.DEADLINE_SECONDS,
+            batch=gateway.AT_ONCE,
+        ),
     ),
     collections=store.ALL,
     settings=(Settings,),

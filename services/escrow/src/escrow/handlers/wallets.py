@@ -1,16 +1,25 @@
 """Wallets of those who buy: there before they pay, then filled with their diamonds; emptied of them by a refund."""
 
 from chassis.errors import NotYet
+from chassis.service import EffectResult
 from chassis.storage.tx import Tx
 from contracts import OrderCreatedV1, OrderPaidV1, OrderRefundedV1
 from escrow import store
-from escrow.domain import ledger, purchases
+from escrow.domain import external_wallet, ledger, purchases
+from escrow.domain.external_wallet import CreateAccount
 from escrow.store import accounts
 
 
 async def ensure_wallet_and_bank(event: OrderCreatedV1, tx: Tx) -> None:
     """Who is about to pay has a wallet."""
     await accounts.ensure_wallet(tx, event.user_id, event.order_id)
+
+
+async def record_account(result: EffectResult[CreateAccount], tx: Tx) -> None:
+    """The external wallet has the account."""
+    account = await tx.get(store.EXTERNAL_ACCOUNTS, result.effect.user_id)
+    if account is not None:
+        tx.put(store.EXTERNAL_ACCOUNTS, external_wallet.took(account, tx.now))
 
 
 async def credit_order(event: OrderPaidV1, tx: Tx) -> None:

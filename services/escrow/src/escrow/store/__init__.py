@@ -7,6 +7,7 @@ transfers come to, `needs` what a whole batch loads at once, `migrations` what n
 from chassis.storage.collection import Collection, Index
 from escrow.domain.blocks import Block
 from escrow.domain.escrows import Earning, Escrow
+from escrow.domain.external_wallet import ExternalAccount
 from escrow.domain.ledger import Balance, Movement, Transfer
 from escrow.domain.payments import Payment
 from escrow.domain.purchases import Debit
@@ -37,4 +38,5 @@ PAYMENTS = Collection(
     "payments", Payment, indexes=(Index({"forget_at": 1}, where={"status": "failed"}, expire_after_seconds=0),)
 )
 DEBITS = Collection("debits", Debit)
-ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, BLOCKS, PAYMENTS, DEBITS)
+EXTERNAL_ACCOUNTS = Collection("external_accounts", ExternalAccount)
+ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, BLOCKS, PAYMENTS, DEBITS, EXTERNAL_ACCOUNTS)

@@ -7,9 +7,10 @@ from chassis.storage.tx import Tx
 from contracts import (
     WalletCreatedV1,
 )
-from escrow.domain import ledger
+from escrow.domain import external_wallet, ledger
 from escrow.domain.ledger import Balance, Transfer
-from escrow.store import BALANCES, MOVEMENTS, TRANSFERS
+from escrow.settings import Settings
+from escrow.store import BALANCES, EXTERNAL_ACCOUNTS, MOVEMENTS, TRANSFERS
 
 FOLD_MAX = 500  # movements folded in one transaction
 
@@ -75,7 +76,11 @@ async def wallet(tx: Tx, user_id: str) -> Balance | None:
 
 
 async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:
-    """See that the user has a wallet."""
+    """See that the user has a wallet, and an account in the external one if there is one."""
     if await wallet(tx, user_id) is None:
         tx.put(BALANCES, Balance(ledger.wallet(user_id)))
         tx.emit(WalletCreatedV1(user_id=user_id, amount_diamonds=0, cause_id=cause_id))
+    if tx.settings(Settings).wallet_api_url and await tx.get(EXTERNAL_ACCOUNTS, user_id) is None:
+        account, call = external_wallet.ask(user_id)
+        tx.put(EXTERNAL_ACCOUNTS, account)
+        tx.schedule_effect(call)

@@ -26,7 +26,7 @@ from escrow.domain.holds import HoldRequest
 from escrow.domain.payments import Payment
 from escrow.domain.settlement import SettlementDue
 from escrow.domain.verdicts import FundingRefundCheckDue, InvitationRefundCheckDue, RefundCheckDue
-from escrow.store import BALANCES, BLOCKS, DEBITS, EARNINGS, ESCROWS, PAYMENTS, TRANSFERS
+from escrow.store import BALANCES, BLOCKS, DEBITS, EARNINGS, ESCROWS, EXTERNAL_ACCOUNTS, PAYMENTS, TRANSFERS
 
 
 def of_request(request: HoldRequest) -> Iterable[Ref]:
@@ -85,8 +85,8 @@ def of_closed(event: SessionGoalClosedV1) -> Iterable[Ref]:
 
 
 def of_buyer(event: OrderCreatedV1) -> Iterable[Ref]:
-    """The wallet of who orders."""
-    return (BALANCES.ref(ledger.wallet(event.user_id)),)
+    """The wallets of who orders, ours and the external one."""
+    return BALANCES.ref(ledger.wallet(event.user_id)), EXTERNAL_ACCOUNTS.ref(event.user_id)
 
 
 def of_order(event: OrderPaidV1) -> Iterable[Ref]:
