@@ -104,6 +104,7 @@ FIELDS: Final = {
     "items": "The items of this page; of an order, its lines",
     "key": "The key of the app at Pusher",
     "kind": "Which kind it is",
+    "lang": "The language of the pages on the way to a payment and back; null: the browser's own",
     "lapsed": "Whether what was agreed did not begin in time",
     "last": "The cursor of the last item shown: with it as `after` a client asks for what came later",
     "last_error": "Why the vendor has not done it yet; null: it has, or has not been asked",

@@ -40,9 +40,9 @@ class Shopper:
         made = await self.world.command(self.who, "POST", "/shop/checkout", wish)
         return str(made.json()["order_id"])
 
-    async def handed_over(self, order_id: str) -> str:
+    async def handed_over(self, order_id: str, **lang: str) -> str:
         """Where the browser is sent."""
-        body = {"order_id": order_id}
+        body = {"order_id": order_id, **lang}
         return str((await self.world.command(self.who, "POST", "/shop/checkout/sonet/complete", body)).json()["url"])
 
     async def balance(self) -> int:
@@ -145,6 +145,22 @@ async def test_who_cancels_has_paid_nothing_and_may_pay_in_one_of_two_tabs(shopp
 
     await max_.fulfilled(order_id)
     assert await max_.balance() == DIAMONDS
+
+
+async def test_who_reads_chinese_is_told_in_it_and_pays_after_all(shopper_of: ShopperOf) -> None:
+    rui = await shopper_of("Rui")
+    order_id = await rui.order()
+    await to_sonet(rui.page, await rui.handed_over(order_id, lang="zh-Hant"))
+
+    await click(rui.page, "cancel")
+    await shows(rui.page, "這筆訂單尚未付款")
+    with suppress(PageError):
+        await rui.page.evaluate("document.querySelector('a').click()")
+    await shows(rui.page, PRICE)
+    await click(rui.page, "pay")
+    await shows(rui.page, "付款完成")
+
+    await rui.has(DIAMONDS)
 
 
 async def test_who_closes_the_tab_once_it_is_paid_has_bought(shopper_of: ShopperOf) -> None:

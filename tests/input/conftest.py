@@ -692,7 +692,7 @@ async def complete_checkout(harness: ServiceHarness) -> Deed:
     return Deed(
         user=user,
         path={"gateway": "sandbox"},
-        body={"order_id": await _ordered(harness, user)},
+        body={"order_id": await _ordered(harness, user), "lang": "zh-Hant"},
         foreign=(404, "order-not-found"),
         but=(unknown("order_id", "order-not-found"), No("gateway", "sonet", 409, "gateway-not-offered")),
     )

@@ -1,21 +1,31 @@
-"""A buyer, a streamer who has been on air, and a shop in which money can be paid."""
+"""A buyer, a streamer who has been on air, a shop in which money can be paid, and the gateways' own servers."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
 from chassis import ids
+from chassis.effects.dispatcher import EffectDispatcher
+from chassis.effects.model import EFFECTS
 from chassis_testing.service import ServiceHarness
 from contracts import SessionStartedV1, WalletCreditedV1
 from contracts.sessions import Prices, Statuses
+from devstack import sandbox as sandbox_server
+from devstack import sonet as sonet_server
 from shop import store
 from shop.domain.orders import Fact, Order
+from shop.domain.payments import CHECK_EVERY
 from shop.service import SERVICE
 from shop.store.orders import settle
 
 HarnessOf = Callable[..., Awaitable[ServiceHarness]]
+SECONDS_MAX = 60.0
 
 
 class Buyer:
@@ -48,6 +58,24 @@ class Buyer:
 
     async def pay(self, order_id: str) -> None:
         await self.happened(order_id, "handed_over", "asked", "confirmed")
+
+    async def calls(self) -> None:
+        """All that is asked of gateways is asked; nobody waits for what they never answer."""
+        dispatcher = EffectDispatcher(self.harness.runtime, SERVICE)
+        running = asyncio.create_task(dispatcher.run())
+        effects = self.harness.runtime.database[EFFECTS.name]
+        async with asyncio.timeout(SECONDS_MAX):
+            while await effects.count_documents({}):
+                self.harness.clock.advance(0.5)
+                await asyncio.sleep(0.02)
+        dispatcher.stop()
+        await running
+
+    async def sweep(self) -> None:
+        """The sweeper comes round, once."""
+        self.harness.clock.advance(CHECK_EVERY.total_seconds())
+        await self.harness.run_timers()
+        await self.calls()
 
     async def credited(self, order_id: str) -> None:
         """Escrow says that the diamonds of the order are in the wallet."""
@@ -82,3 +110,28 @@ class Buyer:
 @pytest.fixture
 async def buyer(harness_of: HarnessOf) -> Buyer:
     return Buyer(await harness_of(SERVICE))
+
+
+@contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
+    """Serve it while the block runs; at which port."""
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def sandbox_at() -> Iterator[tuple[sandbox_server.Sandbox, int]]:
+    """The sandbox, and its port."""
+    server = sandbox_server.server(0)
+    with _serving(server) as port:
+        yield server.RequestHandlerClass.sandbox, port  # type: ignore[attr-defined] # the sandbox's
+
+
+@pytest.fixture
+def sonet_at() -> Iterator[tuple[sonet_server.Sonet, int]]:
+    """So-net, and its port."""
+    server = sonet_server.server(0)
+    with _serving(server) as port:
+        yield server.RequestHandlerClass.sonet, port  # type: ignore[attr-defined] # the sandbox's

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -14,13 +13,11 @@ import pytest
 from chassis import ids
 from chassis.clock import unix
 from chassis.effects.dispatcher import EffectDispatcher
-from chassis.effects.model import EFFECTS
 from chassis.runtime.faults import FaultError, plan_faults
 from chassis_testing.service import ServiceHarness
 from contracts import OrderFailedV1, OrderFulfilledV1, OrderPaidV1, PassGrantedV1
 from devstack import sandbox as sandbox_server
 from shop.domain.orders import UNSETTLED_MAX
-from shop.domain.payments import CHECK_EVERY
 from shop.gateway.states import ALGORITHM, AUDIENCE
 from shop.service import SERVICE
 from shop.settings import ShopSettings
@@ -41,6 +38,7 @@ class Shopper:
 
     def __init__(self, buyer: Buyer, sandbox: sandbox_server.Sandbox) -> None:
         self.buyer, self.sandbox, self.harness = buyer, sandbox, buyer.harness
+        self.calls, self.sweep = buyer.calls, buyer.sweep
         self.browser = buyer.harness.client()  # no token, and no cookie on its way back
 
     async def ordered(self, product: str = DIAMONDS) -> str:
@@ -67,37 +65,14 @@ class Shopper:
     async def back(self, state: str, **said: str) -> httpx.Response:
         return await self.browser.post(f"/notify/sandbox?state={state}", data=said or {"result": "ok"})
 
-    async def calls(self) -> None:
-        """All that is asked of the gateway is asked; nobody waits for what it never answers."""
-        dispatcher = EffectDispatcher(self.harness.runtime, SERVICE)
-        running = asyncio.create_task(dispatcher.run())
-        effects = self.harness.runtime.database[EFFECTS.name]
-        async with asyncio.timeout(SECONDS_MAX):
-            while await effects.count_documents({}):
-                self.harness.clock.advance(0.5)
-                await asyncio.sleep(0.02)
-        dispatcher.stop()
-        await running
-
-    async def sweep(self) -> None:
-        """The sweeper comes round, once."""
-        self.harness.clock.advance(CHECK_EVERY.total_seconds())
-        await self.harness.run_timers()
-        await self.calls()
-
     async def payment(self, order_id: str) -> str:
         return str((await self.buyer.read(order_id))["payment"])
 
 
 @pytest.fixture
-async def shopper(harness_of: HarnessOf, buyer: Buyer) -> AsyncIterator[Shopper]:
-    server = sandbox_server.server(0)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    harness = await harness_of(SERVICE, SANDBOX_ORIGIN=f"http://127.0.0.1:{server.server_address[1]}")
-    yield Shopper(type(buyer)(harness), server.RequestHandlerClass.sandbox)  # type: ignore[attr-defined] # the sandbox's
-    await harness.runtime.outside.http.close()
-    server.shutdown()
-    server.server_close()
+async def shopper(harness_of: HarnessOf, buyer: Buyer, sandbox_at: tuple[sandbox_server.Sandbox, int]) -> Shopper:
+    sandbox, port = sandbox_at
+    return Shopper(type(buyer)(await harness_of(SERVICE, SANDBOX_ORIGIN=f"http://127.0.0.1:{port}")), sandbox)
 
 
 def said(answer: httpx.Response) -> str:

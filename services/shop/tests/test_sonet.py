@@ -9,8 +9,7 @@ import asyncio
 import json
 import random
 import re
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +22,6 @@ from chassis_testing.service import ServiceHarness
 from contracts import OrderPaidV1
 from devstack import sonet as sonet_server
 from shop.domain.orders import HINTS_MAX
-from shop.domain.payments import CHECK_EVERY
 from shop.service import SERVICE
 
 if TYPE_CHECKING:
@@ -42,6 +40,7 @@ class Shopper:
 
     def __init__(self, buyer: Buyer, sonet: sonet_server.Sonet) -> None:
         self.buyer, self.sonet, self.harness = buyer, sonet, buyer.harness
+        self.calls, self.sweep = buyer.calls, buyer.sweep
         self.browser = buyer.harness.client()  # no token, and no cookie on its way back
 
     async def sent(self, product: str = DIAMONDS, quantity: int = 1) -> Trip:
@@ -53,24 +52,6 @@ class Shopper:
         assert handed.status_code == 200, handed.text
         await self.calls()
         return Trip(self, order_id, str(handed.json()["url"].partition("state=")[2]))
-
-    async def calls(self) -> None:
-        """All that is asked of So-net is asked; nobody waits for what it never answers."""
-        dispatcher = EffectDispatcher(self.harness.runtime, SERVICE)
-        running = asyncio.create_task(dispatcher.run())
-        effects = self.harness.runtime.database[EFFECTS.name]
-        async with asyncio.timeout(SECONDS_MAX):
-            while await effects.count_documents({}):
-                self.harness.clock.advance(0.5)
-                await asyncio.sleep(0.02)
-        dispatcher.stop()
-        await running
-
-    async def sweep(self) -> None:
-        """The sweeper comes round, once."""
-        self.harness.clock.advance(CHECK_EVERY.total_seconds())
-        await self.harness.run_timers()
-        await self.calls()
 
     async def paid(self) -> int:
         """How many orders were told as paid since the last look."""
@@ -103,20 +84,15 @@ class Trip:
 
 
 @pytest.fixture
-async def shopper(harness_of: HarnessOf, buyer: Buyer) -> AsyncIterator[Shopper]:
-    server = sonet_server.server(0)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    port = server.server_address[1]
+async def shopper(harness_of: HarnessOf, buyer: Buyer, sonet_at: tuple[sonet_server.Sonet, int]) -> Shopper:
+    sonet, port = sonet_at
     harness = await harness_of(
         SERVICE,
         PAYMENT_GATEWAYS=["sonet"],
         SONET_API_ORIGIN=f"http://127.0.0.1:{port}",
         SONET_PAGE_ORIGIN=f"http://localhost:{port}",
     )
-    yield Shopper(type(buyer)(harness), server.RequestHandlerClass.sonet)  # type: ignore[attr-defined] # the sandbox's
-    await harness.runtime.outside.http.close()
-    server.shutdown()
-    server.server_close()
+    return Shopper(type(buyer)(harness), sonet)
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ OWN_VARIABLES: Mapping[str, tuple[str, ...]] = {
         "PLATFORM_SHARE",
         "SETTLEMENT_SLICE",
     ),
-    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PAYMENT_GATEWAYS", "SONET_PAYMENT_TYPE"),
+    "shop": ("PROPOSAL_SECONDS", "SESSION_MAX_SECONDS", "PAYMENT_GATEWAYS", "APP_ORIGIN", "SONET_PAYMENT_TYPE"),
     "rtc-control": (
         "BYTEPLUS_ORIGIN",
         "BYTEPLUS_REGION",

@@ -36,6 +36,8 @@ class ShopSettings(BaseSettings):
     """Through which money comes in; none: nothing is sold for money."""
     public_origin: Url = ""
     """Where browsers find us: the gateway's scheme, host and port."""
+    app_origin: Url = ""
+    """Where the page at the end of a payment leads back to; none: it may be closed."""
     checkout_state_key: SecretStr = SecretStr("")
     """Signs what a browser carries to a payment gateway and back; at least 32 bytes."""
     sandbox_origin: Url = ""

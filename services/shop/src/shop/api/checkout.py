@@ -15,9 +15,11 @@ from contracts.shop import Gateway
 from contracts.values import ObjectIdStr
 from shop import store
 from shop.api import pages
+from shop.api.pages import Carried
+from shop.api.words import Language, LanguageDep
 from shop.domain import orders, payments
 from shop.domain.orders import LATE, Order, OrderNotFound
-from shop.domain.trips import RoundTrip
+from shop.domain.trips import RoundTrip, outcome
 from shop.gateway import sonet, states
 from shop.gateway.states import State, StateInvalid
 from shop.settings import ShopSettings
@@ -34,9 +36,10 @@ class OrderClosed(Conflict, slug="order-closed"):
 
 
 class Completion(Body):
-    """The order to pay."""
+    """The order to pay, and the language of the pages on the way; without `lang` the browser's own."""
 
     order_id: ObjectIdStr
+    lang: Language | None = None
 
 
 class Completed(Body):
@@ -59,33 +62,39 @@ async def complete_checkout(
     if order.payment not in ("open", "pending") or tx.now >= order.exp:
         raise OrderClosed
     trip = RoundTrip(ids.new_id(), order.id, order.exp)
-    state = states.issue(settings, State(trip.id, order.id), order.exp)
+    carried = Carried(states.issue(settings, State(trip.id, order.id), order.exp), body.lang)
     settle(tx, order, "handed_over")
     if order.authorization is None:
-        tx.schedule_effect(payments.authorize(order, f"{settings.public_origin}/notify/{gateway}?state={state}"))
+        tx.schedule_effect(payments.authorize(order, f"{settings.public_origin}/notify/{gateway}?{carried.query}"))
     tx.insert(store.ROUND_TRIPS, trip)
     tx.set_timer(payments.check_again(order, tx.now))
-    return Completed(url=f"{settings.public_origin}/redirect-out?state={state}")
+    return Completed(url=f"{settings.public_origin}/redirect-out?{carried.query}")
 
 
 @router.get("/redirect-out", public=True, refuses=(StateInvalid,), response_class=Response)
-async def redirect_out(state: StateQuery, tx: TxDep) -> Response:
+async def redirect_out(state: StateQuery, language: LanguageDep, tx: TxDep) -> Response:
     """Send the browser on to the gateway; it keeps in a cookie which round trip this is."""
     order = await _order(state, tx)
-    return pages.go(f"/tools/POST.html?state={state}", cookie=pages.cookie(order, state, tx.settings(ShopSettings)))
+    cookie = pages.cookie(order, state, tx.settings(ShopSettings))
+    return pages.go(f"/tools/POST.html?{Carried(state, language).query}", cookie)
 
 
 @router.get("/tools/POST.html", public=True, refuses=(StateInvalid,), response_class=Response)
-async def post_to_gateway(state: StateQuery, tx: TxDep) -> Response:
+async def post_to_gateway(state: StateQuery, language: LanguageDep, tx: TxDep) -> Response:
     """A page whose form takes the browser to the gateway, as soon as that expects the payment."""
     order = await _order(state, tx)
     if order.payment != "pending":
-        return pages.go(pages.result_path(order, state))
-    return pages.gateway_form(order, tx.settings(ShopSettings))
+        return pages.go(pages.result_path(order, Carried(state, language)))
+    return pages.gateway_form(order, language, tx.settings(ShopSettings))
 
 
 @router.post("/notify/sandbox", public=True, status_code=303, refuses=(StateInvalid,), response_class=Response)
-async def hear_sandbox(state: StateQuery, body: RawBody, tx: TxDep) -> Response:  # noqa: ARG001 - what it says is a hint
+async def hear_sandbox(
+    state: StateQuery,
+    language: LanguageDep,
+    body: RawBody,  # noqa: ARG001 - what it says is a hint
+    tx: TxDep,
+) -> Response:
     """The browser comes back: the gateway is asked, once for each round trip, and the browser sent to the result."""
     known = states.verify(tx.settings(ShopSettings), state, tx.now)
     trip, order = await tx.get(store.ROUND_TRIPS, known.id), await _order(state, tx)
@@ -95,11 +104,11 @@ async def hear_sandbox(state: StateQuery, body: RawBody, tx: TxDep) -> Response:
         tx.put(store.ROUND_TRIPS, trip.over())
         if order.payment in ("pending", "confirming", "failed"):
             ask(tx, order)
-    return pages.go(pages.result_path(order, state))
+    return pages.go(pages.result_path(order, Carried(state, language)))
 
 
 @router.post("/notify/sonet", public=True, status_code=303, refuses=(StateInvalid,), response_class=Response)
-async def hear_sonet(state: StateQuery, body: RawBody, tx: TxDep) -> Response:
+async def hear_sonet(state: StateQuery, language: LanguageDep, body: RawBody, tx: TxDep) -> Response:
     """A browser comes back, or So-net itself tells of a payment: it is asked, once for each that is named."""
     order = await _order(state, tx, late=LATE)
     hint = sonet.hint_of(body, order, tx.settings(ShopSettings))
@@ -107,22 +116,22 @@ async def hear_sonet(state: StateQuery, body: RawBody, tx: TxDep) -> Response:
     if hinted is not None and order.payment != "paid":
         tx.put(store.ORDERS, hinted)
         ask(tx, hinted)
-    return pages.go(pages.result_path(order, state))
+    return pages.go(pages.result_path(order, Carried(state, language)))
 
 
 @router.get("/shop/redirect-in/{session}", public=True, refuses=(StateInvalid,), response_class=Response)
-async def redirect_in(session: SessionPath, state: StateQuery, tx: TxDep) -> Response:
-    """The end of the round trip: the cookie is cleared, and the page says how the payment stands here."""
+async def redirect_in(session: SessionPath, state: StateQuery, language: LanguageDep, tx: TxDep) -> Response:
+    """The end of the round trip: the cookie is cleared, and the page says what came of the order and where to go."""
     order = await _order(state, tx, late=LATE)
     if session != pages.session_of(order):
         raise StateInvalid
-    return pages.result(order, tx.settings(ShopSettings))
+    return pages.result(order, outcome(order, tx.now), state, language, tx.settings(ShopSettings))
 
 
 @router.get("/redirect-in/{session}", public=True, refuses=(StateInvalid,), response_class=Response)
-async def redirect_in_alias(session: SessionPath, state: StateQuery, tx: TxDep) -> Response:
+async def redirect_in_alias(session: SessionPath, state: StateQuery, language: LanguageDep, tx: TxDep) -> Response:
     """The same."""
-    return await redirect_in(session, state, tx)
+    return await redirect_in(session, state, language, tx)
 
 
 async def _order(state: str, tx: TxDep, late: timedelta = timedelta()) -> Order:

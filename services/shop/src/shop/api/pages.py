@@ -2,30 +2,41 @@
 
 import base64
 import hashlib
-import html
+from dataclasses import dataclass
+from html import escape
 from typing import Final
 
 from fastapi import Response
 
-from shop.domain.orders import Order, Payment
+from shop.api.words import WORDS, Language
+from shop.domain.orders import Order
+from shop.domain.trips import Outcome
 from shop.gateway import GATEWAYS
 from shop.settings import ShopSettings
 
+
+def _hash(inline: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
+
+
 SUBMIT: Final = "document.forms[0].submit()"
-_SUBMIT_HASH: Final = base64.b64encode(hashlib.sha256(SUBMIT.encode()).digest()).decode()
-_POLICY: Final = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+STYLE: Final = "body{font:1.125em/1.6 sans-serif;margin:3em auto;max-width:32em;padding:0 1em}a{margin-right:1em}"
+_POLICY: Final = f"default-src 'none'; base-uri 'none'; frame-ancestors 'none'; style-src {_hash(STYLE)}"
+_NO_FORM: Final = f"{_POLICY}; form-action 'none'"
 WAIT_SECONDS: Final = 1  # until a page looks again
 
-SAID: Final[dict[Payment, str]] = {
-    "open": "This order has not been paid.",
-    "pending": "This order has not been paid.",
-    "confirming": "The payment is being confirmed. This page looks again by itself.",
-    "paid": "Paid. Thank you.",
-    "failed": "The payment did not go through. Nothing was bought.",
-    "review": "The payment is being looked at.",
-    "refunded": "The money has been given back.",
-    "charged_back": "The money has been given back.",
-}
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a browser carries from page to page: the state, and in which language it reads; both are ours."""
+
+    state: str
+    language: Language | None = None
+
+    @property
+    def query(self) -> str:
+        """The same as a query."""
+        return f"state={self.state}" + (f"&lang={self.language}" if self.language else "")
 
 
 def session_of(order: Order) -> str:
@@ -33,9 +44,9 @@ def session_of(order: Order) -> str:
     return f"shop-checkout-{order.id}"
 
 
-def result_path(order: Order, state: str) -> str:
+def result_path(order: Order, carried: Carried) -> str:
     """Where a round trip ends."""
-    return f"/shop/redirect-in/{session_of(order)}?state={state}"
+    return f"/shop/redirect-in/{session_of(order)}?{carried.query}"
 
 
 def cookie(order: Order, value: str, settings: ShopSettings, seconds: int = 1_800) -> str:
@@ -52,31 +63,45 @@ def go(path: str, cookie: str | None = None) -> Response:
     return Response(status_code=303, headers=headers)
 
 
-def gateway_form(order: Order, settings: ShopSettings) -> Response:
+def gateway_form(order: Order, language: Language, settings: ShopSettings) -> Response:
     """The form that takes the browser to the gateway; before that expects it, a page that looks again."""
+    words = WORDS[language]
     if order.authorization is None:
-        return _page("<p>One moment.</p>", _POLICY, refresh=True)
+        return _page(f"<p>{words.wait}</p>", language, _NO_FORM, refresh=True)
     form = GATEWAYS[order.gateway].form(order, order.authorization, settings)
     hidden = "".join(
-        f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
-        for name, value in form.fields.items()
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in form.fields.items()
     )
     inner = (
-        f'<form method="post" action="{html.escape(form.origin + form.path)}">{hidden}'
-        f"<button>Go on to the payment</button></form><script>{SUBMIT}</script>"
+        f'<form method="post" action="{escape(form.origin + form.path)}">{hidden}'
+        f"<button>{words.to_payment}</button></form><script>{SUBMIT}</script>"
     )
-    return _page(inner, f"{_POLICY}; form-action {form.origin}; script-src 'sha256-{_SUBMIT_HASH}'")
+    return _page(inner, language, f"{_POLICY}; form-action {form.origin}; script-src {_hash(SUBMIT)}")
 
 
-def result(order: Order, settings: ShopSettings) -> Response:
-    """How the payment stands, for whoever looks: nothing of what was bought, or by whom."""
-    page = _page(f"<p>{SAID[order.payment]}</p>", _POLICY, refresh=order.payment == "confirming")
+def result(order: Order, outcome: Outcome, state: str, language: Language, settings: ShopSettings) -> Response:
+    """What came of an order and where to go, for whoever looks: nothing of what was bought, or by whom."""
+    words = WORDS[language]
+    heading, advice = words.outcomes[outcome]
+    query = Carried(state, language).query
+    pay = {f"/redirect-out?{query}": words.pay} if outcome == "unpaid" else {}
+    again = {f"?{query}": words.look_again} if outcome in ("unpaid", "late") else {}
+    back = {f"{settings.app_origin}/": words.back} if settings.app_origin else {}
+    links = "".join(f'<a href="{escape(to)}">{text}</a>' for to, text in (pay | again | back).items())
+    inner = f"<h1>{heading}</h1><p>{advice}</p><p>{links or words.close}</p><p>{words.order} {order.id}</p>"
+    page = _page(inner, language, _NO_FORM, refresh=outcome == "confirming")
     page.headers["set-cookie"] = cookie(order, "", settings, 0)
     return page
 
 
-def _page(inner: str, policy: str, *, refresh: bool = False) -> Response:
+def _page(inner: str, language: Language, policy: str, *, refresh: bool = False) -> Response:
     again = f'<meta http-equiv="refresh" content="{WAIT_SECONDS}">' if refresh else ""
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8">{again}<title>Footlights</title>{inner}</html>'
-    headers = {"content-security-policy": policy, "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">{again}<title>Footlights</title>'
+    page = f'<!doctype html><html lang="{language}">{head}<style>{STYLE}</style><body>{inner}</body></html>'
+    headers = {
+        "content-language": language,
+        "content-security-policy": policy,
+        "referrer-policy": "no-referrer",
+        "x-frame-options": "DENY",
+    }
     return Response(page, media_type="text/html", headers=headers)
