@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -113,23 +112,6 @@ async def test_what_the_browser_says_is_no_payment(shopper: Shopper) -> None:
 
     assert (await shopper.payment(order_id)) == "pending"
     assert await shopper.harness.take() == []
-
-
-async def test_a_hundred_notifications_at_once_are_one_payment(shopper: Shopper) -> None:
-    order_id = await shopper.ordered("livestream_pass_7d")
-    state = await shopper.sent(order_id)
-    shopper.choose(order_id)
-    asked = shopper.sandbox.confirmations
-
-    answers = await asyncio.gather(*(shopper.back(state) for _ in range(100)))
-    await shopper.calls()
-    await asyncio.gather(*(shopper.back(state) for _ in range(10)))
-    await shopper.calls()
-
-    assert {answer.status_code for answer in answers} == {303}
-    assert shopper.sandbox.confirmations == asked + 1
-    assert len([one for one in await shopper.harness.take() if isinstance(one, OrderPaidV1)]) == 1
-    assert len(await shopper.buyer.backpack()) == 1
 
 
 @pytest.mark.parametrize(("amount", "currency"), [(29_899, "TWD"), (29_901, "TWD"), (29_900, "USD"), (0, "TWD")])

@@ -97,7 +97,7 @@ def hint_of(body: bytes, order: Order, settings: ShopSettings) -> Hint | None:
     except ValueError:
         return None
     said = dict(pairs)
-    ours = page_fields(order, order.authorization or "", settings)
+    ours = page_fields(order, order.authorization or said.get("authCode", ""), settings)  # perhaps not noted yet
     same = ("icpId", "icpOrderId", "icpUserId", "authCode")
     if len(said) != len(pairs) or any(said.get(name, ours[name]) != ours[name] for name in same):
         return None
