@@ -208,6 +208,12 @@ async def enrich(escrow: ServiceHarness) -> None:
     await escrow.take()
 
 
+@pytest.fixture
+def neighbours() -> Callable[[ServiceHarness], Awaitable[None]]:
+    """Gives them their money again, where a test has had escrow forget everything."""
+    return enrich
+
+
 async def prove(escrow: ServiceHarness) -> None:
     """The ledger's proof holds, from balances and from transfers, and all that is stored follows from the transfers.
 

@@ -1,10 +1,7 @@
 """A buyer, a streamer who has been on air, a shop in which money can be paid, and the gateways' own servers."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -14,6 +11,7 @@ from chassis import ids
 from chassis.effects.dispatcher import EffectDispatcher
 from chassis.effects.model import EFFECTS
 from chassis_testing.service import ServiceHarness
+from chassis_testing.serving import serving
 from contracts import SessionStartedV1, WalletCreditedV1
 from contracts.sessions import Prices, Statuses
 from devstack import sandbox as sandbox_server
@@ -112,20 +110,11 @@ async def buyer(harness_of: HarnessOf) -> Buyer:
     return Buyer(await harness_of(SERVICE))
 
 
-@contextmanager
-def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
-    """Serve it while the block runs; at which port."""
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.fixture
 def sandbox_at() -> Iterator[tuple[sandbox_server.Sandbox, int]]:
     """The sandbox, and its port."""
     server = sandbox_server.server(0)
-    with _serving(server) as port:
+    with serving(server) as port:
         yield server.RequestHandlerClass.sandbox, port  # type: ignore[attr-defined] # the sandbox's
 
 
@@ -133,5 +122,5 @@ def sandbox_at() -> Iterator[tuple[sandbox_server.Sandbox, int]]:
 def sonet_at() -> Iterator[tuple[sonet_server.Sonet, int]]:
     """So-net, and its port."""
     server = sonet_server.server(0)
-    with _serving(server) as port:
+    with serving(server) as port:
         yield server.RequestHandlerClass.sonet, port  # type: ignore[attr-defined] # the sandbox's
