@@ -33,7 +33,7 @@ from chassis_testing.chance import hear, trouble
 from chassis_testing.service import START_TIME, ServiceHarness
 from chassis_testing.serving import serving
 from chassis_testing.system import ServiceSystem
-from contracts import OrderFulfilledV1, OrderPaidV1, PassGrantedV1, WalletCreditedV1
+from contracts import OrderFulfilledV1, OrderPaidV1, PassGrantedV1, WalletCreditedV1, WalletDebitedV1
 from devstack import sandbox, sonet
 from escrow.service import SERVICE as ESCROW
 from shop.domain import payments
@@ -60,7 +60,7 @@ HANDLED = ("nothing", "one", "some", "all", "all")
 COMMANDS = (  # what happens most stands several times
     *("order", "order", "hand over", "hand over", "hand over", "pay", "pay", "pay", "cancel", "take another amount"),
     *("tell", "tell", "tell", "tell at once", "tell forged", "tell of another", "call", "call", "call", "call"),
-    *("call and die", "call in vain", "sweep", "hand over and die", "tell and die"),
+    *("call and die", "call in vain", "sweep", "hand over and die", "tell and die", "refund"),
 )
 STORIES: dict[str, tuple[str, ...]] = {  # what comes of the first two orders of a scenario, one at each gateway
     "paid": ("pay", "tell", "call"),
@@ -68,6 +68,7 @@ STORIES: dict[str, tuple[str, ...]] = {  # what comes of the first two orders of
     "cancelled": ("cancel", "tell", "call"),
     "paid after all": ("cancel", "tell", "pay", "tell and die", "call and die"),
     "another amount": ("take another amount", "tell", "call"),
+    "refunded": ("pay", "tell", "call", "refund", "tell", "call"),
 }
 DEATHS = {
     "call and die": {"effects.after_vendor": {"action": "raise"}},
@@ -103,6 +104,7 @@ class Bought:
     took: int | None = None
     """What the gateway has been paid, in cents."""
     cancelled: bool = False
+    refunded: bool = False
 
     @property
     def price(self) -> int:
@@ -111,6 +113,15 @@ class Bought:
     @property
     def is_bought(self) -> bool:
         return self.took == self.price
+
+    @property
+    def may_stand(self) -> tuple[str, ...]:
+        """How its payment stands in the end, if everything was told."""
+        if self.refunded:
+            return ("refunded",)
+        if self.took is None:
+            return ("open", "pending", "confirming", "failed")
+        return ("paid",) if self.is_bought else ("review",)
 
     @property
     def diamonds(self) -> int:
@@ -209,6 +220,8 @@ class Market:
     async def _with_gateway(self, deed: str, order: Bought, other: Bought, chance: random.Random) -> None:
         state = chance.choice(order.states)
         match deed:
+            case "refund":
+                await self._refund(order)
             case "pay" | "cancel" | "take another amount":
                 form = await self.shop.client().get(f"/tools/POST.html?state={state}")
                 if "<form" in form.text:
@@ -242,6 +255,13 @@ class Market:
             payment = self.at_sonet.payments[order.id]
             payment.price = str((order.took or order.price) // 100)
             self.at_sonet.choose(payment, "cancel" if order.took is None else "pay")
+
+    async def _refund(self, order: Bought) -> None:
+        """A person gives the money back, if it is known to be here."""
+        operator = self.shop.client(ids.new_id(), "OPS")
+        answer = await operator.post(f"/shop/orders/{order.id}/refund", json={"reason": "asked_for"})
+        assert answer.status_code in (202, 409), answer.text
+        order.refunded |= answer.status_code == 202
 
     def _said(self, order: Bought) -> dict[str, str]:
         known = self.at_sonet.payments.get(order.id)
@@ -301,21 +321,26 @@ class Market:
         for order in self.orders:
             payment = await self.payment(order)
             self.happened[payment] += 1
-            if order.took is None:
-                assert payment in ("open", "pending", "confirming", "failed"), (order, payment)
-            else:
-                assert payment == ("paid" if order.is_bought else "review"), (order, payment)
+            assert payment in order.may_stand, (order, payment)
         bought = [order for order in self.orders if order.is_bought]
-        assert await self.wallet() == sum(order.diamonds for order in bought)
-        assert await self.backpack() == Counter({order.id: order.pieces for order in bought if order.pieces})
-        once = sorted(order.id for order in bought)
-        assert once == sorted(one.order_id for one in self.system.events(OrderPaidV1))
-        assert once == sorted(one.order_id for one in self.system.events(OrderFulfilledV1))
+        kept = [order for order in bought if not order.refunded]
+        assert await self.wallet() == sum(order.diamonds for order in kept)
+        assert await self.backpack() == Counter({order.id: order.pieces for order in kept if order.pieces})
+        self._require_told_once(bought, kept)
+        self.happened["diamonds out"] += sum(order.diamonds for order in kept)
+        self.happened["pieces out"] += sum(order.pieces for order in kept)
+
+    def _require_told_once(self, bought: Sequence[Bought], kept: Sequence[Bought]) -> None:
+        """Each thing that came of an order is told once, and nothing else is."""
+        paid = [one.order_id for one in self.system.events(OrderPaidV1)]
+        fulfilled = Counter(one.order_id for one in self.system.events(OrderFulfilledV1))
+        assert sorted(paid) == sorted(order.id for order in bought)
+        assert Counter(order.id for order in kept) <= fulfilled <= Counter(paid)
         credited = [one for one in self.system.events(WalletCreditedV1) if one.amount_diamonds]
         assert sum(one.amount_diamonds for one in credited) == sum(order.diamonds for order in bought)
         assert len({one.cause_id for one in credited}) == len(credited)
-        self.happened["diamonds out"] += sum(order.diamonds for order in bought)
-        self.happened["pieces out"] += sum(order.pieces for order in bought)
+        debited = sum(one.amount_diamonds for one in self.system.events(WalletDebitedV1))
+        assert debited == sum(order.diamonds for order in bought if order.refunded)
         passes = sum(order.pieces for order in bought if "pass" in order.product)
         assert len(self.system.events(PassGrantedV1)) == passes
 

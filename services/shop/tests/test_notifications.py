@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chassis import ids
 from chassis.effects.dispatcher import EffectDispatcher
 from chassis.effects.model import EFFECTS
 from chassis.runtime.faults import FaultError, plan_faults
@@ -319,4 +320,22 @@ async def test_nothing_that_is_told_later_takes_a_payment_back(desk: Desk) -> No
         await desk.sweep()
 
     assert await desk.stands(order_id) == ("paid", 1)
+    assert await desk.told() == []
+
+
+async def test_what_is_told_of_a_payment_that_went_back_asks_nothing(desk: Desk) -> None:
+    order_id = await desk.sent()
+    desk.choose(order_id)
+    await desk.tell(order_id)
+    await desk.calls()
+    operator = desk.harness.client(ids.new_id(), "OPS")
+    await operator.post(f"/shop/orders/{order_id}/refund", json={"reason": "asked_for"})
+    await desk.told()
+
+    for said in (None, {"result": "ok", "resultCode": "ok", "sonetOrderNo": "SN0000000009"}):
+        await desk.tell(order_id, said)
+        assert await desk.harness.effects() == []
+    await desk.sweep()
+
+    assert await desk.stands(order_id) == ("refunded", 0)
     assert await desk.told() == []

@@ -102,7 +102,7 @@ async def hear_sandbox(
         raise StateInvalid
     if not trip.used:
         tx.put(store.ROUND_TRIPS, trip.over())
-        if order.payment in ("pending", "confirming", "failed"):
+        if order.payment in orders.MAY_BE_PAID:
             ask(tx, order)
     return pages.go(pages.result_path(order, Carried(state, language)))
 
@@ -113,7 +113,7 @@ async def hear_sonet(state: StateQuery, language: LanguageDep, body: RawBody, tx
     order = await _order(state, tx, late=LATE)
     hint = sonet.hint_of(body, order, tx.settings(ShopSettings))
     hinted = orders.hinted(order, hint) if hint and order.gateway == "sonet" else None
-    if hinted is not None and order.payment != "paid":
+    if hinted is not None and order.payment in orders.MAY_BE_PAID:
         tx.put(store.ORDERS, hinted)
         ask(tx, hinted)
     return pages.go(pages.result_path(order, Carried(state, language)))

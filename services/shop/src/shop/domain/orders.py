@@ -58,6 +58,9 @@ PAYMENTS: Final[Mapping[Payment, Mapping[Fact, Payment]]] = {
 }
 """What each fact makes of a payment; a fact that is not there changes nothing. Only a person leads away from `paid`."""
 
+MAY_BE_PAID: Final[tuple[Payment, ...]] = ("pending", "confirming", "failed")
+"""What a notification is a reason to ask the gateway about."""
+
 HINTS_MAX = 5  # of one order; further ones push out the oldest
 ORDER_LIVES = timedelta(minutes=30)  # to be handed over to a gateway; cards are typed in a few minutes
 LATE = timedelta(days=1)  # who went to a gateway in time may pay there, and come back, so long after
