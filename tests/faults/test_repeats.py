@@ -23,6 +23,7 @@ from devstack.stack import Stack
 from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from notifier.service import SERVICE as NOTIFIER
+from rtc_control.service import SERVICE as RTC_CONTROL
 from sessions.service import SERVICE as SESSIONS
 from shop.service import SERVICE as SHOP
 
@@ -30,7 +31,7 @@ Mongo = AsyncMongoClient[dict[str, Any]]
 OnAir = Callable[..., Awaitable[Scene]]
 State = Mapping[str, Mapping[str, Any]]
 
-SERVICES: Final = (GOALS, SESSIONS, ESCROW, NOTIFIER, SHOP)
+SERVICES: Final = (GOALS, SESSIONS, ESCROW, NOTIFIER, SHOP, RTC_CONTROL)
 TOPIC_NAMES: Final = tuple(topic for topic in TOPICS if topic in {service.name for service in SERVICES})
 REST_SECONDS: Final = 120.0  # to read everything again, on a busy machine
 TIMES: Final = 5
@@ -42,6 +43,7 @@ AT_REST: Final = (
     "tickets-over",
     "passes-over",
     "payment-check-due",
+    "reconcile-due",
 )
 """Timers that ring every few seconds, whatever happens, or when time has passed though nothing has happened."""
 
@@ -117,7 +119,7 @@ class System:
             await self._mongo[service.package]["inbox"].delete_many({})
 
     async def _pending(self) -> AsyncIterator[str]:
-        waiting = {"outbox": "events to publish", "effects": "pushes to make"}
+        waiting = {"outbox": "events to publish", "effects": "vendor calls to make"}
         for service in SERVICES:
             for name, what in waiting.items():
                 if number := await self._mongo[service.package][name].count_documents({}):

@@ -40,6 +40,7 @@ PARTICULAR: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "goal.progressed": _progress,
     "goal.progress.updated": _progress,
     "goal.extended": _extended,
+    "rtc.snapshot_changed": lambda data: "taken" if data["running"] else "none",
     "escrow.settled": lambda data: f"released {data['released']} refunded {data['refunded']}",
     "gift.requested": _gift,
     "gift.sent": _gift,

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from demo import timeline
 from demo.expected import Expected, differences
@@ -73,6 +73,12 @@ class Scene:
         self.session_id = answer["session_id"]
         self.names(self.session_id, f"session-of-{self.streamer}")
         await self.sees_on_kafka("session.started")
+
+    async def sets_up_a_camera(self) -> None:
+        """The streamer's first source, of which BytePlus takes pictures for moderation."""
+        room = f"/sessions/{self.session_id}/sources/camera-{self.session_id}"
+        await self.does(self.streamer, "PUT", room, {"preset": "preview"}, 204)
+        await self.is_photographed("taken")
 
     async def invites(self) -> str:
         """The viewer asks for a step alone with the streamer; the goal's id."""
@@ -184,6 +190,16 @@ class Scene:
             return [push.brief for push in self.pushes_to(who)[after:]]
 
         await until(f"{brief} at {who}'s client", received, lambda seen: brief in seen, seconds)
+
+    async def is_photographed(self, pictures: Literal["taken", "none"]) -> None:
+        """Wait until BytePlus takes pictures, or none, where there is one."""
+
+        async def told() -> Sequence[str]:
+            return self.events().get("rtc-control", ())
+
+        wanted = f"rtc.snapshot_changed {pictures}"
+        if self.world.has_byteplus:
+            await until(wanted, told, lambda briefs: briefs[-1:] == [wanted])
 
     async def is_cut(self, who: Person) -> None:
         """Wait until this person's connection was cut, and the stream's channels are refused to the next one."""

@@ -23,14 +23,17 @@ EXTENSIONS: Final = 3  # so that what is paid for begins long after what was pro
 
 
 async def performed(scene: Scene) -> None:
-    """The streamer agrees and performs; she extends by a step, the viewer pays for another one. Released."""
+    """The streamer agrees and performs, not photographed; she extends, the viewer pays for a step more. Released."""
+    await scene.sets_up_a_camera()
     exclusive = await _begins(scene)
+    await scene.is_photographed("none")
     await scene.does(scene.streamer, "PUT", f"/goals/{exclusive}/extend", None, 204)
     await scene.sees_on_kafka("session.viewer_authorized extended")
     await scene.does(scene.viewer, "POST", f"/sessions/{scene.session_id}/pay", {"duration": STEP_SECONDS}, 202)
     await scene.sees(scene.viewer, "stream.authorized paid")
     await scene.sees(scene.viewer, "exclusive.closed exclusive completed", seconds=WAIT_SECONDS + 4 * STEP_SECONDS)
     await scene.is_open_to_everyone()
+    await scene.is_photographed("taken")
 
     await scene.comes_out(
         Expected(
@@ -40,8 +43,15 @@ async def performed(scene: Scene) -> None:
                 "goal.extended by a payment",
                 "goal.ended exclusive completed",
             ),
+            rtc=(
+                "rtc.snapshot_changed taken",
+                "rtc.snapshot_changed none",
+                "rtc.snapshot_changed taken",
+            ),
             sessions=(
-                *SESSIONS_BEGUN,
+                "session.started",
+                "session.updated open",
+                *SESSIONS_BEGUN[1:],
                 "session.viewer_authorized extended",
                 "session.payment_requested",
                 "session.viewer_authorized paid",
