@@ -13,10 +13,13 @@ import pytest
 
 from chassis.clock import SystemClock
 from chassis.effects.dispatcher import EffectDispatcher
+from chassis.service import EffectRequest
 from chassis.timers.dispatcher import TimerDispatcher
 from chassis_testing.service import ServiceHarness
 from contracts import Event, GoalCreatedV1, GoalEndedV1, RtcSnapshotOverdueV1, SessionEndedV1, SessionStartedV1
 from contracts.sessions import Source
+from rtc_control.domain.rooms import CutOff
+from rtc_control.gateway.rooms import cut_off
 from rtc_control.service import SERVICE
 
 HarnessOf = Callable[..., Awaitable[ServiceHarness]]
@@ -252,3 +255,15 @@ async def test_started_before_is_started(
 
     rows = await evening.harness.contents("effects")
     assert (rows["effects"] == []) is does
+
+
+@pytest.mark.parametrize(("kept_out", "seconds"), [(True, 60), (False, 0)])
+async def test_who_is_put_out_is_kept_out_for_a_minute_or_not_at_all(
+    evening: Evening, vendor: Vendor, *, kept_out: bool, seconds: int
+) -> None:
+    call = CutOff(room_id="room-1", user_id=STREAMER, kept_out=kept_out)
+
+    [answer] = await cut_off([EffectRequest("cut", "cut", call, 1)], evening.harness.runtime.outside)
+
+    assert answer.retry is None
+    assert [said["ForbiddenInterval"] for said in vendor.of("BanRoomUser")] == [seconds]

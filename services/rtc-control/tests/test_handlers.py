@@ -26,7 +26,7 @@ from contracts import (
 from contracts.sessions import Remaining, Source, Statuses
 from rtc_control import store
 from rtc_control.domain.broadcast import Broadcast
-from rtc_control.domain.rooms import CutOff, Occupant
+from rtc_control.domain.rooms import LOOKED_AGAIN, CutDue, CutOff, Occupant
 from rtc_control.domain.snapshot import AgainDue, LookAtSnapshot, MakeSnapshot
 from rtc_control.handlers.snapshots import compare_with_vendor, record_answer
 from rtc_control.service import SERVICE
@@ -367,8 +367,9 @@ async def enters(harness: ServiceHarness, *users: str, room: str = "a") -> None:
             tx.put(store.OCCUPANTS, Occupant(f"{room}:{user}", room, user, harness.now, present=True))
 
 
-async def cut(harness: ServiceHarness) -> set[tuple[str, str]]:
-    return {(one.room_id, one.user_id) for one in await harness.effects() if isinstance(one, CutOff)}
+async def cut(harness: ServiceHarness, *, kept_out: bool = True) -> set[tuple[str, str]]:
+    calls = [one for one in await harness.effects() if isinstance(one, CutOff)]
+    return {(one.room_id, one.user_id) for one in calls if one.kept_out == kept_out}
 
 
 async def test_when_a_session_turns_exclusive_the_others_are_put_out(harness: ServiceHarness, told: Told) -> None:
@@ -382,14 +383,47 @@ async def test_when_a_session_turns_exclusive_the_others_are_put_out(harness: Se
     assert await cut(harness) == {("a", user) for user in crowd}
 
 
-async def test_when_a_session_ends_everybody_is_put_out(harness: ServiceHarness, told: Told) -> None:
+async def test_who_was_entering_while_a_session_turned_exclusive_is_put_out_a_while_later(
+    harness: ServiceHarness, told: Told
+) -> None:
+    await harness.handle(told.started("a"), told.updated("a", to=[VIEWER]))
+    await harness.run_timers()
+    await enters(harness, STREAMER, VIEWER, OTHER)  # by a transaction that knew the session as everybody's
+
+    harness.clock.advance(LOOKED_AGAIN.total_seconds())
+    await harness.run_timers()
+
+    assert await cut(harness) == {("a", OTHER)}
+    assert CutDue not in {type(timer) for timer in await harness.timers()}
+
+
+async def test_when_a_session_ends_everybody_is_put_out_and_nobody_kept_out(
+    harness: ServiceHarness, told: Told
+) -> None:
     await harness.handle(told.started("a"))
     await enters(harness, STREAMER, VIEWER)
 
     await harness.handle(told.ended("a"))
     await harness.run_timers()
 
-    assert await cut(harness) == {("a", STREAMER), ("a", VIEWER)}
+    assert await cut(harness, kept_out=False) == {("a", STREAMER), ("a", VIEWER)}
+    assert await cut(harness) == set()
+
+
+async def test_who_is_in_the_next_session_of_a_room_is_not_put_out_for_the_last_one(
+    harness: ServiceHarness, told: Told, an: An
+) -> None:
+    await harness.handle(told.started("a", "b"))
+    await harness.handle(told.ended("a", "b"), told.started("a").model_copy(update={"session_id": OTHER}))
+    await enters(harness, STREAMER, VIEWER)
+    await enters(harness, VIEWER, room="b")
+    left = Remaining(nbf=None, exp=None, ticket=False, private=False)
+
+    await harness.run_timers()
+    await harness.handle(an(SessionViewerRevokedV1, session_id=SESSION, viewer_id=VIEWER, remaining=left))
+
+    assert await cut(harness, kept_out=False) == {("b", VIEWER)}
+    assert await cut(harness) == set()
 
 
 @pytest.mark.parametrize("ticket", [False, True])

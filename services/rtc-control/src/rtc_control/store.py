@@ -68,9 +68,12 @@ async def broadcast_in(tx: Tx, room_id: str) -> Broadcast | None:
 
 
 async def occupants(tx: Tx, broadcast: Broadcast, after: str) -> list[Occupant]:
-    """Who is in the rooms of a session: the next ones `after` this one."""
-    rooms = [source.room_id for source in broadcast.sources]
-    where = {"room_id": {"$in": rooms}, "present": True, "_id": {"$gt": after}}
+    """Who is in the rooms of a session, the next ones `after` this one; where another is on by now, nobody is."""
+    rooms = {source.room_id for source in broadcast.sources}
+    if broadcast.ended is not None:
+        others = await tx.find(BROADCASTS, {"sources.room_id": {"$in": list(rooms)}, "ended": None})
+        rooms -= {source.room_id for other in others for source in other.sources}
+    where = {"room_id": {"$in": list(rooms)}, "present": True, "_id": {"$gt": after}}
     return await tx.find(OCCUPANTS, where, sort={"_id": 1}, limit=SLICE)
 
 

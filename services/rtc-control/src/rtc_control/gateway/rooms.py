@@ -16,6 +16,7 @@ async def cut_off(pending: Sequence[EffectRequest[CutOff]], outside: Outside) ->
     client = client_of(outside)
 
     async def one(request: EffectRequest[CutOff]) -> None:
-        await client.ban_user(request.effect.room_id, request.effect.user_id, seconds=FORBIDDEN_SECONDS)
+        seconds = FORBIDDEN_SECONDS if request.effect.kept_out else 0
+        await client.ban_user(request.effect.room_id, request.effect.user_id, seconds=seconds)
 
     return await each(pending, one)

@@ -23,4 +23,6 @@ async def cut_off_others(timer: CutDue, tx: Tx) -> None:
     for call in rooms.put_out(known, found, tx.cause.at):
         tx.schedule_effect(call)
     if len(found) == SLICE:
-        tx.set_timer(rooms.next_slice(known.id, found[-1].id, tx.now))
+        tx.set_timer(rooms.next_slice(timer, found[-1].id, tx.now))
+    elif again := rooms.look_again(timer, known, tx.now):
+        tx.set_timer(again)
