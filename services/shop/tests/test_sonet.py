@@ -200,6 +200,31 @@ async def test_a_price_that_is_not_said_is_the_one_that_was_announced(shopper: S
     assert (trip.at_sonet.price, await trip.payment()) == ("897", "paid")
 
 
+async def test_several_pieces_are_no_product_that_sonet_could_have_a_price_of(shopper: Shopper) -> None:
+    """So-net may charge by its own list of products: then three must not cost what one does."""
+    trip = await shopper.sent(quantity=3)
+
+    form = await shopper.browser.get(f"/tools/POST.html?state={trip.state}")
+
+    assert trip.at_sonet.fields["icpProdId"] == f"{DIAMONDS}_x3"
+    assert f'name="icpProdId" value="{DIAMONDS}_x3"' in form.text
+
+
+@pytest.mark.parametrize("how", ["paid", "review", "refund", "chargeback"])
+async def test_of_what_is_settled_sonet_is_not_asked_whatever_is_named(shopper: Shopper, how: str) -> None:
+    trip = await shopper.sent()
+    await trip.back(trip.pay() | ({"price": "1"} if how == "review" else {}))
+    await shopper.calls()
+    if how in ("refund", "chargeback"):
+        operator = shopper.harness.client(ids.new_id(), "OPS")
+        said = await operator.post(f"/shop/orders/{trip.order_id}/{how}", json={"reason": "other"})
+        assert said.status_code == 202
+
+    await trip.back({"resultCode": "ok", "sonetOrderNo": "another"})
+
+    assert await shopper.harness.effects() == []
+
+
 async def test_a_confirmation_of_another_price_is_for_a_person(shopper: Shopper) -> None:
     shopper.sonet.behaviour["confirmOrder"] = "other_price"
     trip = await shopper.sent()

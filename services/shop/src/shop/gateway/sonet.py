@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 from chassis.context import Outside
 from chassis.effects.vendor_client import VENDOR_AWAY
 from shop.domain.orders import Hint, Order
-from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form, Unknown
+from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form, Unknown, product_name
 from shop.gateway import sonet_lines
 from shop.settings import ShopSettings
 
@@ -82,7 +82,7 @@ def page_fields(order: Order, authorization: str, settings: ShopSettings) -> dic
     return {
         "icpId": settings.sonet_merchant_id,
         "icpOrderId": order.id,
-        "icpProdId": order.items[0].product_id,
+        "icpProdId": product_name(order),
         "mpId": settings.sonet_payment_type,
         "memo": f"Order {order.id}",
         "icpUserId": order.user_id,
