@@ -103,6 +103,19 @@ async def test_a_round_trip_ends_with_what_was_bought(shopper: Shopper) -> None:
     assert [type(event) for event in await shopper.harness.take()] == [OrderPaidV1]
 
 
+async def test_two_tabs_have_the_gateway_expect_one_payment(shopper: Shopper) -> None:
+    """It may say no to the second, and what it says to the first must not be lost by then."""
+    order_id = await shopper.ordered()
+    await shopper.complete(order_id)
+    asked = (await shopper.harness.contents("effects"))["effects"]
+
+    answers = await asyncio.gather(*(shopper.complete(order_id) for _ in range(5)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert (await shopper.harness.contents("effects"))["effects"] == asked
+    assert len(asked) == 1
+
+
 async def test_what_the_browser_says_is_no_payment(shopper: Shopper) -> None:
     order_id = await shopper.ordered()
     state = await shopper.sent(order_id)

@@ -225,6 +225,24 @@ async def test_of_what_is_settled_sonet_is_not_asked_whatever_is_named(shopper: 
     assert await shopper.harness.effects() == []
 
 
+@pytest.mark.parametrize("priced_first", [True, False])
+async def test_two_ways_to_say_the_same_are_one_question(shopper: Shopper, *, priced_first: bool) -> None:
+    """A browser and a notice: what So-net says to the first question must not be lost by a second."""
+    trip = await shopper.sent()
+    said = trip.pay()
+    unpriced = {name: value for name, value in said.items() if name != "price"}
+    await trip.back(said if priced_first else unpriced)
+    asked = (await shopper.harness.contents("effects"))["effects"]
+
+    for again in (unpriced, said, unpriced | {"memo": "x"}):
+        await trip.back(again)
+
+    assert (await shopper.harness.contents("effects"))["effects"] == asked
+    await trip.back(said | {"price": "1"})
+    await shopper.calls()
+    assert (await trip.payment(), await shopper.paid()) == ("review", 0)
+
+
 async def test_a_confirmation_of_another_price_is_for_a_person(shopper: Shopper) -> None:
     shopper.sonet.behaviour["confirmOrder"] = "other_price"
     trip = await shopper.sent()

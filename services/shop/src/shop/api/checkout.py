@@ -64,7 +64,7 @@ async def complete_checkout(
     trip = RoundTrip(ids.new_id(), order.id, order.exp)
     carried = Carried(states.issue(settings, State(trip.id, order.id), order.exp), body.lang)
     settle(tx, order, "handed_over")
-    if order.authorization is None:
+    if order.payment == "open":  # later it is known, or being asked for: what is said to that must not be lost
         tx.schedule_effect(payments.authorize(order, f"{settings.public_origin}/notify/{gateway}?{carried.query}"))
     tx.insert(store.ROUND_TRIPS, trip)
     tx.set_timer(payments.check_again(order, tx.now))

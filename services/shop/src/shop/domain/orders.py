@@ -228,8 +228,10 @@ def authorized(order: Order, authorization: str) -> Order:
 
 
 def hinted(order: Order, hint: Hint) -> Order | None:
-    """Remember what a notification says; None: it says nothing new."""
-    return None if hint in order.hints else replace(order, hints=(*order.hints, hint)[-HINTS_MAX:])
+    """Remember what a notification says; None: it names no other payment than was named before, and no other amount."""
+    is_named = any(one.reference == hint.reference for one in order.hints)
+    is_new = hint not in order.hints and not (is_named and hint.amount in (None, order.amount))
+    return replace(order, hints=(*order.hints, hint)[-HINTS_MAX:]) if is_new else None
 
 
 def was_never_sent(order: Order, now: datetime) -> bool:
