@@ -14,8 +14,8 @@ from demo.parts import proofs
 from demo.run import Played, play
 from demo.settings import SETTINGS
 from demo.stories import STORIES
-from demo.timeline import HEAD
 from demo.world import World, open_world
+from devstack.timeline import HEAD
 
 DEVSTACK = (sys.executable, "-m", "devstack")
 

@@ -38,7 +38,7 @@ class Theirs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """Events by their topic and pushes by their channel, in few words (`demo.brief`), and where the diamonds are."""
+    """Events by their topic and pushes by their channel, in few words (`devstack.brief`), and the diamonds."""
 
     goals: Sequence[str]
     sessions: Sequence[str]

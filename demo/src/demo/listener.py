@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from demo.brief import brief
 from demo.waiting import WAIT_SECONDS, until
+from devstack.brief import brief
 from devstack.listening import SCRIPT as LISTEN
 
 LEAVE_SECONDS = 5.0  # for node to end by itself, once its stdin did

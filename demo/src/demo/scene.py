@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from demo import timeline
 from demo.expected import Expected, differences
 from demo.listener import Listener, Pushed
 from demo.settings import STEP_SECONDS
-from demo.timeline import Line
 from demo.waiting import WAIT_SECONDS, Unmet, until
 from demo.world import Person, World
+from devstack import timeline
+from devstack.timeline import Line
 
 EXCLUSIVE_PRICE: Final = 30  # diamonds per step
 SD_PRICE: Final = 10

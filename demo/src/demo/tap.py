@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from contracts import Event, EventAttributes, attributes_of, event_of
 from contracts.topics import DEAD_LETTERS, TOPICS, TopicSpec
 from contracts.versions import parse_type
-from demo.brief import brief, figures
 from demo.waiting import until
+from devstack.brief import brief, figures
 
 DEAD_LETTER_TOPICS = tuple(f"{owner}.dlq" for owner in TOPICS)
 

@@ -75,6 +75,11 @@ def _add_the_stack(commands: Any, everywhere: argparse.ArgumentParser) -> None:
     logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
 
     commands.add_parser("topics", parents=[everywhere], help="Kafka's topics and their partitions")
+    commands.add_parser(
+        "doctor",
+        parents=[everywhere],
+        help="is it well? topics, indexes, lag, keys, clocks, the ledger's sum, versions; what to do if not",
+    )
     for name, deed in OF_THE_CONTRACTS.items():
         commands.add_parser(name, add_help=False, help=deed)
 
@@ -152,6 +157,15 @@ def _add_its_users(commands: Any, everywhere: argparse.ArgumentParser) -> None:
     trigger.add_argument("name", metavar="NAME", help="of the push: gift.failed, goal.added, stream.authorized")
     trigger.add_argument("--user", required=True, help="who hears it; user id, 24 lower-case hex digits")
     trigger.add_argument("--stream", metavar="STREAMER", help="whose stream it is about (default: the user's own)")
+    follow = commands.add_parser(
+        "follow",
+        parents=[everywhere],
+        help="what followed from a request, or happened to a goal, session or user",
+        description="HTTP, events, ledger and pushes of one request (its x-request-id), goal, session, user, payment, "
+        "gift or order, by time.",
+    )
+    follow.add_argument("id", metavar="ID")
+    follow.add_argument("--since", default="1h", metavar="WHEN", help="10m, 2h, or an RFC 3339 instant; default 1h")
 
 
 def _workers(text: str) -> tuple[str, int]:

@@ -29,7 +29,7 @@ def backup(stack: Stack, service: str, file: Path) -> tuple[int, str]:
     part = file.with_name(f"{file.name}.part")
     moment = datetime.now(UTC).isoformat(timespec="seconds")  # before the snapshot: `remember` may begin too early
     try:
-        with _database(stack, service) as database, part.open("wb") as out:
+        with database_of(stack, service) as database, part.open("wb") as out:
             part.chmod(0o600)
             out.write(bson.encode({"service": service, "moment": moment}))
             number = 0
@@ -53,7 +53,7 @@ def restore(stack: Stack, service: str, file: Path) -> tuple[int, str]:
     if running:
         raise StackError(f"{', '.join(running)} would go on with what they know: `devstack stop {' '.join(running)}`")
     try:
-        with file.open("rb") as written, _database(stack, service) as database:
+        with file.open("rb") as written, database_of(stack, service) as database:
             rows: Iterator[Raw] = bson.decode_file_iter(written)
             head = next(rows, {})
             if head.get("service") != service:
@@ -85,7 +85,8 @@ def _insert(database: Database[Raw], rows: Iterator[Raw]) -> int:
 
 
 @contextmanager
-def _database(stack: Stack, service: str) -> Iterator[Database[Raw]]:
+def database_of(stack: Stack, service: str) -> Iterator[Database[Raw]]:
+    """What a service has stored. Raises StackError if there is no such service."""
     if service not in SERVICES:
         raise StackError(f"there is no service {service}: {', '.join(SERVICES)}")
     namespace = stack.state().settings.variables.get("NAMESPACE")

@@ -180,6 +180,29 @@ def _trigger(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _follow(arguments: argparse.Namespace) -> int:
+    from contracts_cli.tail import moment  # noqa: PLC0415 - late, see above
+    from devstack.follow import follow  # noqa: PLC0415 - late, see above
+
+    try:
+        since = moment(arguments.since)
+    except argparse.ArgumentTypeError as error:
+        raise StackError(f"--since: {error}") from None
+    for line in follow(_stack(arguments), arguments.id, since):
+        print(printable(line))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from devstack.doctor import examine  # noqa: PLC0415 - late, see above
+
+    ill = 0
+    for finding in examine(_stack(arguments)):
+        print(printable(finding.line), flush=True)
+        ill += bool(finding.advice)
+    return 1 if ill else 0
+
+
 def _change(arguments: argparse.Namespace) -> int:
     stack = _stack(arguments)
     deed = {"stop": stack.stop_part, "start": stack.start_part, "restart": stack.restart_part}[arguments.command]
@@ -252,4 +275,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "token": _token,
     "listen": _listen,
     "trigger": _trigger,
+    "follow": _follow,
+    "doctor": _doctor,
 }

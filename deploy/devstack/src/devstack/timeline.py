@@ -1,4 +1,4 @@
-"""What happened in a story, in order, for people."""
+"""What happened, in order, for people: a story of the demo, or what `devstack follow` found."""
 
 from bisect import bisect_right
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Events and pushes in a few words: what a story expects, and what its timeline prints."""
+"""Events and pushes in a few words: what a story of the demo expects, and what a timeline prints."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
