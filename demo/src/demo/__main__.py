@@ -57,6 +57,8 @@ async def play_all(status: Mapping[str, Any], *, in_containers: bool) -> int:
         print(f"\n✗ {failures} things were not as expected: look for ✗ above.")
     else:
         print("\n✓ Everything was as expected.")
+    if not in_containers:
+        print(f"\n  Now play it yourself, a streamer in one tab and a viewer in another: {status['gateway']}/stage/")
     return 1 if failures else 0
 
 

@@ -75,10 +75,15 @@ class Page:
         await self.tell("Page.navigate", url=url)
         await self._read("Page.loadEventFired", lambda _: "Page.loadEventFired" in self._seen)
 
-    async def open_tab(self, url: str) -> "Page":
-        """Another page of the same browser. Raises PageError as `load` does."""
+    async def open_tab(self, url: str, *, alone: bool = False) -> "Page":
+        """Another page of the same browser; `alone` with storage of its own, as in another browser.
+
+        Raises:
+            PageError: as `load` does.
+        """
         whole = Page(self._line)
-        target = await whole.tell("Target.createTarget", url="about:blank")
+        context = await whole.tell("Target.createBrowserContext") if alone else {}
+        target = await whole.tell("Target.createTarget", url="about:blank", **context)
         attached = await whole.tell("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         page = Page(self._line, attached["sessionId"])
         await page.load(url)

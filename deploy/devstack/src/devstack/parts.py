@@ -317,6 +317,9 @@ def nginx(settings: Settings) -> Part:
         for name, value in variables.items():
             routes = routes.replace(f"${{{name}}}", value)
         (folder / "routes.conf").write_text(routes)
+        local = folder / "local"
+        local.mkdir(exist_ok=True)
+        (local / "stage.conf").write_text(_STAGE_CONF % settings.port("stage") if settings.runs("stage") else "")
         file.write_text(_NGINX_CONF)
 
     return Part(
@@ -327,6 +330,15 @@ def nginx(settings: Settings) -> Part:
         prepare=prepare,
     )
 
+
+# What the gateway serves of a local stack alone: its template names the folder, and nothing that is in it.
+_STAGE_CONF = """\
+location = /stage { absolute_redirect off; return 308 /stage/; }
+location /stage/ {
+    proxy_pass http://127.0.0.1:%d;
+    proxy_buffering off;  # events are there when they come
+}
+"""
 
 _NGINX_CONF = """\
 daemon off;

@@ -43,6 +43,24 @@ def services(settings: Settings) -> list[Part]:
     ]
 
 
+def stage(settings: Settings) -> list[Part]:
+    """The page to play on, if it was asked for."""
+    if not settings.runs("stage"):
+        return []
+    port = settings.port("stage")
+    told = {"STAGE_GATEWAY": gateway(settings), "STAGE_PUSHER": f"ws://127.0.0.1:{settings.port('soketi')}"}
+    return [
+        Part(
+            "stage",
+            (sys.executable, "-m", "devstack.stage", str(port)),
+            checks.http_answers(port, "/stage/"),
+            (port,),
+            env={**environment(settings), **told},
+            stop_seconds=5,
+        )
+    ]
+
+
 def _processes(settings: Settings, name: str) -> dict[str, tuple[str, ...]]:
     """The parts of one service, by their role."""
     api = (f"{name}-api",) if settings.runs(f"{name}-api") else ()

@@ -31,6 +31,7 @@ PORTS = (
     "sonet",
     "byteplus",
     "wallet",
+    "stage",
 )
 UNPRIVILEGED = 1_024  # the first port that needs no root
 BLOCK = 32  # ports kept for one stack, so that neighbours stay apart when PORTS grows

@@ -71,7 +71,8 @@ class Supervisor:
 
     async def _start(self) -> None:
         settings = self._settings
-        infrastructure, ours = parts.infrastructure(settings), services.services(settings)
+        infrastructure = parts.infrastructure(settings)
+        ours = [*services.services(settings), *services.stage(settings)]
         gateway = [parts.nginx(settings)] if settings.runs("nginx") else []
         for part in (*infrastructure, *ours, *gateway):
             log_file = settings.data / "logs" / f"{part.name}.log"

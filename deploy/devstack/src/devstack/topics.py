@@ -11,11 +11,12 @@ ANSWER_SECONDS = 10
 
 
 def topics(bootstrap: str) -> dict[str, int]:
+    """`partitions`, for who has no loop."""
+    return asyncio.run(partitions(bootstrap))
+
+
+async def partitions(bootstrap: str) -> dict[str, int]:
     """The number of partitions of every topic but Kafka's own, sorted by name. Raises StackError if Kafka is away."""
-    return asyncio.run(_topics(bootstrap))
-
-
-async def _topics(bootstrap: str) -> dict[str, int]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=ANSWER_SECONDS * 1_000)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
