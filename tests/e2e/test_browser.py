@@ -1,12 +1,10 @@
 """pusher-js in a real Chromium, on a page of another origin: a viewer pays for minutes, watches, and is out again."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,30 +16,11 @@ from devstack.browser import Page, open_page
 from devstack.errors import NotInstalled
 from devstack.tools import chromium
 
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Serve
+
 STEPS = 5  # half a minute: what is done in the first of it may take long on a busy machine
 HTML = '<!doctype html><title>Footlights</title><script src="pusher.js"></script><script src="page.js"></script>'
-
-
-class Site(ThreadingHTTPServer):
-    """Serves the page. Its origin is another one than the API's, and its policy lets it speak to the stack alone."""
-
-    daemon_threads = True
-
-    def __init__(self, files: Mapping[str, tuple[str, bytes]], policy: str) -> None:
-        class Files(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kind, content = files.get(self.path, ("text/plain", b""))
-                self.send_response(200 if self.path in files else 404)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Security-Policy", policy)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                """Nobody reads it."""
-
-        super().__init__(("127.0.0.1", 0), Files)
 
 
 @dataclass
@@ -79,19 +58,14 @@ class Tab:
 
 
 @pytest.fixture
-def site(world: World) -> Iterator[str]:
+def site(world: World, serve: "Serve") -> str:
     """The page's address."""
-    pusher, gateway = world.status["pusher"], world.status["gateway"]
-    policy = f"default-src 'none'; script-src 'self'; connect-src {gateway} ws://{pusher['host']}:{pusher['port']}"
     scripts = {
         "/pusher.js": Path(world.status["node_modules"]) / "pusher-js" / "dist" / "web" / "pusher.min.js",
         "/page.js": Path(__file__).with_name("page.js"),
     }
     files = {path: ("text/javascript", file.read_bytes()) for path, file in scripts.items()}
-    with Site({"/": ("text/html", HTML.encode()), **files}, policy) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    return serve({"/": ("text/html", HTML.encode()), **files})
 
 
 @pytest.fixture
