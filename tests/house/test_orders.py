@@ -361,7 +361,7 @@ async def market(
         )
         escrow = await harness_of(ESCROW, clock=clock)
         at_sandbox, at_sonet = (server.RequestHandlerClass for server in (of_sandbox, of_sonet))
-        gateways = at_sandbox.sandbox, at_sonet.sonet  # type: ignore[attr-defined] # theirs
+        gateways = at_sandbox.sandbox, at_sonet.sonet  # type: ignore[attr-defined]  # each has its own
         yield Market(ServiceSystem(shop, escrow), shop, escrow, *gateways, neighbours)
         plan_faults(None)
 

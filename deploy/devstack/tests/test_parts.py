@@ -154,7 +154,7 @@ def test_together_what_the_api_commits_is_published(tmp_path: Path, plain_enviro
 @pytest.mark.parametrize(
     ("workers", "said"),
     [
-        ("goals=15", "a stack has ports for 10 more processes, not 14"),
+        ("goals=15", f"a stack has ports for {MORE_WORKERS_MAX} more processes, not 14"),
         ("mongod=2", "no mongod runs here; what runs: goals, escrow"),
         ("shop=2", "no shop runs here"),
         ("goals=0", "'goals=0' is not like goals=2"),

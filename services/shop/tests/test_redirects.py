@@ -38,7 +38,7 @@ HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 TIMES = int(os.environ.get("FUZZ_TIMES", "0"))
 EXAMPLES = 300
 GATEWAYS = {"sandbox": "https://sandbox.example/pay", "sonet": "https://sonet.example/paymentRule.php"}
-NAMES = (  # those of the seeds, of gateways, and those that others have
+NAMES = (  # those of the first notes, of gateways, and those that others have
     *("next", "resume", "action", "session", "metadata", "returnUrl", "return_url", "returnURL", "url", "redirect"),
     *("redirect_uri", "continue", "callback", "target", "dest", "goto", "origin", "host", "order_id", "gateway"),
 )
