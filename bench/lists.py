@@ -158,8 +158,9 @@ async def fill(one: List, clones: Clones, rows: int) -> Place | None:
     place = "_id" if one.by == "id" else one.by
     changes: Mapping[str, Any] = {} if one.by == "id" else {one.collection: spread(one.by, rows)}
     await clones.add(born, rows, one.kept, changes)
-    while await there.count_documents({}) < rows:  # noqa: ASYNC110 - the majority has them a moment after one has
-        await asyncio.sleep(0.1)
+    for _, name in born:
+        while await database[name].count_documents({}) < rows:  # noqa: ASYNC110 - the majority has them later than one
+            await asyncio.sleep(0.1)
     middle = await there.find({}).sort(place, 1).skip(rows // 2).limit(1).to_list(1)
     value, id_ = middle[0][place], middle[0]["_id"]
     return None if one.by == "seq" else Place(value, id_)
