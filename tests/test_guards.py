@@ -155,7 +155,7 @@ def test_a_file_with_a_name_of_its_own_is_named(service: str, broken_contracts: 
 
 SPIES = (  # a module of the copy, what stands there, and what is planted instead
     ("goals/api/views.py", "    lapsed: bool\n", "    lapsed: bool\n    wallet_id: str | None = None\n"),
-    ("goals/api/views.py", 'BARE = ("type", ', 'BARE = ("type", "duration", '),
+    ("goals/api/contexts.py", 'BARE: Final = ("type", ', 'BARE: Final = ("type", "duration", '),
     ("shop/api/gifts.py", "def _view(", 'router.get("/gifts/{gift_id}/story")(read_gift)\n\n\ndef _view('),
     ("sessions/api/views.py", "return own or viewer_id == caller.user_id", "return True"),
 )

@@ -1,7 +1,7 @@
 """A house for one scenario: all services on the real MongoDB with one clock, a streamer on air, and whoever comes."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,11 @@ from escrow.service import SERVICE as ESCROW
 from goals.service import SERVICE as GOALS
 from sessions.service import SERVICE as SESSIONS
 from shop.service import SERVICE as SHOP
+from shop.store import ORDERS
+from shop.store.orders import settle
 
 TICKET = "livestream-show-ticket_134"
+PACK = "diamond_3300"  # 100 diamonds
 SD_DIAMONDS, EXCLUSIVE_DIAMONDS = 5, 20  # per step, in every session of these tests
 
 # Neighbours: a viewer with money to spend and a streamer with earnings, who have nothing to do with any test.
@@ -135,6 +138,22 @@ class House:
     async def pay(self, viewer: str, steps: int = 1) -> httpx.Response:
         body = {"duration": 60 * steps}
         return await self.ask(self.sessions, viewer, "POST", f"/sessions/{self.session_id}/pay", body)
+
+    async def buy(self, who: str, quantity: int) -> str:
+        """An order of diamonds that is paid; nobody has heard of it."""
+        wish = {"product_id": PACK, "quantity": quantity, "gateway": "sandbox"}
+        order_id = str((await self.ask(self.shop, who, "POST", "/shop/checkout", wish)).json()["order_id"])
+        async with self.shop.tx() as tx:
+            order = await tx.get(ORDERS, order_id)
+            assert order is not None
+            settle(tx, replace(order, payment="confirming"), "confirmed")
+        await self.system.collect("shop")
+        return order_id
+
+    async def give_back(self, order_id: str) -> None:
+        path = f"/shop/orders/{order_id}/refund"
+        answer = await self.ask(self.shop, self.streamer, "POST", path, {"reason": "asked_for"})
+        assert answer.status_code == 202, answer.text
 
     async def end(self) -> httpx.Response:
         return await self.ask(self.sessions, self.streamer, "DELETE", f"/sessions/{self.session_id}")

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from contracts import OrderRefundedV1, WalletDebitedV1
-from shop.store import ORDERS
-from shop.store.orders import settle
 
 if TYPE_CHECKING:
     from chassis_testing.system import Waiting
     from tests.house.conftest import House
 
-PACK, DIAMONDS = "diamond_3300", 100
+DIAMONDS = 100  # of the order's product
 ROSE, ROSE_DIAMONDS = "livestream-gift_rose", 10
-
-
-async def buy(house: House, who: str, quantity: int) -> str:
-    """An order of diamonds that is paid; nobody has heard of it."""
-    wish = {"product_id": PACK, "quantity": quantity, "gateway": "sandbox"}
-    order_id = str((await house.ask(house.shop, who, "POST", "/shop/checkout", wish)).json()["order_id"])
-    async with house.shop.tx() as tx:
-        order = await tx.get(ORDERS, order_id)
-        assert order is not None
-        settle(tx, replace(order, payment="confirming"), "confirmed")
-    await house.system.collect("shop")
-    return order_id
-
-
-async def give_back(house: House, order_id: str) -> None:
-    path = f"/shop/orders/{order_id}/refund"
-    answer = await house.ask(house.shop, house.streamer, "POST", path, {"reason": "asked_for"})
-    assert answer.status_code == 202, answer.text
 
 
 async def stumble(house: House, chance: random.Random) -> None:
@@ -61,7 +40,7 @@ async def stumble(house: House, chance: random.Random) -> None:
 async def test_what_an_order_brought_goes_back_once_and_what_is_missing_is_said(house: House, seed: int) -> None:
     chance = random.Random(seed)
     viewer, quantity = await house.viewer(0), chance.randint(1, 3)
-    order_id = await buy(house, viewer, quantity)
+    order_id = await house.buy(viewer, quantity)
     bought, spent = quantity * DIAMONDS, chance.choice([0, 3, 10 * quantity]) * ROSE_DIAMONDS
     if spent or chance.random() < 0.5:
         await house.system.run_until_idle()  # else it is refunded before anybody has heard that it was paid
@@ -69,9 +48,9 @@ async def test_what_an_order_brought_goes_back_once_and_what_is_missing_is_said(
         await house.give(viewer, None, ROSE, count=spent // ROSE_DIAMONDS)
         await house.system.run_until_idle()
 
-    await give_back(house, order_id)
+    await house.give_back(order_id)
     await stumble(house, chance)
-    later = await buy(house, viewer, 1)
+    later = await house.buy(viewer, 1)
     await house.system.run_until_idle()
     house.system.replay("escrow")
     house.system.replay("shop")

@@ -71,6 +71,10 @@ async def backed_up_in_the_evening(house: House) -> tuple[Backup, str, str]:
     assert (await house.give(new, second)).status_code == 202
     assert (await house.give(await house.viewer(1), second)).status_code == 202  # who cannot pay
     await house.system.run_until_idle()
+    order_id = await house.buy(new, 1)
+    await house.system.run_until_idle()
+    await house.give_back(order_id)
+    await house.system.run_until_idle()
     await house.end()  # the ticket goes back, and the minutes that have not begun
     await house.system.run_until_idle()
     await house.system.pass_time(HOUR)
