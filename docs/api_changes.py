@@ -91,6 +91,8 @@ def _sent(where: str, old: Any, new: Any, before: Any, after: Any, depth: int = 
 def _read(where: str, old: Any, new: Any, before: Any, after: Any, depth: int = 0) -> Iterator[str]:
     """What a client may rely on must stay there."""
     old, new = _resolved(old, before), _resolved(new, after)
+    if not old.keys() - {"title", "description"}:
+        return  # nothing was promised
     if _is_any_object(old) and all(one.get("type") == "object" for one in _alternatives(new, after)):
         return  # who reads an object of whatever form reads one of these forms
     yield from _type(where, old, new)

@@ -169,9 +169,8 @@ async def _read(process: asyncio.subprocess.Process, listener: Listener) -> None
 
 def pusher_env(stack: Stack) -> dict[str, Any]:
     env = stack.service_environment
-    return {name: env[name] for name in ("PUSHER_SCHEME", "PUSHER_HOST", "PUSHER_PORT", "PUSHER_APP_ID")} | {
-        "PUSHER_KEYS": json.loads(env["PUSHER_KEYS"])
-    }
+    plain = ("PUSHER_SCHEME", "PUSHER_HOST", "PUSHER_PORT", "PUSHER_CLIENT_HOST", "PUSHER_APP_ID")
+    return {name: env[name] for name in plain} | {"PUSHER_KEYS": json.loads(env["PUSHER_KEYS"])}
 
 
 @pytest.fixture
@@ -394,6 +393,7 @@ async def outside(vendor: "Vendor | None" = None, **env: Any) -> AsyncIterator[O
         "pusher_host": "127.0.0.1",
         "pusher_scheme": "http",
         "pusher_port": 80,
+        "pusher_client_host": "127.0.0.1",
         "pusher_app_id": "1",
         "pusher_keys": {"key": "secret"},
         "devstack": True,

@@ -87,12 +87,16 @@ async def put_statement(body: StatementBody, caller: CallerDep, tx: TxDep) -> No
 
 
 @router.post("/shop/statements/fetch", status_code=202, scope="OPS", refuses=(GatewayNotOffered, StatementNotTold))
-async def fetch_statement(body: Fetch, caller: CallerDep, tx: TxDep) -> None:  # noqa: ARG001 - who may is in `scope`
-    """Ask a payment service what it took on a day, where it can be asked; `GET /shop/reconciliation` then knows."""
+async def fetch_statement(body: Fetch, caller: CallerDep, tx: TxDep) -> Fetch:  # noqa: ARG001 - who may is in `scope`
+    """Ask a payment service what it took on a day, where it can be asked; `GET /shop/reconciliation` then knows.
+
+    What is being asked is told back.
+    """
     call = reconciliation.fetch(body.gateway, body.day)
     if body.gateway not in tx.settings(ShopSettings).payment_gateways:
         raise GatewayNotOffered
     tx.schedule_effect(call)
+    return body
 
 
 @router.get("/shop/reconciliation", scope="OPS")
