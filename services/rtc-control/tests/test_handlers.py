@@ -339,6 +339,25 @@ async def test_a_start_that_may_come_late_is_stopped_again_and_told_of(harness: 
     assert not (await broadcast(harness)).snapshots[0].may_run(harness.now)
 
 
+async def test_a_start_that_may_come_late_is_not_forgotten_over_one_that_was_answered(
+    harness: ServiceHarness, told: Told
+) -> None:
+    await harness.handle(told.started("a"))  # and the vendor does not answer: it may do it 10 s later
+    await harness.handle(told.goal(GoalCreatedV1))
+    await answer(harness)
+    await harness.handle(told.goal(GoalEndedV1))
+    await answer(harness)
+    harness.clock.advance(1)
+    await harness.handle(told.goal(GoalCreatedV1, OTHER))
+    await answer(harness)
+    assert (await broadcast(harness)).snapshots[0].may_run(harness.now)
+
+    harness.clock.advance(5.1)
+    await harness.run_timers()
+
+    assert await calls(harness) == {"a": False}  # said again
+
+
 async def test_the_vendor_is_asked_every_minute_and_told_again_when_it_does_something_else(
     harness: ServiceHarness, told: Told
 ) -> None:

@@ -53,7 +53,7 @@ class Snapshot:
     since: datetime | None = None
     asked: datetime | None = None
     repeated_until: datetime | None = None
-    """Until when an attempt may take effect that was made before the one that was answered."""
+    """Until when an older call for what is wanted may take effect: when the opposite is wanted, it is in the way."""
     opposed_until: datetime | None = None
     """Until when a call for the opposite of what is wanted may take effect."""
     overdue_goal_id: str | None = None
@@ -70,7 +70,7 @@ class Snapshot:
     def turned(self, now: datetime, *, wanted: bool) -> "Snapshot":
         """The opposite is wanted from now on; what was asked for before may come late."""
         opposed_until = now + LATE_MAX if self.asked else self.repeated_until
-        return replace(self, wanted=wanted, asked=now, repeated_until=None, opposed_until=opposed_until)
+        return replace(self, wanted=wanted, asked=now, repeated_until=self.opposed_until, opposed_until=opposed_until)
 
     def answered(self, now: datetime, *, attempt: int) -> "Snapshot":
         """The vendor does what is wanted, it says now."""
@@ -78,7 +78,7 @@ class Snapshot:
         return replace(
             self.found(now, running=self.wanted),
             asked=None,
-            repeated_until=now + LATE_MAX if repeated else None,
+            repeated_until=now + LATE_MAX if repeated else self._still_repeated(now),
             opposed_until=self.opposed_until if self._is_opposed(now) else None,
         )
 
@@ -95,6 +95,9 @@ class Snapshot:
     def is_late_picture(self, taken: datetime) -> bool:
         """Whether a picture says nothing of now: it was taken before its task stood still, or just then."""
         return self.since is not None and taken <= self.since + LATE_PICTURE
+
+    def _still_repeated(self, now: datetime) -> datetime | None:
+        return self.repeated_until if self.repeated_until is not None and now < self.repeated_until else None
 
     def _is_opposed(self, now: datetime) -> bool:
         return not self.wanted and self.opposed_until is not None and now < self.opposed_until
