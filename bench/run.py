@@ -21,6 +21,7 @@ RUNS = (
     ("watch.py", "motor"),
     ("lists.py", "motor"),
     ("hog.py", "motor"),
+    ("rtc_stop.py", "motor"),
 )
 
 if __name__ == "__main__":
