@@ -149,7 +149,7 @@ def _complete(operation: dict[str, Any], method: str, route: TxRoute) -> None:
         names = ["X-Request-Id"]
         if method != "get" and not route.rules.public and status[0] == "2":
             names.append("Idempotent-Replayed")
-        if method == "get" and not route.rules.public and status in {"200", "304"}:
+        if route.tagged and not route.rules.public and status in {"200", "304"}:
             names.append("ETag")
         if status in {"429", "503"}:
             names.append("Retry-After")

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 
 from chassis import ids
 from chassis.errors import Conflict, Forbidden, NotFound, NotYet, TooSoon
-from chassis.http import FORM, Body, CallerDep, RawBody, TxDep, TxRouter, arguments, create_app, retries
+from chassis.http import FORM, Body, CallerDep, RawBody, TxDep, TxRouter, arguments, create_app, openapi, retries
 from chassis.http.denied import deny
 from chassis.http.edge import WAITING_OF_ONE_MAX, ConcurrencyLimit
 from chassis.kafka.parking import PARKED_KEYS, ParkedKey
@@ -127,7 +127,7 @@ async def get_jar(jar_id: ObjectIdStr, tx: TxDep) -> JarView:
     return JarView(id=jar.id, beans=jar.beans)
 
 
-@router.get("/labels/{label}", refuses=(JarNotFound,))
+@router.get("/labels/{label}", refuses=(JarNotFound,), etag=False)
 async def get_labelled(label: str, tx: TxDep) -> JarView:
     jar = await tx.find_one(JARS, {"label": label})
     if jar is None:
@@ -330,6 +330,17 @@ async def test_what_is_refused_or_commanded_has_no_tag(client: httpx.AsyncClient
 
     assert (made.status_code, "etag" in made.headers) == (201, False)
     assert (problem(refused)[0], "etag" in refused.headers) == (422, False)
+
+
+async def test_a_query_that_wants_no_tag_has_none_and_declares_none(client: httpx.AsyncClient) -> None:
+    await client.post("/jars", json={"id": JAR, "label": "x"})
+
+    answer = await client.get("/labels/x", headers={"if-none-match": "*"})
+
+    assert (answer.status_code, answer.json()["id"], "etag" in answer.headers) == (200, JAR, False)
+    paths = openapi.document("jars", "1", router.routes)["paths"]
+    declared = ["304" in paths[path]["get"]["responses"] for path in ("/jars/{jar_id}", "/labels/{label}")]
+    assert declared == [True, False]
 
 
 async def test_a_stored_answer_is_not_for_who_has_lost_the_scope(

@@ -43,11 +43,17 @@ HEADERS: dict[int, dict[str, Any]] = {
 
 
 def describe(
-    route: APIRoute, refuses: Sequence[type[Refusal]], *, scope: str | None, public: bool, arguments: Arguments
+    route: APIRoute,
+    refuses: Sequence[type[Refusal]],
+    *,
+    scope: str | None,
+    public: bool,
+    tagged: bool,
+    arguments: Arguments,
 ) -> tuple[type[Refusal], ...]:
     """Add to a route's documentation who may call it and how it can refuse. Returns all its refusals."""
     command = not public and route.methods != {"GET"}
-    if not public and not command:
+    if tagged and not public:
         route.responses = {304: NOT_MODIFIED, **route.responses}
     refusals = [*refuses, *_of_the_edge(scope=scope, public=public, arguments=arguments, command=command)]
     route.responses = {**_responses(refusals), **route.responses}

@@ -61,6 +61,7 @@ class Rules:
     group_commit: bool = False
     same_as: SameAs | None = None
     overtakes: bool = False
+    etag: bool = True
 
 
 @dataclass(slots=True)
@@ -100,12 +101,13 @@ class TxRoute(APIRoute):
         self.method = method
         self.rules = rules
         self._read_only = method == "GET"
+        self.tagged = self._read_only and rules.etag
         self._status = status_code
         self._arguments = Arguments(self.dependant, public=rules.public)
         self._declared = (*rules.refuses, *EDGE_REFUSALS)
         self._answer_type: TypeAdapter[Any] | None = TypeAdapter(self.response_model) if self.response_model else None
         self.refusals = openapi.describe(
-            self, rules.refuses, scope=rules.scope, public=rules.public, arguments=self._arguments
+            self, rules.refuses, scope=rules.scope, public=rules.public, tagged=self.tagged, arguments=self._arguments
         )
         self.app = self._serve
 
@@ -257,7 +259,7 @@ class TxRoute(APIRoute):
         headers = headers_of(request.context.request_id, JSON if self._answer_type else None)
         if changed is None:
             answer = HttpResponse(self._status, headers, body)
-            return unless_known(answer, request.headers) if self._read_only else answer
+            return unless_known(answer, request.headers) if self.tagged else answer
         return HttpResponse(changed.status_code, (*headers, *_own_headers(changed)), body)
 
     def _refuse(self, refusal: Refusal, request: _Request) -> HttpResponse:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from chassis.errors import Refusal
 from chassis.http.route import NO_CONTENT_STATUS, Rules, TxRoute
 
-RULES = ("scope", "public", "group_commit", "same_as", "overtakes")
+RULES = ("scope", "public", "group_commit", "same_as", "overtakes", "etag")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +20,8 @@ class TxRouter(APIRouter):
     have; `public=True` for callers without a token, such as vendors; `group_commit=True` for commands that only insert
     and come in a rush: they share transactions; on an alias of another command, `same_as`, the path that it stands for:
     both then share their Idempotency-Keys; and `overtakes=True` for what must be possible while events of its key are
-    parked, and whose outcome is right whether they come before it or after. Other options are FastAPI's.
+    parked, and whose outcome is right whether they come before it or after; on a query, `etag=False` for an answer that
+    nobody asks for twice, such as a token: its tag would be work for nothing. Other options are FastAPI's.
     """
 
     def get(self, path: str, **options: Any) -> Callable[[F], F]:

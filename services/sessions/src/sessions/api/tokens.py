@@ -69,7 +69,7 @@ class _Answer:
 Explain = Annotated[bool, Query(description="Say also which rule granted it, or for each rule why not")]
 
 
-@router.get("/sessions/{session_id}/token", refuses=REFUSALS)
+@router.get("/sessions/{session_id}/token", refuses=REFUSALS, etag=False)
 async def get_token(
     session_id: ObjectIdStr,
     caller: CallerDep,
@@ -80,7 +80,7 @@ async def get_token(
     return await _answer(session_id, caller.user_id, tx, explain=explain)
 
 
-@router.get("/streams/{session_id}/token", refuses=REFUSALS)
+@router.get("/streams/{session_id}/token", refuses=REFUSALS, etag=False)
 async def get_stream_token(
     session_id: ObjectIdStr,
     caller: CallerDep,
