@@ -1,6 +1,6 @@
 """Bench (k): how long the camera of moderation sees two people who are alone.
 
-    python bench/rtc_stop.py [motor|pymongo]
+    python bench/rtc_stop.py [motor|pymongo] [exclusives a second, 2]
 
 From `goal.created` of the ExclusiveGoal (its time, that of goals' transaction) until BytePlus' sandbox, which answers
 after 50 ms, has answered that the task is stopped. A stack of its own; couples invite, agree and begin at a steady
@@ -27,8 +27,7 @@ from demo.waiting import until
 from demo.world import Person, World, open_world
 from devstack.stack import Stack
 
-COUPLES, ROUNDS, WARM_ROUNDS = 30, 10, 1
-RATE = 5  # couples that invite, and that end, a second
+COUPLES, ROUNDS, WARM_ROUNDS = 30, 5, 1
 ANSWER_SECONDS = 0.05
 EXPECTED_P99_MS = 500
 DIAMONDS = 100_000
@@ -99,11 +98,11 @@ async def end(world: World, couple: Couple, goal_id: str) -> None:
     await until("the session to be open again", exclusive_to, lambda seen: not seen)
 
 
-async def steadily(deeds: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def steadily(rate: float, deeds: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """One after the other begins, whatever becomes of those before: the rate is the experiment."""
     began, begun = time.perf_counter(), []
     for number, deed in enumerate(deeds):
-        await asyncio.sleep(max(0.0, began + number / RATE - time.perf_counter()))
+        await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
         begun.append(asyncio.create_task(deed))
     return list(await asyncio.gather(*begun))
 
@@ -113,7 +112,7 @@ async def runs(sandbox: httpx.AsyncClient) -> Mapping[str, Mapping[str, Any]]:
     return {run["room_id"]: run for run in (await sandbox.get("/sandbox")).json()["runs"]}
 
 
-async def play_round(world: World, sandbox: httpx.AsyncClient, couples: Sequence[Couple]) -> list[Stop]:
+async def play_round(world: World, sandbox: httpx.AsyncClient, couples: Sequence[Couple], rate: float) -> list[Stop]:
     """One after the other begins; all are stopped; all end."""
 
     async def running() -> int:
@@ -121,7 +120,7 @@ async def play_round(world: World, sandbox: httpx.AsyncClient, couples: Sequence
         return sum(latest.get(one.room_id, {"ended_at": 0})["ended_at"] is None for one in couples)
 
     await until("all to be photographed", running, lambda number: number == len(couples))
-    goals = await steadily([begin(world, couple) for couple in couples])
+    goals = await steadily(rate, [begin(world, couple) for couple in couples])
     await until("nobody to be photographed", running, lambda number: number == 0)
 
     async def told() -> Mapping[str, RtcSnapshotChangedV1]:
@@ -132,7 +131,7 @@ async def play_round(world: World, sandbox: httpx.AsyncClient, couples: Sequence
     known = await until("all stops to be told", told, lambda found: len(found) == len(couples))
     created = {c.event.goal_id: c for c in world.tap.carried if isinstance(c.event, GoalCreatedV1)}
     latest = await runs(sandbox)
-    await steadily([end(world, couple, goal) for couple, goal in zip(couples, goals, strict=True)])
+    await steadily(rate, [end(world, couple, goal) for couple, goal in zip(couples, goals, strict=True)])
     return [
         Stop(
             created[goal].attributes.time.timestamp(),
@@ -144,19 +143,19 @@ async def play_round(world: World, sandbox: httpx.AsyncClient, couples: Sequence
     ]
 
 
-async def measure(stack: Stack, driver: str) -> bool:
+async def measure(stack: Stack, driver: str, rate: float) -> bool:
     """All rounds on one stack."""
     async with open_world(stack.status(), {}) as world, httpx.AsyncClient(base_url=stack.url("byteplus")) as sandbox:
         await sandbox.put("/sandbox/behaviour", json={"answer_seconds": ANSWER_SECONDS})
         couples = [await on_air(world) for _ in range(COUPLES)]
         stops: list[Stop] = []
         for number in range(WARM_ROUNDS + ROUNDS):
-            of_round = await play_round(world, sandbox, couples)
+            of_round = await play_round(world, sandbox, couples, rate)
             stops += of_round if number >= WARM_ROUNDS else []
-    return tell(stops, driver)
+    return tell(stops, driver, rate)
 
 
-def tell(stops: Sequence[Stop], driver: str) -> bool:
+def tell(stops: Sequence[Stop], driver: str, rate: float) -> bool:
     """Print the figures; True when the expectation is met."""
     steps = {
         "goal.created → stopped": [one.at_vendor - one.created for one in stops],
@@ -165,7 +164,7 @@ def tell(stops: Sequence[Stop], driver: str) -> bool:
         "stopped → recorded": [one.known - one.at_vendor for one in stops],
     }
     load = psutil.getloadavg()[0]
-    print(f"(k) {driver}, {len(stops)} exclusives, {RATE}/s, the vendor takes {ANSWER_SECONDS} s, load {load:.1f}")
+    print(f"(k) {driver}, {len(stops)} exclusives, {rate:g}/s, the vendor takes {ANSWER_SECONDS} s, load {load:.1f}")
     for name, seconds in steps.items():
         cuts = statistics.quantiles([s * 1_000 for s in seconds], n=100)
         print(f"    {name:23} p50 {cuts[49]:6.1f} ms   p99 {cuts[98]:6.1f} ms   most {max(seconds) * 1_000:6.1f} ms")
@@ -174,12 +173,12 @@ def tell(stops: Sequence[Stop], driver: str) -> bool:
     return p99 < EXPECTED_P99_MS
 
 
-def main(driver: str) -> bool:
+def main(driver: str = "motor", rate: str = "2") -> bool:
     """On a stack of its own."""
     environ = {**os.environ, "MONGO_DRIVER": driver}
     with tempfile.TemporaryDirectory(prefix="footlights-bench-") as data, Stack(Path(data), environ=environ) as stack:
-        return asyncio.run(measure(stack, driver))
+        return asyncio.run(measure(stack, driver, float(rate)))
 
 
 if __name__ == "__main__":
-    sys.exit(not main((sys.argv[1:] or ["motor"])[0]))
+    sys.exit(not main(*sys.argv[1:]))
