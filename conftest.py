@@ -36,9 +36,12 @@ BESIDE_WHOLE_STACKS = 1
 # With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path.
 # All other tests are done by whoever is free: while whole stacks run, by one process only, since a story that has
 # times to keep is not to wait for a processor. The two chains of whole stacks run side by side, as each waits for half
-# of its time.
+# of its time, and are as long as each other: three files of faults stand with the documents.
 CHAINS = {
     "tests/e2e/": "stories",
+    "tests/faults/test_payments.py": "documents",
+    "tests/faults/test_privacy.py": "documents",
+    "tests/faults/test_refunds.py": "documents",
     "tests/faults/": "stories",
     "tests/docs/test_run.py": "documents",
     "deploy/": "documents",
