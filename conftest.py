@@ -31,12 +31,12 @@ HarnessOf = Callable[..., Awaitable[ServiceHarness]]
 
 
 WHOLE_STACKS = ("stories", "documents")
-BESIDE_WHOLE_STACKS = 1
+NICE = 10
 
 # With `pytest -n`, what stays in one process because it shares a stack or a long setup, by the beginning of its path.
-# All other tests are done by whoever is free: while whole stacks run, by one process only, since a story that has
-# times to keep is not to wait for a processor. The two chains of whole stacks run side by side, as each waits for half
-# of its time, and are as long as each other: three files of faults stand with the documents.
+# The two chains of whole stacks begin first and run side by side, as each waits for half of its time; they are as long
+# as each other. All other tests are done by whoever is free, in processes that give way: a story that has times to keep
+# is not to wait for a processor.
 CHAINS = {
     "tests/e2e/": "stories",
     "tests/faults/test_payments.py": "documents",
@@ -104,26 +104,20 @@ def _chain(nodeid: str) -> str:
 class Chains(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     """Gives each chain to one process, and single tests to those who wait."""
 
-    def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
-        """Let those go on who had to keep still, once the last test with a whole stack is done."""
-        had_whole_stacks = self._has_whole_stacks
-        super().mark_test_complete(node, item_index, duration)
-        if had_whole_stacks and not self._has_whole_stacks:
-            for _ in range(2):  # a process begins a test once it knows its next one
-                self.schedule()
-
-    def _assign_work_unit(self, node: Any) -> None:
-        if not self._has_whole_stacks or node in self.nodes[: len(WHOLE_STACKS) + BESIDE_WHOLE_STACKS]:
-            super()._assign_work_unit(node)
-
     def _split_scope(self, nodeid: str) -> str:
         return _chain(nodeid)
 
-    @property
-    def _has_whole_stacks(self) -> bool:
-        """Whether there are such tests to do, or being done."""
-        units = (self.workqueue, *self.assigned_work.values())
-        return any(not done for unit in units for chain in WHOLE_STACKS for done in unit.get(chain, {}).values())
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give way to processes with whole stacks, from the first other test on, and so do the servers of those tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ and _chain(item.nodeid) not in WHOLE_STACKS:
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: _chain(item.nodeid) not in WHOLE_STACKS)
 
 
 def pytest_collection_finish() -> None:
