@@ -5,7 +5,7 @@
 A click is that of `push.py`. Each TREE is a checkout with its own `.venv`, by default this one; each has a stack of its
 own, and they are measured in turns: what else the machine does, it does to all. Counts and processor time are net of
 what the same stack does when nobody clicks. Wall time is no measure here; `push.py` tells that. `+together` has one
-process for each service, as `devstack up --together`.
+process for each service, as `devstack up --together`. The TREE `anchor` is the same click by hand (`click_anchor.py`).
 
 `--waterfall` says instead, of clicks that come alone, who asks MongoDB what.
 """
@@ -33,6 +33,7 @@ from demo.world import open_world
 from devstack.stack import Stack
 
 HERE = Path(__file__).resolve().parents[1]
+ANCHOR = "anchor"
 SECONDS = 10
 IDLE_SECONDS = 5.0
 REST_SECONDS = 1.5  # for what follows a click and nobody waits for
@@ -175,10 +176,12 @@ class Tree:
     def __init__(self, given: str, driver: str, exits: ExitStack) -> None:
         """Start its stack."""
         where, _, how = given.partition("+")
-        path = Path(where).resolve()
-        self.name = path.name + (f" {how}" if how else "")
+        path = HERE if where == ANCHOR else Path(where).resolve()
+        self.name = ANCHOR if where == ANCHOR else path.name + (f" {how}" if how else "")
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        line = (str(path / ".venv" / "bin" / "python"), __file__, "--serve", driver, *([f"--{how}"] if how else []))
+        ours = (__file__, "--serve", driver, *([f"--{how}"] if how else []))
+        served = (str(Path(__file__).with_name("click_anchored.py")),) if where == ANCHOR else ours
+        line = (str(path / ".venv" / "bin" / "python"), *served)
         self._process = subprocess.Popen(line, cwd=path, env=environ, text=True, stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE)  # fmt: skip
         exits.enter_context(self._process)
