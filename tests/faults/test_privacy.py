@@ -247,8 +247,10 @@ async def vendor(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def photographed(runs: Sequence[Mapping[str, Any]], since: float, until_: float) -> bool:
-    """Whether one of them was on at any moment between these."""
-    return any(run["started_at"] < until_ and (run["ended_at"] or time.time()) > since for run in runs)
+    """Whether one of them was on at any moment between these; there is none when the end comes first."""
+    return since < until_ and any(
+        run["started_at"] < until_ and (run["ended_at"] or time.time()) > since for run in runs
+    )
 
 
 async def test_nobody_who_is_alone_is_photographed(
