@@ -61,6 +61,15 @@ def test_a_process_is_told_what_it_reads_and_nothing_else(name: str) -> None:
     assert ("PUSHER_KEYS" in told) == (service == "notifier")
 
 
+def test_nothing_that_is_deployed_names_a_clock_that_can_be_moved() -> None:
+    """A service refuses one outside a local stack, besides; in containers `DEVSTACK` may be true."""
+    files = [ROOT / "docker-compose.yml", *(file for file in (ROOT / "deploy").rglob("*") if file.is_file())]
+    deployed = [file for file in files if "devstack" not in file.parts[len(ROOT.parts) :]]
+
+    assert len(deployed) > 10
+    assert [file for file in deployed if b"CLOCK_AHEAD" in file.read_bytes()] == []
+
+
 def test_migrations_are_told_no_key_of_tokens() -> None:
     told = services.environment(GIVEN, *services.chosen(GIVEN), api=False)
 

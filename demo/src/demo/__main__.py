@@ -42,6 +42,9 @@ def start() -> Mapping[str, Any] | None:
         return None
     shown = subprocess.run((*DEVSTACK, "status", "--json"), stdout=subprocess.PIPE, check=True, text=True)
     status: Mapping[str, Any] = json.loads(shown.stdout)
+    if status["clock_ahead_seconds"]:
+        print("  The clock of this stack was moved ahead (`devstack clock`): `make down` first, the demo has its own.")
+        return None
     return status
 
 

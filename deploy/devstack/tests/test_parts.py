@@ -259,6 +259,8 @@ def test_a_channel_that_is_refused_ends_the_listener_with_the_reason(stack: Stac
         ("exec", "escrow", "parked"),
         ("listen", "--user", USER),
         ("call", "GET", "/"),
+        ("clock",),
+        ("clock", "+5m"),
     ],
 )
 def test_without_a_stack_each_says_so_in_one_line(tmp_path: Path, devstack: Devstack, words: tuple[str, ...]) -> None:
@@ -275,6 +277,7 @@ def test_help_names_every_command_and_version_the_version(devstack: Devstack) ->
         "up",
         "down",
         "status",
+        "clock",
         "logs",
         "topics",
         "tail",

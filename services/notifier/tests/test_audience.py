@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from chassis.clock import unix
+from chassis.clock import ManualClock, unix
 from chassis.service import EffectResult
 from chassis.storage.mongo import Mongo
-from chassis_testing.service import ServiceHarness
+from chassis_testing.service import START_TIME, ServiceHarness
 from contracts import (
     Event,
     PresenceCountedV1,
@@ -135,6 +135,22 @@ async def test_the_signature_covers_the_bytes_as_they_came(on_air: ServiceHarnes
 
     assert (await deliver(on_air, body.replace(b" ", b""), signature=signature)).status_code == 403
     assert (await deliver(on_air, body, signature=signature)).status_code == 204
+
+
+class Moved(ManualClock):
+    """A local stack's, which is an hour ahead of this machine's, and of Pusher's."""
+
+    def machine_micros(self) -> int:
+        return self.micros() - 3_600_000_000
+
+
+@pytest.mark.parametrize(("age", "status"), [(3_600, 204), (0, 403)])
+async def test_pusher_signs_by_its_own_clock_also_where_ours_was_moved(
+    harness_of: HarnessOf, age: float, status: int
+) -> None:
+    harness = await harness_of(SERVICE, clock=Moved(START_TIME), PUSHER_KEYS=KEYS)
+
+    assert (await deliver(harness, delivery(harness, CAME, age=age))).status_code == status
 
 
 @pytest.mark.parametrize(("age", "status"), [(0, 204), (599, 204), (601, 403), (-59, 204), (-61, 403), (1e9, 403)])

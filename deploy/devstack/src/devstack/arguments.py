@@ -1,12 +1,14 @@
 """What `devstack` understands: its commands, their options and what each is good for."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
 SCOPES = ("PAID", "HUMAN", "CREATOR", "OPS")
 TOKEN_SECONDS = 3_600
 EVERY_SERVICE = "all"
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 OF_THE_CONTRACTS = {
     "tail": "show the events as they are told",
     "emit": "send an example of an event to Kafka",
@@ -69,6 +71,15 @@ def _add_the_stack(commands: Any, everywhere: argparse.ArgumentParser) -> None:
 
     status = commands.add_parser("status", parents=[everywhere], help="what runs, and where it listens")
     status.add_argument("--json", action="store_true", help="for programs")
+
+    clock = commands.add_parser(
+        "clock",
+        parents=[everywhere],
+        help="move the clock of all services ahead: what takes an hour is over in a second",
+        description="Let time pass for all services of the stack at once: `devstack clock +61m`. Timers become due, "
+        "tokens and offers end. It goes forward only, until `devstack down`. Without +TIME: how far ahead it is.",
+    )
+    clock.add_argument("by", nargs="?", type=_passing, metavar="+TIME", help="+30s, +5m, +2h, +1d")
 
     logs = commands.add_parser("logs", parents=[everywhere], help="the end of the logs")
     logs.add_argument("name", nargs="?", help="of this part only; `supervisor` tells the stack's own story")
@@ -166,6 +177,14 @@ def _add_its_users(commands: Any, everywhere: argparse.ArgumentParser) -> None:
     )
     follow.add_argument("id", metavar="ID")
     follow.add_argument("--since", default="1h", metavar="WHEN", help="10m, 2h, or an RFC 3339 instant; default 1h")
+
+
+def _passing(text: str) -> float:
+    """Seconds of `+5m`, for argparse."""
+    match = re.fullmatch(r"\+([0-9]{1,9})([smhd])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like +30s, +5m, +2h or +1d: time goes forward only")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _workers(text: str) -> tuple[str, int]:

@@ -16,7 +16,6 @@ import hashlib
 import hmac
 import json
 import sys
-import time
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from aiohttp import web
 
 from byteplus import callbacks
 from byteplus.signing import ALGORITHM, Credentials, Request, canonical_request, signing_key, string_to_sign
+from devstack import clock
 from devstack.byteplus_vendor import Vendor, VendorError
 from devstack.tokens import DEMO_STREAM_TOKENS
 
@@ -107,7 +107,7 @@ class Sandbox:
         action, version = request.query.get("Action", ""), request.query.get("Version", "")
         try:
             asked = json.loads(body) if request.method == "POST" else dict(request.query)
-            return answer(request, number, result=self.vendor.call(action, version, asked, time.time()))
+            return answer(request, number, result=self.vendor.call(action, version, asked, clock.now()))
         except VendorError as error:
             return answer(request, number, error=error)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -115,7 +115,7 @@ class Sandbox:
 
     async def told(self, _request: web.Request) -> web.Response:
         """What a test wants to know."""
-        return web.json_response(self.vendor.told(time.time()))
+        return web.json_response(self.vendor.told(clock.now()))
 
     async def behave(self, request: web.Request) -> web.Response:
         """Behave otherwise from now on."""
@@ -140,7 +140,7 @@ class Sandbox:
     async def join(self, request: web.Request) -> web.Response:
         """A client enters."""
         who = await request.json()
-        if not self.vendor.join(who["room_id"], who["user_id"], time.time()):
+        if not self.vendor.join(who["room_id"], who["user_id"], clock.now()):
             return web.Response(status=HTTPStatus.FORBIDDEN)
         return await self._came_or_went("UserJoinRoom", who)
 
@@ -153,21 +153,21 @@ class Sandbox:
     async def streams(self, request: web.Request) -> web.Response:
         """A room's streams come or go."""
         told = await request.json()
-        self.vendor.streams(told["room_id"], time.time(), published=bool(told["published"]))
+        self.vendor.streams(told["room_id"], clock.now(), published=bool(told["published"]))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _came_or_went(self, event_type: str, who: Mapping[str, str]) -> web.Response:
         if self.callback_url:
             data = {"RoomId": who["room_id"], "UserId": who["user_id"], "DeviceType": "web"}
             data |= {"Reason": who["reason"]} if "reason" in who else {}
-            event = self._event(event_type, {**data, "Timestamp": round(time.time() * 1_000)})
+            event = self._event(event_type, {**data, "Timestamp": round(clock.now() * 1_000)})
             for _ in range(callbacks.DELIVERIES_MAX):
                 if await self._deliver(event) == HTTPStatus.OK:
                     break
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     def _event(self, event_type: str, data: Any, event_id: str | None = None, nonce_name: str = "Noce") -> bytes:
-        now = datetime.now(UTC)
+        now = datetime.fromtimestamp(clock.now(), UTC)
         number = next(self.requests)
         fields = {
             "EventType": event_type,
@@ -207,7 +207,7 @@ def wrong_signature(request: web.Request, body: bytes) -> VendorError | None:
         return VendorError("MissingSignature")
     if kind != ALGORITHM or key != ACCESS_KEY:
         return VendorError("InvalidAccessKey")
-    if abs((datetime.now(UTC) - at).total_seconds()) > SIGNED_FOR_SECONDS:
+    if abs(clock.now() - at.timestamp()) > SIGNED_FOR_SECONDS:
         return VendorError("InvalidTimestamp")
     credentials = Credentials(ACCESS_KEY, SECRET_KEY, region, service)
     sent = Request(request.method, request.host, dict(request.query), body, path=request.path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from devstack import state
 from devstack.errors import StackError
-from devstack.tokens import access_token, with_keys
+from devstack.tokens import access_token, of_stack
 
 ANSWER_SECONDS = 30  # longer than the gateway takes to give up
 TOKEN_SECONDS = 60
@@ -24,7 +24,7 @@ def call(
     method, path, body = request
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if user_id:
-        token = access_token(user_id, scopes, with_keys(running.settings.variables, data), TOKEN_SECONDS)
+        token = access_token(user_id, scopes, of_stack(running.settings.variables, data), TOKEN_SECONDS)
         headers["Authorization"] = f"Bearer {token}"
     line = http.client.HTTPConnection("127.0.0.1", running.settings.port(part), timeout=ANSWER_SECONDS)
     try:

@@ -99,6 +99,7 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"{status['state']}, supervisor {status['supervisor']}, data in {status['data']}")
     for name in ("gateway", "mongo_url", "kafka_bootstrap"):
         print(f"{name:16} {status[name]}")
+    print(f"{'clock':16} {_told(status['clock_ahead_seconds'])}")
     pusher = status["pusher"]
     print(f"{'pusher':16} {' '.join(f'{name}={value}' for name, value in pusher.items())}")
     print()
@@ -107,6 +108,17 @@ def _status(arguments: argparse.Namespace) -> int:
         pid, listens = part["pid"] or "-", " ".join(part["listens"])
         print(f"{part['name']:20} {part['state']:9} {pid:>7} {part['restarts']:>8}  {listens}")
     return 0
+
+
+def _clock(arguments: argparse.Namespace) -> int:
+    stack = _stack(arguments)
+    ahead = stack.advance_clock(arguments.by) if arguments.by else stack.clock_ahead_seconds
+    print(_told(ahead))
+    return 0
+
+
+def _told(ahead_seconds: float) -> str:
+    return f"{ahead_seconds:g} s ahead of this machine's clock" if ahead_seconds else "this machine's clock"
 
 
 def _logs(arguments: argparse.Namespace) -> int:
@@ -132,12 +144,12 @@ def _logs(arguments: argparse.Namespace) -> int:
 def _token(arguments: argparse.Namespace) -> int:
     from devstack import state  # noqa: PLC0415 - late, see above
     from devstack.settings import data_directory, handed_on  # noqa: PLC0415 - late, see above
-    from devstack.tokens import access_token, with_keys  # noqa: PLC0415 - late, see above
+    from devstack.tokens import access_token, of_stack  # noqa: PLC0415 - late, see above
 
     _require_ids("--user", [arguments.user])
     data = data_directory(arguments.data)
     running = state.read(data)
-    variables = with_keys(running.settings.variables, data) if running else handed_on(os.environ)
+    variables = of_stack(running.settings.variables, data) if running else handed_on(os.environ)
     print(access_token(arguments.user, arguments.scope, variables, arguments.seconds))
     return 0
 
@@ -263,6 +275,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "up": _up,
     "down": _down,
     "status": _status,
+    "clock": _clock,
     "logs": _logs,
     "topics": _topics,
     "stop": _change,

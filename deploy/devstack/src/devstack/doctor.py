@@ -177,7 +177,9 @@ def _keys(stack: Stack, metrics: Metrics) -> Iterator[Finding]:
 def _clocks(metrics: Metrics) -> Iterator[Finding]:
     ahead = [abs(value) for of in metrics.by_name["clock_ahead_seconds"].values() for _, value in of]
     apart = max(ahead, default=0.0)
-    yield Finding("clocks", f"at most {apart:.3f} s apart from MongoDB's", "set them (NTP)" if apart > 1 else "")
+    _, moved = metrics.worst("clock_moved_seconds")
+    also = f", and moved {moved:g} s ahead by `devstack clock`" if moved else ""
+    yield Finding("clocks", f"at most {apart:.3f} s apart from MongoDB's{also}", "set them (NTP)" if apart > 1 else "")
 
 
 def _ledger(stack: Stack) -> Iterator[Finding]:

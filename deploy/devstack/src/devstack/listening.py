@@ -12,7 +12,7 @@ from devstack.downloads import HERE
 from devstack.errors import StackError
 from devstack.printable import printable
 from devstack.stack import Stack
-from devstack.tokens import access_token, with_keys
+from devstack.tokens import access_token, of_stack
 
 SCRIPT = HERE / "node" / "listen.mjs"
 TOKEN_SECONDS = 43_200  # a listener outlives every session: whoever reconnects shows the same token again
@@ -36,7 +36,7 @@ def listen(stack: Stack, user_id: str, names: Sequence[str], *, as_json: bool) -
     """
     status = stack.status()
     pusher = status["pusher"]
-    token = access_token(user_id, (), with_keys(stack.settings.variables, stack.data), TOKEN_SECONDS)
+    token = access_token(user_id, (), of_stack(stack.settings.variables, stack.data), TOKEN_SECONDS)
     where = (pusher["host"], str(pusher["port"]), pusher["key"], f"{status['gateway']}/pusher/auth", token)
     client = subprocess.Popen(
         ("node", str(SCRIPT), *where, *names),

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devstack import checks, downloads, tools
+from devstack import checks, clock, downloads, tools
 from devstack.command import run
 from devstack.settings import CHECKOUT, OWN_VARIABLES, SERVICES, Settings, package
 
@@ -256,7 +256,8 @@ def _soketi(settings: Settings) -> Part:
 def _sandbox(settings: Settings) -> Part:
     port = settings.port("sandbox")
     argv = (sys.executable, "-m", "devstack.sandbox", str(port))
-    return Part("sandbox", argv, checks.http_answers(port, "/"), (port,), stop_seconds=5)
+    ready, env = checks.http_answers(port, "/"), clock.with_clock({}, settings.data)
+    return Part("sandbox", argv, ready, (port,), env, stop_seconds=5)
 
 
 def _sonet(settings: Settings) -> Part:
@@ -268,7 +269,8 @@ def _sonet(settings: Settings) -> Part:
 def _byteplus(settings: Settings) -> Part:
     port = settings.port("byteplus")
     argv = (sys.executable, "-m", "devstack.byteplus_sandbox", str(port), f"{gateway(settings)}/notify/byteplus")
-    return Part("byteplus", argv, checks.http_answers(port, "/sandbox"), (port,), stop_seconds=5)
+    ready, env = checks.http_answers(port, "/sandbox"), clock.with_clock({}, settings.data)
+    return Part("byteplus", argv, ready, (port,), env, stop_seconds=5)
 
 
 def _wallet(settings: Settings) -> Part:

@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from devstack import clock
+
 SECRET: Final = "demo-secret-of-the-sandbox-0123456789"  # noqa: S105 - a demo secret, accepted on local stacks only
 SIGNATURE: Final = "x-sandbox-signature"
 SLOW_SECONDS: Final = 2.0
@@ -67,7 +69,7 @@ class Sandbox:
                     _end(payment)
                     if payment["status"] == "open" and choice in ("pay", "cancel"):
                         payment["status"] = {"pay": "paid", "cancel": "cancelled"}[choice]
-                        payment["day"] = time.strftime("%Y-%m-%d", time.gmtime())
+                        payment["day"] = time.strftime("%Y-%m-%d", time.gmtime(clock.now()))
                     return payment["return_url"], "ok" if payment["status"] == "paid" else "cancelled"
         return None
 
@@ -111,7 +113,7 @@ def _standing(order_id: str, payment: dict[str, Any]) -> dict[str, Any]:
 
 def _end(payment: dict[str, Any]) -> None:
     """Who has not paid until its `exp` does not pay any more."""
-    if payment["status"] == "open" and time.time() >= payment["exp"]:
+    if payment["status"] == "open" and clock.now() >= payment["exp"]:
         payment["status"] = "cancelled"
 
 

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from devstack import byteplus_sandbox, checks, sandbox, sonet, wallet
+from devstack import byteplus_sandbox, checks, clock, sandbox, sonet, wallet
 from devstack.command import run
 from devstack.errors import StackError
 from devstack.parts import PUSHER_APP_ID, PUSHER_KEY, PUSHER_SECRET, Part, gateway, kafka_bootstrap, mongo_url
@@ -115,6 +115,7 @@ def environment(settings: Settings, *names: str, api: bool = True) -> dict[str, 
 def _told_all(settings: Settings) -> dict[str, str]:
     return {
         "DEVSTACK": "true",
+        clock.VARIABLE: str(clock.file_of(settings.data)),
         "HTTP_HOST": "127.0.0.1",
         "MONGO_URL": mongo_url(settings),
         "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),

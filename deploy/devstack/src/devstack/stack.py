@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devstack import control, downloads, parts, services, state, tools
+from devstack import clock, control, downloads, parts, services, state, tools
 from devstack.errors import StackError
 from devstack.launch import STOP_SECONDS, SupervisorHandle
 from devstack.process import Identity, freeze, is_alive, listens, send, wait_gone
@@ -122,6 +122,18 @@ class Stack:
         """For NODE_PATH: where pusher-js is."""
         return downloads.node_modules()
 
+    @property
+    def clock_ahead_seconds(self) -> float:
+        """How far ahead of the machine's the clock of all its services is."""
+        return clock.ahead_seconds(clock.with_clock({}, self.state().settings.data))
+
+    def advance_clock(self, seconds: float) -> float:
+        """Let so much time pass for all its services, at once; how far ahead they are then.
+
+        Raises StackError when time would go back, or further than a year ahead.
+        """
+        return clock.advance(self.state().settings.data, seconds)
+
     def url(self, name: str) -> str:
         """The base URL of one service process, `goals-api` or `goals-worker`, past the gateway."""
         return f"http://127.0.0.1:{self.settings.port(name)}"
@@ -133,6 +145,7 @@ class Stack:
             "state": now.state,
             "data": str(self.data),
             "supervisor": now.supervisor.pid,
+            "clock_ahead_seconds": self.clock_ahead_seconds,
             "gateway": self.gateway,
             "mongo_url": self.mongo_url,
             "kafka_bootstrap": self.kafka_bootstrap,

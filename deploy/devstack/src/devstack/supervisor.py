@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, Literal
 
-from devstack import control, parts, services, state
+from devstack import clock, control, parts, services, state
 from devstack.child import Child
 from devstack.errors import StackError
 from devstack.process import Identity, allow_many_files, identity_of
@@ -51,6 +51,7 @@ class Supervisor:
         loop.add_reader(sys.stdin.fileno(), self._starter_speaks)
         for name in state.kill_leftovers(self._settings.data):
             self._say(f"{name} was left over from a killed stack, and is gone now")
+        clock.reset(self._settings.data)
         self._write_state()
         server = await asyncio.start_unix_server(self._serve, control.socket_path(self._directory))
         starting, over = asyncio.create_task(self._start()), asyncio.create_task(self._over.wait())

@@ -8,10 +8,10 @@ import hashlib
 import hmac
 import json
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from devstack import clock
 from devstack.errors import StackError
 
 DEMO_KEYS = json.dumps({"demo-1": {"alg": "HS256", "key": "demo-key-of-the-devstack-accepted-nowhere-else"}})
@@ -33,6 +33,14 @@ def write_demo_keys(data: Path) -> None:
     file.chmod(0o600)
 
 
+def of_stack(variables: Mapping[str, str], data: Path) -> Mapping[str, str]:
+    """What tokens for the stack with this data follow from: its variables, its clock, its keys as they are now.
+
+    Raises StackError when the keys are in a file that cannot be read.
+    """
+    return with_keys(clock.with_clock(variables, data), data)
+
+
 def with_keys(variables: Mapping[str, str], data: Path) -> Mapping[str, str]:
     """The stack's variables, with `JWT_KEYS` as its services read them now.
 
@@ -50,7 +58,9 @@ def with_keys(variables: Mapping[str, str], data: Path) -> Mapping[str, str]:
 
 
 def access_token(user_id: str, scopes: Sequence[str], variables: Mapping[str, str], seconds: int) -> str:
-    """A token as SPEC §2 has it, valid from now for so many seconds, signed with the first of the stack's `JWT_KEYS`.
+    """A token as SPEC §2 has it, signed with the first of the stack's `JWT_KEYS`.
+
+    It is valid for so many seconds from now on, by the stack's clock if the variables name it (`of_stack`).
 
     Raises StackError when that key is not one we can sign with here (HS256).
     """
@@ -61,7 +71,7 @@ def access_token(user_id: str, scopes: Sequence[str], variables: Mapping[str, st
         raise StackError('JWT_KEYS is not {"<kid>": {"alg": "HS256", "key": "…"}}') from None
     if algorithm != "HS256":
         raise StackError(f"the stack's first JWT key, {kid!r}, is {algorithm}: only HS256 can be signed with here")
-    now = int(time.time())
+    now = int(clock.now(variables))
     claims = {
         "iss": variables.get("JWT_ISSUER", DEMO_ISSUER),
         "aud": variables.get("JWT_AUDIENCE", DEMO_AUDIENCE),

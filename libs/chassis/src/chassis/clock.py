@@ -2,7 +2,11 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Final, Protocol
+
+AHEAD_BYTES: Final = 8  # microseconds, as this machine writes an integer
 
 
 class Clock(Protocol):
@@ -10,6 +14,12 @@ class Clock(Protocol):
 
     def micros(self) -> int:
         """Microseconds since the epoch; may step back when the machine's clock is set."""
+
+    def machine_micros(self) -> int:
+        """The same, of the machine: to compare with what others read off their own clocks, of which nobody moves one.
+
+        It differs from `micros` on a local stack whose clock was moved ahead, nowhere else.
+        """
 
     def monotonic(self) -> float:
         """Seconds since some moment; never steps back."""
@@ -20,11 +30,41 @@ class SystemClock:
 
     def micros(self) -> int:
         """Microseconds since the epoch."""
+        return self.machine_micros()
+
+    def machine_micros(self) -> int:
+        """Microseconds since the epoch."""
         return time.time_ns() // 1_000
 
     def monotonic(self) -> float:
         """Seconds since some moment; never steps back."""
         return time.monotonic()
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, and how far a local stack has moved it ahead (`devstack clock`).
+
+    The stack's processes map one file, so it moves for all of them at the same instant. Only their time of day moves:
+    what is measured (`monotonic`) goes on as it was.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Follow `file`.
+
+        Raises:
+            OSError, ValueError: there is none, or it is too short.
+        """
+        with file.open("rb") as opened:
+            self._ahead = memoryview(mmap(opened.fileno(), AHEAD_BYTES, access=ACCESS_READ)).cast("q")
+
+    @property
+    def ahead_micros(self) -> int:
+        """How far ahead of the machine's it is now, in microseconds; never grows less while a stack runs."""
+        return self._ahead[0]
+
+    def micros(self) -> int:
+        """Microseconds since the epoch, as all of the stack has them."""
+        return self.machine_micros() + self.ahead_micros
 
 
 class ManualClock:
@@ -36,6 +76,10 @@ class ManualClock:
 
     def micros(self) -> int:
         """Microseconds since the epoch."""
+        return self._micros
+
+    def machine_micros(self) -> int:
+        """The same: nobody else has a clock here."""
         return self._micros
 
     def monotonic(self) -> float:

@@ -85,6 +85,7 @@ class Runtime:
             self.database,
             service=self.service,
             micros=self.clock.micros(),
+            machine_micros=self.clock.machine_micros(),
             cause=cause,
             settings=self.outside.settings_by_type,
             read_only=read_only,

@@ -1,16 +1,19 @@
 """The lease: one leader at a time by the server's clock; a clean stop hands over at once, a death after a lease."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import APIRouter
 
-from chassis.clock import ManualClock, SystemClock
+from chassis.clock import ManualClock, MovedClock, SystemClock
 from chassis.errors import StuckError
 from chassis.runtime.health import mongo_answers
 from chassis.runtime.leader_election import LEASES, Leader, Lease
@@ -99,8 +102,8 @@ class Clock(SystemClock):
     def __init__(self, ahead_seconds: float = 0.0) -> None:
         self.ahead_seconds = ahead_seconds
 
-    def micros(self) -> int:
-        return super().micros() + int(self.ahead_seconds * 1_000_000)
+    def machine_micros(self) -> int:
+        return super().machine_micros() + int(self.ahead_seconds * 1_000_000)
 
 
 @pytest.mark.parametrize("ahead_seconds", [-600.0, -2.0, 0.0, 2.0, 600.0])
@@ -125,6 +128,19 @@ async def test_a_clock_that_is_set_is_noticed_at_once(harness_of: HarnessOf) -> 
     clock.ahead_seconds = 600.0
 
     assert lease.clock_ahead_seconds == pytest.approx(600, abs=0.9)
+
+
+async def test_a_local_stacks_clock_that_was_moved_is_not_wrong(harness_of: HarnessOf, tmp_path: Path) -> None:
+    ahead = tmp_path / "clock-ahead"
+    ahead.write_bytes((3_600 * 1_000_000).to_bytes(8, sys.byteorder))
+    harness = await harness_of(SERVICE, clock=MovedClock(ahead))
+    lease = Lease(harness.runtime, 5)
+
+    assert await lease.take()
+
+    assert harness.now - timedelta(hours=1) == pytest.approx(datetime.now(UTC), abs=timedelta(minutes=5))
+    assert lease.clock_ahead_seconds == pytest.approx(0, abs=0.9)
+    assert await mongo_answers(harness.runtime.database, harness.runtime.clock)() == []
 
 
 async def test_clocks_that_are_a_minute_apart_are_no_ready_process(harness_of: HarnessOf) -> None:

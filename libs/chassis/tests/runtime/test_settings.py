@@ -48,6 +48,7 @@ def key(text: str, alg: str = "HS256", kid: str = "prod-1") -> dict[str, Any]:
         (key(EC_PUBLIC, "HS256"), "is no key for HS256"),
         (key(SECRET, "ES256"), "is no key for ES256"),
         ({"fault_plan": '{"relay.after_publish": {"action": "kill"}}'}, "FAULT_PLAN"),
+        ({"clock_ahead_file": "/dev/zero"}, "CLOCK_AHEAD_FILE is followed on a local stack only"),
         ({"kafka_security_protocol": "TLS"}, "kafka_security_protocol"),
         ({"kafka_security_protocol": "SASL_SSL"}, "needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"),
         (LOGIN, "KAFKA_SASL_USERNAME is used with SASL_SSL only"),

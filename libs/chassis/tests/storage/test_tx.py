@@ -70,6 +70,7 @@ class Begin:
             self._database,
             service="tests",
             micros=self.micros,
+            machine_micros=self.micros,
             cause=cause,
             settings={},
             read_only=read_only,

@@ -10,7 +10,7 @@ import structlog
 import uvloop
 from pydantic_settings import BaseSettings
 
-from chassis.clock import SystemClock
+from chassis.clock import MovedClock, SystemClock
 from chassis.context import Outside, Runtime
 from chassis.effects.vendor_client import VendorClient
 from chassis.runtime import logs, metrics, tracing
@@ -127,13 +127,32 @@ async def running(
 ) -> AsyncIterator[Runtime]:
     """The runtime of one process, closed at the end, each part within a bound; a `patient` one waits for MongoDB."""
     mongo = Mongo(settings.mongo_url.get_secret_value(), settings.mongo_driver, patient=patient)
-    clock = SystemClock()
+    clock = clock_of(settings, aloud=not patient)
     outside = Outside({ChassisSettings: settings, **own}, VendorClient(), clock)
     try:
         yield Runtime(service.name, mongo, mongo.database(settings.scoped(service.package)), clock, outside)
     finally:
         closes = {"vendors": outside.close(), "MongoDB": mongo.close(), "tracing": asyncio.to_thread(tracing.shut_down)}
         await asyncio.gather(*(_bounded(name, closing) for name, closing in closes.items()))
+
+
+def clock_of(settings: ChassisSettings, *, aloud: bool) -> SystemClock:
+    """The one clock of this process: the machine's, or that of its local stack; which is told `aloud`, in the log.
+
+    Raises:
+        SystemExit: the stack's cannot be followed.
+    """
+    file = settings.clock_ahead_file
+    if file is None:
+        return SystemClock()
+    try:
+        clock = MovedClock(file)
+    except (OSError, ValueError) as error:
+        sys.exit(f"CLOCK_AHEAD_FILE cannot be followed: {error}")
+    metrics.CLOCK_MOVED_SECONDS.set_function(lambda: clock.ahead_micros / 1_000_000)
+    if aloud:
+        _log.warning("this clock can be moved: a local stack's", ahead_seconds=clock.ahead_micros / 1_000_000)
+    return clock
 
 
 async def _bounded(name: str, closing: Awaitable[None]) -> None:

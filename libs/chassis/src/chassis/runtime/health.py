@@ -65,11 +65,11 @@ async def check_clock(database: Database, clock: Clock) -> list[str]:
         ClocksApartError: they are over a minute apart.
         PyMongoError, TimeoutError: MongoDB does not answer.
     """
-    asked = instant(clock.micros())
+    asked = instant(clock.machine_micros())
     async with asyncio.timeout(PING_SECONDS):
         answer = await database.command("hello", codec_options=database.codec_options)
     ahead = (asked - answer["localTime"]).total_seconds()
-    behind = (answer["localTime"] - instant(clock.micros())).total_seconds()
+    behind = (answer["localTime"] - instant(clock.machine_micros())).total_seconds()
     if max(ahead, behind) > CLOCKS_APART_SECONDS_MAX:
         raise ClocksApartError(ahead if ahead > 0 else -behind)
     return []

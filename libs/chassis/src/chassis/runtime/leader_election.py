@@ -78,7 +78,7 @@ class Lease:
         if self._compared is None:
             return 0.0
         micros, monotonic = self._compared
-        stepped = (self._clock.micros() - micros) / 1_000_000 - (self._clock.monotonic() - monotonic)
+        stepped = (self._clock.machine_micros() - micros) / 1_000_000 - (self._clock.monotonic() - monotonic)
         return self._ahead_seconds + stepped
 
     @property
@@ -92,7 +92,7 @@ class Lease:
         Raises:
             PyMongoError: the database cannot be asked.
         """
-        asked_at, asked_micros = self._clock.monotonic(), self._clock.micros()
+        asked_at, asked_micros = self._clock.monotonic(), self._clock.machine_micros()
         ours: Raw = {"$eq": ["$owner", self.owner]}
         free: Raw = {"$lte": [{"$ifNull": ["$expires_at", "$$NOW"]}, "$$NOW"]}
         token: Raw = {"$ifNull": ["$token", 0]}
@@ -116,7 +116,7 @@ class Lease:
 
     def _compare(self, asked_micros: int, server: datetime) -> None:
         """Note how far the clocks are apart, as far as it is certain: the answer took its time."""
-        now = self._clock.micros()
+        now = self._clock.machine_micros()
         ahead = (instant(asked_micros) - server).total_seconds()
         behind = (server - instant(now)).total_seconds()
         self._ahead_seconds = ahead if ahead > 0 else -behind if behind > 0 else 0.0

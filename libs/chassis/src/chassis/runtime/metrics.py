@@ -124,6 +124,9 @@ LEADER = Gauge("leader", "1 while this process runs the service's relay, timers 
 CLOCK_AHEAD_SECONDS = Gauge(
     "clock_ahead_seconds", "How far this machine's clock is ahead of MongoDB's, or behind. Alarm beyond 1 either way."
 )
+CLOCK_MOVED_SECONDS = Gauge(
+    "clock_moved_seconds", "How far a local stack has moved its clock ahead, on purpose. Elsewhere always 0."
+)
 BACKLOG_FULL = Gauge(
     "backlog_full", "1 while so much waits that commands are refused and no events are taken. Alarm above 0."
 )

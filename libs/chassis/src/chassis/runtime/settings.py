@@ -77,6 +77,8 @@ class ChassisSettings(KafkaSecurity):
     release: Annotated[str, Field(max_length=100)] = "unknown"
     """What runs here, for people and dashboards: a tag, a commit."""
     fault_plan: str | None = None
+    clock_ahead_file: Path | None = None
+    """How far a local stack has moved its clock ahead, see `chassis.clock.MovedClock`. Nothing else ever names one."""
 
     @field_validator("mongo_url")
     @classmethod
@@ -86,9 +88,11 @@ class ChassisSettings(KafkaSecurity):
         return url
 
     @model_validator(mode="after")
-    def _no_faults_outside(self) -> "ChassisSettings":
+    def _nothing_of_tests_outside(self) -> "ChassisSettings":
         if self.fault_plan and not self.devstack:
             raise ValueError("FAULT_PLAN is followed on a local stack only, with DEVSTACK=true: unset it")
+        if self.clock_ahead_file and not self.devstack:
+            raise ValueError("CLOCK_AHEAD_FILE is followed on a local stack only, with DEVSTACK=true: unset it")
         return self
 
     def scoped(self, name: str) -> str:

@@ -72,6 +72,7 @@ class Tx:
         *,
         service: str,
         micros: int,
+        machine_micros: int,
         cause: Cause,
         settings: Mapping[type[BaseSettings], BaseSettings],
         read_only: bool = False,
@@ -81,6 +82,8 @@ class Tx:
     ) -> None:
         """Open lazily: the first load or write starts the transaction; a read-only Tx never does."""
         self.now = instant(micros)
+        self.machine_now = instant(machine_micros)
+        """As `now`, but on a local stack whose clock was moved: for what a vendor has stamped by its own clock."""
         self.cause = cause
         self._documents = Documents(mongo, database, micros, seen or Stamps(), read_only=read_only)
         self._service = service

@@ -61,7 +61,7 @@ async def hear_pusher(
         delivery = Delivery.model_validate_json(body)
     except ValidationError:
         raise invalid("body", "must be a webhook") from None
-    if not -EARLY_MAX <= tx.now - from_unix(delivery.time_ms / 1_000) <= LATE_MAX:
+    if not -EARLY_MAX <= tx.machine_now - from_unix(delivery.time_ms / 1_000) <= LATE_MAX:
         raise DeliveryStale
     streamers = heads.streamers_of((one.name, one.channel) for one in delivery.events)
     for head_count in await store.head_counts(tx, streamers):
