@@ -291,8 +291,20 @@ class Plan:
     """How MongoDB answers a query: what it looks at, index keys and documents, and whether no index leads it."""
 
     query: Query
-    looked_at: int
-    scans: bool
+    keys: int
+    documents: int
+    stages: tuple[str, ...]
+    """Of the plan that MongoDB has chosen, not of those that it has not."""
+
+    @property
+    def looked_at(self) -> int:
+        """Index keys and documents."""
+        return self.keys + self.documents
+
+    @property
+    def scans(self) -> bool:
+        """Whether no index leads a part of it."""
+        return "COLLSCAN" in self.stages
 
 
 async def plans(mongo: Mongo, queries: Iterable[Query]) -> list[Plan]:
@@ -304,8 +316,9 @@ async def _plan(mongo: Mongo, query: Query) -> Plan:
     explain = {"explain": query.command, "verbosity": "executionStats"}
     explained = await mongo.client.get_database(query.database).command(explain)
     parts = list(_parts(explained))
-    counts = (part.get(of, 0) for part in parts for of in ("totalDocsExamined", "totalKeysExamined"))
-    return Plan(query, sum(counts), any(part.get("stage") == "COLLSCAN" for part in parts))
+    keys, documents = (sum(part.get(f"total{of}Examined", 0) for part in parts) for of in ("Keys", "Docs"))
+    chosen = [part for found in parts if "winningPlan" in found for part in _parts(found["winningPlan"])]
+    return Plan(query, keys, documents, tuple(part["stage"] for part in chosen if "stage" in part))
 
 
 def _parts(explained: Any) -> Iterator[Raw]:

@@ -42,7 +42,6 @@ GOALS = Collection(
     "goals",
     Goal,
     indexes=(
-        Index({"conditions.session_id": 1, "created_at": 1, "_id": 1}),
         Index({"conditions.session_id": 1, "state": 1, "created_at": 1, "_id": 1}),
         Index({"metadata.user_id": 1, "state": 1, "created_at": 1, "_id": 1}),
         Index({"conditions.exclusive_to": 1, "state": 1, "created_at": 1, "_id": 1}),
