@@ -34,6 +34,7 @@ TAGS: Final = {
 FIELDS: Final = {
     "account": "The account's name in the ledger",
     "accounts": "The accounts of this page",
+    "EntryView.order_id": "The order whose diamonds these are: bought, or taken back; null: of none",
     "EarningView.session_id": "In which session; null: not known any more",
     "EarningView.goal_id": "For which goal, or during which 1-on-1; null: for none",
     "EarningView.payment_id": "The payment, of minutes and of gifts that are for no goal; null: it was held for a goal",
@@ -115,12 +116,15 @@ FIELDS: Final = {
     "max_seconds": "After how long it ends by itself; null: as long as any may last",
     "may_run": "Whether pictures may be taken; also while a call without an answer may still take effect",
     "metadata": "Whose it is, and what was agreed",
-    "missing_diamonds": "How many were spent when the others were taken back; null: not known, or it is no pack",
+    "missing_diamonds": "How many were spent when the others were taken back, less what came back and was taken since; "
+    "null: not known, or it is no pack",
     "name": "What happened, such as `goal.added`",
     "nbf": "From when it is valid; null: not fixed yet",
     "next": "The `after` of the following page; null on the last",
     "order_id": "The order",
     "outcome": "How it ended; null: it has not",
+    "owed_diamonds": "What is missing of orders whose money was given back: taken from diamonds that come back, "
+    "not from those that are bought",
     "paid_at": "When it was paid; null: it is not",
     "paid_diamonds": "What was paid in",
     "pass_kind": "What the pass is for; null: it is none",

@@ -55,9 +55,10 @@ from contracts import (
     SessionViewerAuthorizedV1,
     ViewerBlockedV1,
     ViewerUnblockedV1,
+    WalletDebitedV1,
 )
 from contracts.escrow import RefundReason, Verdict
-from escrow.domain import settlement
+from escrow.domain import purchases, settlement
 from escrow.domain.blocks import Block
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.ledger import LedgerBroken
@@ -80,6 +81,7 @@ EXAMPLES = int(os.environ.get("MONEY_EXAMPLES", "0"))  # 0: always the same few 
 FEW, FEW_OF_EACH = 16, 3
 STEPS = 40
 CREDIT = 500  # soon spent, so that money is missing too
+PACK_DIAMONDS = 100
 TICKET, TICKET_DIAMONDS = "livestream-show-ticket_134", 134
 SD_DIAMONDS, EXCLUSIVE_DIAMONDS, STEP_SECONDS = 5, 20, 60
 MAX = timedelta(seconds=43_200)  # of a session
@@ -94,7 +96,7 @@ COMMANDS = (  # what is asked for most stands twice
     *("invite", "invite", "invite agree", "invite agree", "invite refuse", "invite begin", "invite begin"),
     *("pay", "pay", "pay long", "exclusive extend", "exclusive end", "session end"),
     *("fund give up", "invite withdraw", "invite block", "block", "block payer"),
-    *("unblock", "unblock", "unblock", "session late", "session start"),
+    *("unblock", "unblock", "unblock", "session late", "session start", "order", "order back"),
 )
 
 STORIES: dict[str, tuple[str | tuple[str, int, int], ...]] = {  # figures: which viewer, how many; else 0 and 1
@@ -108,6 +110,7 @@ STORIES: dict[str, tuple[str | tuple[str, int, int], ...]] = {  # figures: which
     "minutes": ("pay long", "pay", "session late"),
     "overtaken": ("pay long", ("invite", 1, 1), "invite agree"),
     "withdrawn": ("invite", "invite withdraw", "fund", "fund rush"),
+    "charged back": (("order", 0, 2), "fund", ("fund ticket", 0, 4), ("pay long", 0, 10), "order back"),
 }
 
 HANDLED = ("nothing", "one", "some", "all", "all")
@@ -128,6 +131,7 @@ HAPPENS = (
     *("crash", "repeat", "replay", "stop", "ticket 202", "fund end 204", "show 201", "exclusive 201"),
     *("goal.lapsed.v1 given_up", "goal.contribution_rejected.v1", "escrow.completed.v1", "escrow.failed.v1 blocked"),
     *("invite withdraw 204", "viewer.unblocked.v1", "minutes proven", "session ended at its maximum"),
+    *("wallet.debited.v1", "wallet.debited.v1 missing", "wallet.debited.v1 later"),
     *(f"session.payment_reversed.v1 {reason}" for reason in ("blocked", "session_ended", "exclusive_to_another")),
 )
 
@@ -213,6 +217,15 @@ class Books:
     credited: dict[str, int] = field(default_factory=dict)
     asked: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Who pays how much, by the gift, the invitation or the payment it is for."""
+    bought: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Whose diamonds, by the order; of one whose money went back no more."""
+
+    def paid(self) -> dict[str, int]:
+        """What each viewer was given, or has paid for with money that is not back."""
+        paid = Counter(self.credited)
+        for viewer, diamonds in self.bought.values():
+            paid[viewer] += diamonds
+        return dict(paid)
 
     def spent(self, told: Sequence[Event], reading: Reading) -> dict[str, int]:
         """What each viewer must have spent, once everything is over."""
@@ -236,6 +249,26 @@ class Books:
         for payment_id in paid:
             require_unblocked(reading.place_of(PaymentSucceededV1, payment_id=payment_id), viewer, reading)
         return sum(diamonds - back_of(told, SessionPaymentReversedV1)[payment_id] for payment_id in paid)
+
+
+def require_nothing_kept(told: Sequence[Message]) -> None:
+    """Of what came back to somebody who owed something all was taken, or all that they owed (SPEC §8)."""
+    owed: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    for message in told:
+        match message.event:
+            case WalletDebitedV1(from_cause_id=None) as one:
+                owed[one.user_id] += one.missing_diamonds
+            case WalletDebitedV1() as one:
+                owed[one.user_id] -= one.amount_diamonds
+                taken[one.from_cause_id or ""] += one.amount_diamonds
+            case EscrowFailedV1() as one:
+                assert taken[one.earning_id] == one.amount_diamonds or not owed[one.buyer_id]
+            case PaymentReversedV1() as one:
+                cause = f"{one.payment_id}:{message.attributes.causation_id}"
+                assert taken[cause] == one.amount_diamonds or not owed[one.payer_id]
+            case _:
+                pass
 
 
 def went_back_for_a_block(held: EscrowHeldV1, viewer: str, reading: Reading) -> bool:
@@ -416,12 +449,11 @@ class Scenario:
                 self.paid_for(viewer, PRICES[product], gift, "gift_id")
             case "pay" | "pay long":
                 await self._pay(viewer, count if what == "pay" else 3 * count)
+            case "order" | "order back":
+                await self._order(what, viewer, count)
             case "block" | "unblock" | "block payer":
                 await self._block(what, viewer, count)
-            case "wait" | "go on":
-                house.system.resume(*SERVICES)
-                await house.system.pass_time(61 if what == "wait" else 0)
-            case "session end" | "session late" | "session start":
+            case "wait" | "go on" | "session end" | "session late" | "session start":
                 await self._open_or_close(what, person, count)
             case _ if goal_id is not None:
                 await self._act_on(what, goal_id, viewer, count)
@@ -433,6 +465,16 @@ class Scenario:
         amount = payment.get("amount_diamonds", 0)
         assert not payment or amount in (SD_DIAMONDS * steps, EXCLUSIVE_DIAMONDS * steps)
         self.paid_for(viewer, amount, payment, "payment_id")
+
+    async def _order(self, what: str, viewer: str, count: int) -> None:
+        """Diamonds are bought with money; or the money of the last ones goes back."""
+        if what == "order":
+            self.books.bought[await self.house.buy(viewer, count)] = (viewer, count * PACK_DIAMONDS)
+            return
+        mine = [order_id for order_id, (buyer, _) in self.books.bought.items() if buyer == viewer]
+        for order_id in mine[-1:]:
+            await self.house.give_back(order_id)
+            del self.books.bought[order_id]
 
     async def _block(self, what: str, viewer: str, count: int) -> None:
         """Somebody is blocked, perhaps right after they asked for minutes; or let in again."""
@@ -446,8 +488,11 @@ class Scenario:
         await self.house.block(viewer)
 
     async def _open_or_close(self, what: str, person: int, count: int) -> None:
-        """A session ends, or is near its maximum; another begins."""
-        if what == "session late":
+        """Time passes, and who was away is there again; a session ends, or is near its maximum; another begins."""
+        if what in ("wait", "go on"):
+            self.house.system.resume(*SERVICES)
+            await self.house.system.pass_time(61 if what == "wait" else 0)
+        elif what == "session late":
             await self._let_it_be_late(person)
         elif what == "session start":
             if self.note("session", await self.house.start()):
@@ -537,8 +582,10 @@ class Scenario:
         told = [message.event for message in messages]
         spent = self.books.spent(told, Reading.of(self.house.system))
         accounts = await self.house.accounts()
-        wallets = {viewer: accounts[f"wallet:{viewer}"] for viewer in self.viewers}
-        assert wallets == {viewer: CREDIT - diamonds for viewer, diamonds in spent.items()}
+        paid, owed = self.books.paid(), await self._owed()
+        left = {viewer: accounts[f"wallet:{viewer}"] - owed[viewer] for viewer in self.viewers}
+        assert left == {viewer: paid[viewer] - diamonds for viewer, diamonds in spent.items()}
+        require_nothing_kept(messages)
         assert accounts.get(f"earnings:{self.house.streamer}", 0) == sum(spent.values())
         assert not {name for name, diamonds in accounts.items() if name.startswith("escrow:") and diamonds}
         require_told_once(told)
@@ -548,6 +595,17 @@ class Scenario:
         }
         for viewer in self.viewers:
             self.answers["minutes proven"] += sum(require_minutes_back(messages, viewer, one) for one in sessions)
+
+    async def _owed(self) -> dict[str, int]:
+        """What each viewer owes, as escrow and shop agree."""
+        owed = {}
+        for viewer in self.viewers:
+            orders = (await self.house.read(self.house.shop, "/shop/orders?limit=100", viewer))["items"]
+            missing = [item["missing_diamonds"] or 0 for order in orders for item in order["items"]]
+            wallet = await self.house.read(self.house.escrow, "/wallets/me", viewer)
+            assert wallet["owed_diamonds"] == sum(missing)
+            owed[viewer] = sum(missing)
+        return owed
 
     async def _require_agreement(self, told: Sequence[Event]) -> None:
         """Shop and sessions know of the same ends as escrow and goals."""
@@ -658,6 +716,8 @@ def label(event: Event) -> str:
             return f"{event.TYPE} {event.kind} {event.outcome}"
         case EscrowFailedV1() | GoalLapsedV1() | SessionPaymentReversedV1():
             return f"{event.TYPE} {event.reason}"
+        case WalletDebitedV1() if event.from_cause_id is not None or event.missing_diamonds:
+            return f"{event.TYPE} {'missing' if event.from_cause_id is None else 'later'}"
         case SessionEndedV1() if (event.statuses.ended or event.statuses.created) - event.statuses.created == MAX:
             return "session ended at its maximum"
         case _:
@@ -702,6 +762,14 @@ async def test_a_planted_bug_is_found(house: House, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(settlement, "verdict_on", lambda *of: bug(right, *of))
     with pytest.raises((AssertionError, LedgerBroken)):  # seen from outside, or by the ledger itself
         await play(house, *BUGS[bug], max_examples=FEW, derandomize=True, phases=[Phase.generate])  # nor made small
+
+
+async def test_diamonds_that_come_back_and_are_kept_by_who_owes_them_are_found(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purchases, "returned", lambda _: ())
+    with pytest.raises(AssertionError):
+        await play(house, "charged back", max_examples=FEW, derandomize=True, phases=[Phase.generate])
 
 
 async def test_a_payment_too_few_that_goes_back_is_found(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

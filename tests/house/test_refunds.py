@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contracts import OrderRefundedV1, WalletDebitedV1
+from contracts import EscrowFailedV1, OrderRefundedV1, WalletDebitedV1
 
 if TYPE_CHECKING:
     from chassis_testing.system import Waiting
@@ -65,3 +65,32 @@ async def test_what_an_order_brought_goes_back_once_and_what_is_missing_is_said(
     assert {(one.amount_diamonds, one.missing_diamonds) for one in house.system.events(WalletDebitedV1)} == {
         (bought - spent, spent)
     }
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_refunded_while_the_ticket_is_held_the_diamonds_are_nobodys_to_keep(house: House, seed: int) -> None:
+    """The trick: buy, spend on what is held, fetch the money back, and have the promise broken."""
+    chance = random.Random(f"held {seed}")
+    viewer, order_id = await house.viewer(0), ""
+    funding_id = (await house.fund(target=9)).json()["goal_id"]
+    order_id = await house.buy(viewer, 2)
+    await house.system.run_until_idle()
+    await house.give(viewer, funding_id)
+    await house.system.run_until_idle()
+
+    deeds = [house.give_back(order_id), house.delete(funding_id)]
+    chance.shuffle(deeds)  # whichever comes first
+    for deed in deeds:
+        await deed
+    await house.system.pass_time(100) if chance.random() < 0.5 else None
+    await stumble(house, chance)
+    await house.system.pass_time(100)
+    house.system.replay("escrow")
+    house.system.replay("shop")
+    await stumble(house, chance)
+
+    order: Any = await house.read(house.shop, f"/shop/orders/{order_id}", viewer)
+    assert [(item["taken_back"], item["missing_diamonds"]) for item in order["items"]] == [(True, 0)]
+    assert (await house.accounts())[f"wallet:{viewer}"] == 0
+    assert len(house.system.events(EscrowFailedV1)) == 1
+    assert sum(one.amount_diamonds for one in house.system.events(WalletDebitedV1)) == 2 * DIAMONDS

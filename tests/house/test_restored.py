@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chassis.kafka.own_topic import Memory, work_of
-from contracts import EscrowSettledV1, PaymentFailedV1, WalletCreatedV1, WalletCreditedV1
+from contracts import EscrowSettledV1, PaymentFailedV1, WalletCreatedV1, WalletCreditedV1, WalletDebitedV1
 from escrow.handlers.recount import recount_all
 from escrow.service import SERVICE as ESCROW
 
@@ -71,11 +71,13 @@ async def backed_up_in_the_evening(house: House) -> tuple[Backup, str, str]:
     assert (await house.give(new, second)).status_code == 202
     assert (await house.give(await house.viewer(1), second)).status_code == 202  # who cannot pay
     await house.system.run_until_idle()
-    order_id = await house.buy(new, 1)
+    order_id = await house.buy(new, 3)
     await house.system.run_until_idle()
-    await house.give_back(order_id)
+    assert (await house.give(new, product=ROSE, count=30)).status_code == 202
     await house.system.run_until_idle()
-    await house.end()  # the ticket goes back, and the minutes that have not begun
+    await house.give_back(order_id)  # the wallet has not so many
+    await house.system.run_until_idle()
+    await house.end()  # the ticket goes back, and the minutes that have not begun: some of that is owed
     await house.system.run_until_idle()
     await house.system.pass_time(HOUR)
     return backup, old, new
@@ -87,11 +89,18 @@ async def remember(house: House) -> Memory:
     types = {row.subject for row in ESCROW.remembers}
     own = [message for message in house.system.published if type(message.event) in types]
     assert {type(message.event) for message in own} == types
-    own.sort(key=lambda message: isinstance(message.event, WalletCreditedV1))  # they come on other partitions: last
+    of_wallets = WalletCreditedV1 | WalletDebitedV1
+    own.sort(key=lambda message: isinstance(message.event, of_wallets))  # they come on other partitions: last
     for first in range(0, len(own), 3):
         part = own[first : first + 3]
         await memory.take(work_of(ESCROW.remembers, one.event, one.attributes) for one in part)
     return memory
+
+
+def taken(house: House) -> list[tuple[int, bool]]:
+    """What was taken of the order whose money went back: how much, and whether it was later."""
+    told = [one.event for one in house.system.published if isinstance(one.event, WalletDebitedV1)]
+    return [(one.amount_diamonds, one.from_cause_id is not None) for one in told]
 
 
 async def money(house: House) -> dict[str, Any]:
@@ -108,6 +117,7 @@ async def money(house: House) -> dict[str, Any]:
 async def test_a_restored_escrow_remembers_what_it_has_told_and_nothing_moves_again(house: House) -> None:
     backup, *_ = await backed_up_in_the_evening(house)
     before, said = await money(house), len(house.system.published)
+    assert {later for amount, later in taken(house) if amount} == {False, True}
     await backup.restore(house.escrow)
 
     memory = await remember(house)

@@ -139,7 +139,7 @@ async def test_of_what_was_bought_is_taken_what_is_there_once_and_the_rest_is_sa
     await assert_proven(escrow)
 
 
-async def test_what_comes_into_the_wallet_later_is_not_taken_for_what_was_missing(escrow: ServiceHarness) -> None:
+async def test_what_is_bought_later_is_not_taken_for_what_was_missing(escrow: ServiceHarness) -> None:
     order = order_of((100, 1))
     await escrow.handle(OrderPaidV1(**order))
     await spend(escrow, order["user_id"], 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -34,11 +35,11 @@ async def bought(buyer: Buyer, product: str, quantity: int = 1) -> str:
     return order_id
 
 
-async def debited(buyer: Buyer, order_id: str, amount: int, missing: int) -> None:
-    """Escrow says what it has taken."""
+async def debited(buyer: Buyer, order_id: str, amount: int, missing: int, source: str | None = None) -> None:
+    """Escrow says what it has taken; `source`: out of what came back later."""
     [item] = (await buyer.read(order_id))["items"]
-    cause = f"{order_id}:{item['item_id']}"
-    told = WalletDebitedV1(user_id=buyer.user, amount_diamonds=amount, missing_diamonds=missing, cause_id=cause)
+    facts: dict[str, Any] = {"amount_diamonds": amount, "missing_diamonds": missing, "from_cause_id": source}
+    told = WalletDebitedV1(user_id=buyer.user, cause_id=f"{order_id}:{item['item_id']}", **facts)
     await buyer.harness.handle(told)
 
 
@@ -58,6 +59,18 @@ async def test_the_diamonds_are_escrows_to_take_and_what_was_missing_is_said(buy
     assert (order["fulfilment"], order["refund_reason"]) == ("taken_back", "disputed")
     assert [(item["taken_back"], item["missing_diamonds"]) for item in order["items"]] == [(True, 1_700)]
     assert await buyer.harness.take() == []
+
+
+async def test_what_is_taken_later_is_missing_no_more_in_whatever_order_it_is_heard(buyer: Buyer) -> None:
+    for words in permutations([(300, 1_700, None), (500, 1_200, ids.new_id()), (1_200, 0, ids.new_id())]):
+        order_id = await bought(buyer, DIAMONDS, 2)
+        await give_back(buyer, order_id)
+
+        for amount, missing, source in (*words, words[0]):
+            await debited(buyer, order_id, amount, missing, source)
+
+        order = await buyer.read(order_id)
+        assert (order["fulfilment"], order["items"][0]["missing_diamonds"]) == ("taken_back", 0)
 
 
 @pytest.mark.parametrize(("product", "activated"), [(PASS, 1), (PASS, 0), (LEGACY, 2), (BADGE, 0)])

@@ -44,7 +44,7 @@ MEANINGS: Final = {
     "kind": "The kind of the goal.",
     "levels": "The marks on the way to the target, lowest first.",
     "metadata": "Whose goal it is, and what was agreed.",
-    "missing_diamonds": "How many were not there any more, and stay where they went.",
+    "missing_diamonds": "How many are still missing: spent, and not come back into the wallet.",
     "nbf": "When it begins.",
     "order_id": "The order.",
     "outcome": "How the goal came out; the money depends on it.",
@@ -147,8 +147,12 @@ MEANINGS: Final = {
     "ViewerUnblockedV1.viewer_id": "Who is not blocked any more.",
     "WalletCreatedV1.amount_diamonds": "What is in it at first.",
     "WalletCreditedV1.cause_id": "The transfer, or the order and its item, as `order_id:item_id`.",
-    "WalletDebitedV1.amount_diamonds": "What was taken out of the wallet.",
+    "WalletDebitedV1.amount_diamonds": "What was taken out of the wallet now.",
     "WalletDebitedV1.cause_id": "The order and its item that had brought them, as `order_id:item_id`.",
+    "WalletDebitedV1.from_cause_id": (
+        "What had come back into the wallet, of which this was taken later: an `earning_id`, or the reversal of a "
+        "payment, as `payment_id:event_id`; null: it was taken when the order was refunded."
+    ),
 }
 
 

@@ -108,13 +108,15 @@ class WalletCreditedV1(Event, type="wallet.credited.v1", topic="escrow", key="us
 class WalletDebitedV1(Event, type="wallet.debited.v1", topic="escrow", key="user_id", subject="user_id"):
     """Diamonds of a refunded order left the wallet again: `cause_id` is the `order_id:item_id` that had brought them.
 
-    `amount_diamonds` is what was taken; `missing_diamonds` were not there any more, and stay where they went.
+    `amount_diamonds` is what was taken now; `missing_diamonds` are still missing after it. What comes back into the
+    wallet later is taken for them: told again, with `from_cause_id`, the cause of what came back.
     """
 
     user_id: ObjectIdStr
     amount_diamonds: Diamonds
     missing_diamonds: Diamonds
     cause_id: Token
+    from_cause_id: Token | None = None
 
 
 class _PaymentEvent(SessionEvent):

@@ -15,7 +15,7 @@ from contracts import WalletCreditedV1
 from contracts.escrow import Verdict
 from contracts.values import EscrowId, ObjectIdStr
 from escrow import store
-from escrow.domain import escrows, ledger
+from escrow.domain import escrows, ledger, purchases
 from escrow.domain.escrows import Escrow
 from escrow.domain.ledger import Balance, Transfer
 from escrow.domain.recount import counters_of
@@ -71,6 +71,7 @@ class Wallet:
     user_id: str
     balance_diamonds: int
     earnings_diamonds: int
+    owed_diamonds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class EntryView:
     kind: ledger.Kind
     amount_diamonds: int
     escrow_id: str | None
+    order_id: str | None
     at: UnixTime
 
 
@@ -169,7 +171,9 @@ async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
     await tx.begin_snapshot()  # else diamonds that are folded between two reads are missing
     spendable, earned = ledger.wallet(caller.user_id), ledger.earnings(caller.user_id)
     balances = await accounts.balances_diamonds(tx, [spendable, earned])
-    return Wallet(caller.user_id, balances[spendable], balances[earned])
+    wallet = await accounts.wallet(tx, caller.user_id)
+    owed = wallet.owed_diamonds if wallet else 0
+    return Wallet(caller.user_id, balances[spendable], balances[earned], owed)
 
 
 @router.get("/wallets/me/entries", operation_id="listMyEntries")
@@ -280,7 +284,8 @@ def _not_theirs(escrow_id: str) -> NotFound | Forbidden:
 
 def _entry(wallet: str, transfer: Transfer) -> EntryView:
     amount_diamonds = transfer.amount_diamonds if transfer.credit == wallet else -transfer.amount_diamonds
-    return EntryView(transfer.id, transfer.kind, amount_diamonds, transfer.escrow_id, transfer.at)
+    order_id = purchases.order_of(transfer)
+    return EntryView(transfer.id, transfer.kind, amount_diamonds, transfer.escrow_id, order_id, transfer.at)
 
 
 def _earning(one: Earned) -> EarningView:

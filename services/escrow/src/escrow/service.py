@@ -88,6 +88,7 @@ SERVICE = Service(
         Migration(3, "a reversed payment says how much of it", migrations.tell_reversed),
         Migration(4, "drop an index that another replaces", migrations.drop_replaced_index),
         Migration(5, "drop two indexes that others replace", migrations.drop_unordered_indexes),
+        Migration(6, "wallets say what they owe", migrations.note_what_is_owed),
     ),
     commands=(
         Command(

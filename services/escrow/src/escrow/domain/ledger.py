@@ -59,10 +59,14 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """An account and what lies in it: exact with a floor, without one all movements that were folded so far."""
+    """An account and what lies in it: exact with a floor, without one all movements that were folded so far.
+
+    `owed_diamonds` is, of a wallet, what was not there when what refunded orders had brought was taken back.
+    """
 
     id: str
     balance_diamonds: int = 0
+    owed_diamonds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,11 @@ class Posting:
 def wallet(user_id: str) -> str:
     """The account of what a user may spend."""
     return f"wallet:{user_id}"
+
+
+def owner_of(account: str) -> str | None:
+    """The user whose wallet this is."""
+    return account.removeprefix("wallet:") if account.startswith("wallet:") else None
 
 
 def escrow(escrow_id: str) -> str:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
 from escrow.domain.escrows import Earning, Escrow, Status
-from escrow.domain.ledger import Kind, Transfer
+from escrow.domain.ledger import Balance, Kind, Transfer
 from escrow.domain.payments import Payment
-from escrow.domain.purchases import Debit
+from escrow.domain.purchases import Debit, debit_id_of
 
 Of = Literal["account", "escrow", "earning", "payment", "debit"]
 Value = int | str | bool
 ID_LENGTH = 24  # a payment's id is what the cause of its transfers begins with
-D = TypeVar("D", Escrow, Earning, Payment, Debit)
+D = TypeVar("D", Balance, Escrow, Earning, Payment, Debit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +93,9 @@ def recount_payment(payment: Payment, amounts: Mapping[Kind, int], reversed_: in
     )
 
 
-def recount_debit(debit: Debit, amounts: Mapping[Kind, int]) -> Debit:
-    """What was taken back, and what was missing, by the transfers of an order item."""
-    taken, bought = amounts.get("take_back", 0), amounts.get("credit", 0)
-    return replace(debit, amount_diamonds=taken, missing_diamonds=bought - taken)
+def recount_debit(debit: Debit, bought_diamonds: int, taken_diamonds: int) -> Debit:
+    """What was taken back, at once and later, and what is missing, by the transfers of an order item."""
+    return replace(debit, amount_diamonds=taken_diamonds, missing_diamonds=bought_diamonds - taken_diamonds)
 
 
 def moved_for(transfer: Transfer) -> tuple[Literal["earning", "payment", "debit"], str] | None:
@@ -106,7 +105,7 @@ def moved_for(transfer: Transfer) -> tuple[Literal["earning", "payment", "debit"
     if transfer.kind in ("payment", "fee", "reversal", "fee_reversal"):
         return "payment", transfer.cause[:ID_LENGTH]
     if transfer.kind == "take_back":
-        return "debit", transfer.cause
+        return "debit", debit_id_of(transfer.cause)
     return None
 
 

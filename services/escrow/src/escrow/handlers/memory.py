@@ -23,6 +23,7 @@ from escrow.domain import holds, ledger, payments, purchases, settlement
 from escrow.domain.holds import HoldRequest
 from escrow.domain.ledger import Transfer
 from escrow.domain.payments import Payment
+from escrow.domain.purchases import Debit
 from escrow.settings import Settings
 from escrow.store import accounts, load
 
@@ -35,12 +36,26 @@ async def remember_credit(event: WalletCreditedV1, tx: Tx) -> None:
 
 
 async def remember_debit(event: WalletDebitedV1, tx: Tx) -> None:
-    """So much was there to be taken back."""
-    if await tx.get(store.DEBITS, event.cause_id) is not None:
-        return
-    debit, transfers = purchases.debit_of(event, tx.cause.at)
-    await _post(tx, transfers)
-    tx.put(store.DEBITS, debit)
+    """So much was there to be taken back, or came back later."""
+    known = await tx.get(store.DEBITS, event.cause_id)
+    if event.from_cause_id is not None:
+        await _remember_taking(event, known, tx)
+    elif known is None:
+        debit, transfers = purchases.debit_of(event, tx.cause.at)
+        await _post(tx, transfers)
+        await accounts.owe(tx, debit, debit.missing_diamonds)
+
+
+async def _remember_taking(event: WalletDebitedV1, debit: Debit | None, tx: Tx) -> None:
+    """Not before that is back of which it was taken: until then others count on what lies in the wallet."""
+    if debit is None:
+        raise NotYet("debit")
+    if not await tx.get_many(store.TRANSFERS, purchases.returns_for(event.from_cause_id or "")):
+        raise NotYet("diamonds")
+    taken = purchases.taking_of(debit, event, tx.cause.at)
+    if await tx.get(store.TRANSFERS, taken.transfer.id) is None:
+        await _post(tx, (taken.transfer,))
+        await accounts.owe(tx, taken.debit, -event.amount_diamonds)
 
 
 async def remember_hold(event: EscrowHeldV1, tx: Tx) -> None:

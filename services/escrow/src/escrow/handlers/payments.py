@@ -6,6 +6,7 @@ from contracts import SessionPaymentRequestedV1, SessionPaymentReversedV1
 from escrow import store
 from escrow.domain import ledger, payments
 from escrow.domain.payments import Payment
+from escrow.handlers.wallets import post_returned
 from escrow.settings import Settings
 from escrow.store import accounts, load
 
@@ -44,6 +45,6 @@ async def reverse_payment(event: SessionPaymentReversedV1, tx: Tx) -> None:
         return
     back = payments.reverse(payment, event, cause, tx.now)
     if back is not None:
-        await accounts.post(tx, back.transfers)
+        await post_returned(tx, back.transfers)
         tx.put(store.PAYMENTS, back.payment)
         tx.emit(back.event)

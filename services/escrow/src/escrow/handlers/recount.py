@@ -27,7 +27,7 @@ from escrow.domain.purchases import Debit
 from escrow.domain.recount import Difference, Of
 from escrow.store import accounts, counts, load
 
-R = TypeVar("R", Escrow, Earning, Payment, Debit)
+R = TypeVar("R", Balance, Escrow, Earning, Payment, Debit)
 Count = Callable[[Tx, Sequence[str]], Awaitable[list[Difference]]]
 
 WRITE: Final = "--write"
@@ -131,7 +131,10 @@ class _Books:
         return found
 
     async def accounts(self, tx: Tx, names: Sequence[str]) -> list[Difference]:
-        """Balances. What is old is added up before the snapshot, which may not last; doubts are cleared within it."""
+        """Balances, and what wallets owe.
+
+        What is old is added up before the snapshot, which may not last; doubts are cleared within it.
+        """
         sure_until = tx.now - SURE
         old = await counts.transferred(self.outside(), names, {"at": {"$lte": sure_until}})
         stored = await accounts.balances_diamonds(tx, names)
@@ -148,7 +151,18 @@ class _Books:
         differences = [
             Difference("account", one, "balance_diamonds", stored[one], counted[one], self._write) for one in wrong
         ]
-        return differences + await self._lost_escrows(tx, names)
+        return differences + await self._owed(tx, names) + await self._lost_escrows(tx, names)
+
+    async def _owed(self, tx: Tx, names: Sequence[str]) -> list[Difference]:
+        """What is missing in wallets."""
+        wallets = {user_id: name for name in names if (user_id := ledger.owner_of(name))}
+        owed = await counts.owed_by(tx, list(wallets))
+        rows = await tx.get_many(store.BALANCES, wallets.values())
+        found: list[Difference] = []
+        for user_id, name in wallets.items():
+            row = rows.get(name) or Balance(name)
+            found += self._compare(tx, store.BALANCES, "account", row, replace(row, owed_diamonds=owed[user_id]))
+        return found
 
     async def _lost_escrows(self, tx: Tx, accounts: Sequence[str]) -> list[Difference]:
         """Escrows that have moved money and are not there; transfers do not say whose they were."""
@@ -192,11 +206,14 @@ class _Books:
         return found
 
     async def debits(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:
-        """What was taken back of order items, and what was missing."""
-        moved = await counts.moved_for(tx, ids, ("credit", "take_back"))
+        """What was taken back of order items, and what is missing."""
+        bought = await counts.moved_for(tx, ids, ("credit",))
+        debits = await tx.get_many(store.DEBITS, ids)
+        taken = await counts.taken_back_of(tx, {debit.user_id for debit in debits.values()})
         found: list[Difference] = []
-        for id_, debit in (await tx.get_many(store.DEBITS, ids)).items():
-            found += self._compare(tx, store.DEBITS, "debit", debit, recount.recount_debit(debit, moved[id_]))
+        for id_, debit in debits.items():
+            right = recount.recount_debit(debit, bought[id_].get("credit", 0), taken.get(id_, 0))
+            found += self._compare(tx, store.DEBITS, "debit", debit, right)
         return found
 
     async def lost(self, tx: Tx, ids: Sequence[str]) -> list[Difference]:

@@ -10,8 +10,9 @@ from escrow.domain import blocks, settlement
 from escrow.domain.blocks import BlockRefundDue, block_id
 from escrow.domain.escrows import Earning, Escrow
 from escrow.domain.settlement import SettlementDue
+from escrow.handlers.wallets import post_returned
 from escrow.settings import Settings
-from escrow.store import accounts, load
+from escrow.store import load
 
 
 async def settle_slice(timer: SettlementDue, tx: Tx) -> None:
@@ -45,7 +46,7 @@ async def settle(tx: Tx, escrow: Escrow, earnings: Iterable[Earning]) -> None:
     of = tuple(earnings)
     buyers = await tx.get_many(store.BLOCKS, (block_id(one.streamer_id, one.buyer_id) for one in of))
     settled = settlement.settle(escrow, of, buyers, share=tx.settings(Settings).platform_share, now=tx.now)
-    await accounts.post(tx, settled.transfers, new=True)  # an earning and its transfers change together: it was held
+    await post_returned(tx, settled.transfers)  # an earning and its transfers change together: it was held
     for earning in settled.earnings:
         tx.put(store.EARNINGS, earning)
     tx.put(store.ESCROWS, settled.escrow)

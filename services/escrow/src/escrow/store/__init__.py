@@ -1,7 +1,7 @@
 """The collections of escrow.
 
-`load` is what handlers load of escrows, `accounts` the ledger, `earned` what a streamer sees of it, `counts` what
-transfers come to, `needs` what a whole batch loads at once, `migrations` what numbered migrations do.
+`load` is what handlers load of escrows and debits, `accounts` the ledger, `earned` what a streamer sees of it,
+`counts` what transfers come to, `needs` what a whole batch loads at once, `migrations` what numbered migrations do.
 """
 
 from chassis.storage.collection import Collection, Index
@@ -37,6 +37,6 @@ BLOCKS = Collection("blocks", Block)
 PAYMENTS = Collection(
     "payments", Payment, indexes=(Index({"forget_at": 1}, where={"status": "failed"}, expire_after_seconds=0),)
 )
-DEBITS = Collection("debits", Debit)
+DEBITS = Collection("debits", Debit, indexes=(Index({"user_id": 1, "at": 1, "_id": 1}),))
 EXTERNAL_ACCOUNTS = Collection("external_accounts", ExternalAccount)
 ALL = (TRANSFERS, BALANCES, MOVEMENTS, ESCROWS, EARNINGS, BLOCKS, PAYMENTS, DEBITS, EXTERNAL_ACCOUNTS)

@@ -1,6 +1,7 @@
 """The ledger: transfers are posted, movements folded into accounts, balances asked for."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chassis.storage.tx import Tx
@@ -9,8 +10,9 @@ from contracts import (
 )
 from escrow.domain import external_wallet, ledger
 from escrow.domain.ledger import Balance, Transfer
+from escrow.domain.purchases import Debit
 from escrow.settings import Settings
-from escrow.store import BALANCES, EXTERNAL_ACCOUNTS, MOVEMENTS, TRANSFERS
+from escrow.store import BALANCES, DEBITS, EXTERNAL_ACCOUNTS, MOVEMENTS, TRANSFERS
 
 FOLD_MAX = 500  # movements folded in one transaction
 
@@ -73,6 +75,16 @@ async def sum_diamonds(tx: Tx) -> int:
 async def wallet(tx: Tx, user_id: str) -> Balance | None:
     """What a user may spend; None without a wallet."""
     return await tx.get(BALANCES, ledger.wallet(user_id))
+
+
+async def owe(tx: Tx, debit: Debit, more_diamonds: int) -> None:
+    """Save a debit, and note in its user's wallet how much more, or less, is missing there.
+
+    The wallet's row is written even if nothing is: who says what is missing relies on what lies there.
+    """
+    known = await wallet(tx, debit.user_id) or Balance(ledger.wallet(debit.user_id))
+    tx.put(BALANCES, replace(known, owed_diamonds=known.owed_diamonds + more_diamonds))
+    tx.put(DEBITS, debit)
 
 
 async def ensure_wallet(tx: Tx, user_id: str, cause_id: str) -> None:

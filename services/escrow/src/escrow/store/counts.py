@@ -5,10 +5,10 @@ from typing import Any
 
 from chassis.storage.collection import Collection
 from chassis.storage.tx import Tx
-from escrow.domain import ledger
+from escrow.domain import ledger, purchases
 from escrow.domain.ledger import Kind
 from escrow.domain.recount import EscrowCount
-from escrow.store import BALANCES, TRANSFERS
+from escrow.store import BALANCES, DEBITS, TRANSFERS
 
 
 async def last_id(tx: Tx, collection: Collection[Any], field: str = "_id") -> str:
@@ -117,6 +117,33 @@ async def moved_for(tx: Tx, causes: Sequence[str], kinds: Sequence[Kind]) -> dic
         cause, kind = places[id_]
         moved[cause][kind] = transfer.amount_diamonds
     return moved
+
+
+async def taken_back_of(tx: Tx, users: Iterable[str]) -> dict[str, int]:
+    """What these users' wallets have given back of what orders had brought, by debit: at once, and later."""
+    wallets = [ledger.wallet(user_id) for user_id in users]
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"debit": {"$in": wallets}, "kind": "take_back"}},
+        {"$group": {"_id": "$cause", "sum": {"$sum": "$amount_diamonds"}}},
+    ]
+    taken: dict[str, int] = {}
+    for row in await tx.aggregate(TRANSFERS, pipeline):
+        debit_id = purchases.debit_id_of(row["_id"])
+        taken[debit_id] = taken.get(debit_id, 0) + row["sum"]
+    return taken
+
+
+async def owed_by(tx: Tx, users: Sequence[str]) -> dict[str, int]:
+    """What is missing of each of these users' debits, which is in no row but by the transfers."""
+    pipeline: list[dict[str, Any]] = [{"$match": {"user_id": {"$in": users}}}, {"$project": {"user_id": 1}}]
+    owners = {row["_id"]: row["user_id"] for row in await tx.aggregate(DEBITS, pipeline)}
+    owed = dict.fromkeys(users, 0)
+    if not owners:
+        return owed
+    bought, taken = await moved_for(tx, list(owners), ("credit",)), await taken_back_of(tx, set(owners.values()))
+    for debit_id, user_id in owners.items():
+        owed[user_id] += bought[debit_id].get("credit", 0) - taken.get(debit_id, 0)
+    return owed
 
 
 async def reversed_of(tx: Tx, wallets: Iterable[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What handlers load of escrows and their earnings."""
+"""What handlers load of escrows, their earnings, and of what is owed."""
 
 from datetime import datetime
 from typing import Any
@@ -9,8 +9,10 @@ from escrow.domain import books, escrows
 from escrow.domain.blocks import Block, block_id
 from escrow.domain.books import Held
 from escrow.domain.escrows import Earning, Escrow
-from escrow.store import BLOCKS, EARNINGS, ESCROWS
+from escrow.domain.purchases import Debit
+from escrow.store import BLOCKS, DEBITS, EARNINGS, ESCROWS
 
+DEBITS_MAX = 100  # served by one return; more refunded items of one user wait for the next
 OLD_MAX = 10_000  # earnings counted for a gauge; that many or more are an alarm all the same
 
 
@@ -57,6 +59,12 @@ async def _by_status(tx: Tx, where: dict[str, Any]) -> dict[str, int]:
         {"$group": {"_id": "$status", "sum": {"$sum": "$amount_diamonds"}}},
     ]
     return {row["_id"]: row["sum"] for row in await tx.aggregate(EARNINGS, pipeline)}
+
+
+async def missing_debits(tx: Tx, user_id: str) -> tuple[Debit, ...]:
+    """The oldest debits of a user for which something is missing."""
+    where = {"user_id": user_id, "missing_diamonds": {"$gt": 0}}
+    return tuple(await tx.find(DEBITS, where, sort={"at": 1, "_id": 1}, limit=DEBITS_MAX))
 
 
 async def count_held(tx: Tx) -> Held:

@@ -1,12 +1,14 @@
 """What numbered migrations do."""
 
+from typing import Any
+
 from chassis.cause import Cause
 from chassis.clock import instant
 from chassis.decision import At
 from chassis.storage.mongo import Database
 from chassis.timers.model import TIMERS, stored_timer
 from escrow.domain import books, ledger
-from escrow.store import EARNINGS, PAYMENTS, TRANSFERS
+from escrow.store import BALANCES, DEBITS, EARNINGS, PAYMENTS, TRANSFERS
 
 
 async def begin_folding(database: Database) -> None:
@@ -39,6 +41,16 @@ async def drop_unordered_indexes(database: Database) -> None:
     """Drop those of transfers by which a streamer's own could not be listed in order."""
     for side in ("debit", "credit"):
         await _drop(database, TRANSFERS.name, f"{side}_1_at_1_kind_1_amount_diamonds_1")
+
+
+async def note_what_is_owed(database: Database) -> None:
+    """Note in wallets what is missing of the debits that an older release has made."""
+    owed: list[dict[str, Any]] = [
+        {"$match": {"missing_diamonds": {"$gt": 0}}},
+        {"$group": {"_id": {"$concat": ["wallet:", "$user_id"]}, "owed_diamonds": {"$sum": "$missing_diamonds"}}},
+        {"$merge": {"into": BALANCES.name, "whenNotMatched": "discard"}},
+    ]
+    await database.command("aggregate", DEBITS.name, pipeline=owed, cursor={})
 
 
 async def _drop(database: Database, collection: str, index: str) -> None:

@@ -43,7 +43,7 @@ class ItemView(Body):
     """One line of an order. `amount` and `diamonds` are those of one piece; `granted` once it is all the buyer's.
 
     `taken_back` once a refund has taken what it could: `missing_diamonds` were spent and `activated_pieces` are in use
-    by then; null: not known yet, or nothing of that kind.
+    by then; null: not known yet, or nothing of that kind. What comes back of the diamonds later is taken, too.
     """
 
     item_id: str

@@ -1,7 +1,7 @@
 """Refunds and charge-backs: the payer has the money back, so what it bought is taken back (SPEC §8). Pure.
 
 Only a person decides that. What can be taken is what is still there: pieces that nobody has activated, and diamonds
-that are still in the wallet, which escrow takes and tells of. The rest is said, and stays.
+that are still in the wallet, or come back into it, which escrow takes and tells of. The rest is said, and stays.
 """
 
 from collections.abc import Mapping
@@ -50,17 +50,22 @@ def take_back(order: Order, returned: Returned, refund: Refund, backpack: Mappin
 
 
 def debited(order: Order, cause_id: str, missing_diamonds: int, now: datetime) -> Order | None:
-    """Escrow has taken the diamonds of the item with this cause; None: there is none that waits for it."""
-    waiting = [item for item in order.items if item.diamonds and not item.taken_back_at]
-    if order.refund is None or all(credit_cause(order, item) != cause_id for item in waiting):
+    """Escrow has taken the diamonds of the item with this cause, or later more of them; None: that changes nothing.
+
+    What is missing only falls, so that of two words the one that says less stands, whichever comes first.
+    """
+    if order.refund is None:
         return None
-    items = (
-        replace(item, taken_back_at=now, missing_diamonds=missing_diamonds)
-        if credit_cause(order, item) == cause_id
-        else item
+    items = tuple(
+        _debited(item, missing_diamonds, now) if item.diamonds and credit_cause(order, item) == cause_id else item
         for item in order.items
     )
-    return replace(order, items=tuple(items))
+    return replace(order, items=items) if items != order.items else None
+
+
+def _debited(item: OrderItem, missing_diamonds: int, now: datetime) -> OrderItem:
+    known = missing_diamonds if item.missing_diamonds is None else item.missing_diamonds
+    return replace(item, taken_back_at=item.taken_back_at or now, missing_diamonds=min(known, missing_diamonds))
 
 
 def _taken(order: Order, item: OrderItem, backpack: Mapping[str, BackpackItem], now: datetime) -> OrderItem:

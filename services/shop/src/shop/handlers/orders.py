@@ -17,7 +17,7 @@ async def fulfill_credited_order(event: WalletCreditedV1, tx: Tx) -> None:
 
 
 async def record_debit(event: WalletDebitedV1, tx: Tx) -> None:
-    """The diamonds of an order item have left the wallet, as far as they were there."""
+    """The diamonds of an order item have left the wallet, as far as they were there or have come back."""
     order = await _order(event, tx)
     debited = refunds.debited(order, event.cause_id, event.missing_diamonds, tx.now) if order else None
     if debited is not None:
