@@ -162,7 +162,7 @@ async def test_a_wrong_answer_would_be_noticed(harness_of: HarnessOf) -> None:
         create_app(ESCROW, harness.runtime, harness.settings).openapi(), config=CONFIG
     )
     [case] = _made(schema["/wallets/me"]["GET"], GenerationMode.POSITIVE, 1)
-    wallet = {"user_id": "me", "balance_diamonds": 1, "earnings_diamonds": 0}
+    wallet = {"user_id": "me", "balance_diamonds": 1, "earnings_diamonds": 0, "owed_diamonds": 0}
     problem = {"type": "/problems/unheard-of", "title": "?", "instance": "1"}
 
     case.validate_response(_answer(200, wallet, "application/json"), checks=CHECKS)

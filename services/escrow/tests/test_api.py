@@ -35,7 +35,7 @@ async def test_credited_diamonds_are_in_the_wallet_and_in_its_entries(harness: S
 
     assert (first.status_code, second.json()["balance_diamonds"]) == (201, 100)
     wallet = await harness.client(user).get("/wallets/me")
-    assert wallet.json() == {"user_id": user, "balance_diamonds": 100, "earnings_diamonds": 0}
+    assert wallet.json() == {"user_id": user, "balance_diamonds": 100, "earnings_diamonds": 0, "owed_diamonds": 0}
     entries = (await harness.client(user).get("/wallets/me/entries")).json()
     assert [(item["kind"], item["amount_diamonds"]) for item in entries["items"]].count(("credit", 70)) == 1
     assert entries["next"] is None
@@ -47,7 +47,7 @@ async def test_who_has_no_wallet_reads_zeros_and_an_empty_list(harness: ServiceH
     wallet = await harness.client(user).get("/wallets/me")
     entries = await harness.client(user).get("/wallets/me/entries")
 
-    assert wallet.json() == {"user_id": user, "balance_diamonds": 0, "earnings_diamonds": 0}
+    assert wallet.json() == {"user_id": user, "balance_diamonds": 0, "earnings_diamonds": 0, "owed_diamonds": 0}
     assert entries.json() == {"items": [], "next": None, "last": None}
 
 
@@ -146,7 +146,7 @@ async def test_who_credited_stands_in_the_ledger_and_in_the_event(harness: Servi
         [transfer] = await tx.find(store.TRANSFERS, {})
     assert (credited.credited_by, transfer.by) == (operator, operator)
     entries = (await harness.client(user).get("/wallets/me/entries")).json()
-    assert set(entries["items"][0]) == {"id", "kind", "amount_diamonds", "escrow_id", "at"}
+    assert set(entries["items"][0]) == {"id", "kind", "amount_diamonds", "escrow_id", "order_id", "at"}
 
 
 async def test_the_two_figures_of_a_wallet_are_of_one_moment(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

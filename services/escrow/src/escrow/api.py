@@ -66,12 +66,12 @@ class Credited:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """What a user may spend, and what a streamer has earned."""
+    """What a user may spend and what they owe, and what a streamer has earned."""
 
     user_id: str
     balance_diamonds: int
-    earnings_diamonds: int
     owed_diamonds: int
+    earnings_diamonds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ async def my_wallet(caller: CallerDep, tx: TxDep) -> Wallet:
     balances = await accounts.balances_diamonds(tx, [spendable, earned])
     wallet = await accounts.wallet(tx, caller.user_id)
     owed = wallet.owed_diamonds if wallet else 0
-    return Wallet(caller.user_id, balances[spendable], balances[earned], owed)
+    return Wallet(caller.user_id, balances[spendable], owed, balances[earned])
 
 
 @router.get("/wallets/me/entries", operation_id="listMyEntries")
