@@ -152,6 +152,7 @@ def _told_shop(settings: Settings) -> dict[str, str]:
         "PAYMENT_GATEWAYS": json.dumps(["sandbox", "sonet"]),
         "PUBLIC_ORIGIN": gateway(settings),
         "CHECKOUT_STATE_KEY": "demo-key-of-checkouts-0123456789-0123456789",
+        "CHECKOUT_STATE_OTHER_KEYS": "[]",
         "SANDBOX_ORIGIN": f"http://127.0.0.1:{settings.port('sandbox')}",
         "SANDBOX_SECRET": sandbox.SECRET,
         "SONET_MERCHANT_ID": sonet.MERCHANT,

@@ -40,6 +40,8 @@ class ShopSettings(BaseSettings):
     """Where the page at the end of a payment leads back to; none: it may be closed."""
     checkout_state_key: SecretStr = SecretStr("")
     """Signs what a browser carries to a payment gateway and back; at least 32 bytes."""
+    checkout_state_other_keys: Annotated[tuple[SecretStr, ...], Field(max_length=5)] = ()
+    """Taken too, and sign nothing: the key that comes next, or that was before."""
     sandbox_origin: Url = ""
     sandbox_secret: SecretStr = SecretStr("")
     """Shared with the sandbox."""
@@ -55,11 +57,13 @@ class ShopSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _ready_for_money(self) -> "ShopSettings":
-        key = self.checkout_state_key
-        if self.payment_gateways and not (self.public_origin and len(key.get_secret_value()) >= KEY_BYTES_MIN):
+        key, others = self.checkout_state_key, self.checkout_state_other_keys
+        if self.payment_gateways and not (self.public_origin and _is_long(key)):
             raise ValueError("PAYMENT_GATEWAYS needs a PUBLIC_ORIGIN and a CHECKOUT_STATE_KEY of at least 32 bytes")
-        if is_demo(key) and not self.devstack:
-            raise ValueError("CHECKOUT_STATE_KEY is a demo key: only for DEVSTACK=true, on a local stack")
+        if not all(_is_long(other) for other in others):
+            raise ValueError("each of CHECKOUT_STATE_OTHER_KEYS needs at least 32 bytes")
+        if any(is_demo(one) for one in (key, *others)) and not self.devstack:
+            raise ValueError("CHECKOUT_STATE_KEY, or another one, is a demo key: only for DEVSTACK=true")
         return self
 
     @model_validator(mode="after")
@@ -92,3 +96,7 @@ class ShopSettings(BaseSettings):
             proposal=timedelta(milliseconds=round(self.proposal_seconds * 1_000)),
             session_max=timedelta(seconds=self.session_max_seconds),
         )
+
+
+def _is_long(key: SecretStr) -> bool:
+    return len(key.get_secret_value().encode()) >= KEY_BYTES_MIN

@@ -6,7 +6,7 @@ No URL travels in it or beside it, so there is none to forge: where the browser 
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import jwt
 from jwt.types import Options
@@ -46,12 +46,16 @@ def verify(settings: ShopSettings, carried: str, now: datetime) -> State:
     """
     if not _WRITTEN.fullmatch(carried):
         raise StateInvalid
-    key = settings.checkout_state_key.get_secret_value()
-    options: Options = {"require": ["aud", "jti", "sub", "exp"], "verify_exp": False}  # by the clock of this Tx, below
+    for key in (settings.checkout_state_key, *settings.checkout_state_other_keys):
+        claims = _signed_with(key.get_secret_value(), carried)
+        if claims is not None and claims["exp"] > unix(now):
+            return State(claims["jti"], claims["sub"])
+    raise StateInvalid
+
+
+def _signed_with(key: str, carried: str) -> dict[str, Any] | None:
+    options: Options = {"require": ["aud", "jti", "sub", "exp"], "verify_exp": False}  # by the clock of the Tx
     try:
-        claims = jwt.decode(carried, key, algorithms=[ALGORITHM], audience=AUDIENCE, options=options)
+        return jwt.decode(carried, key, algorithms=[ALGORITHM], audience=AUDIENCE, options=options) if key else None
     except jwt.PyJWTError:
-        raise StateInvalid from None
-    if not key or claims["exp"] <= unix(now):
-        raise StateInvalid
-    return State(claims["jti"], claims["sub"])
+        return None
