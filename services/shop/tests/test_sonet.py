@@ -14,10 +14,13 @@ import pytest
 
 from chassis import ids
 from chassis.effects.dispatcher import EffectDispatcher
+from chassis.service import EffectResult
 from chassis_testing.service import ServiceHarness
 from contracts import OrderPaidV1
 from devstack import sonet as sonet_server
 from shop.domain.orders import HINTS_MAX
+from shop.domain.payments import Answer, ConfirmPayment, best_of
+from shop.handlers.payments import record_answer
 from shop.service import SERVICE
 
 if TYPE_CHECKING:
@@ -371,6 +374,43 @@ async def test_a_slow_so_net_keeps_nobody_waiting(shopper: Shopper) -> None:
 
     assert {await trip.payment() for trip in trips} == {"paid"}
     assert await shopper.paid() == len(trips)
+
+
+async def test_what_was_answered_stands_though_the_question_was_asked_anew_meanwhile(shopper: Shopper) -> None:
+    """A vendor that has confirmed a payment once may not say so again."""
+    trip = await shopper.sent()
+    said = trip.pay()
+    shopper.sonet.behaviour["confirmOrder"] = "slow"
+    await trip.back(said)
+    dispatcher = EffectDispatcher(shopper.harness.runtime, SERVICE)
+    running = asyncio.create_task(dispatcher.run())
+    async with asyncio.timeout(SECONDS_MAX):
+        while not trip.at_sonet.confirmations:
+            await asyncio.sleep(0.01)
+
+        shopper.sonet.behaviour["confirmOrder"] = "refused"
+        await trip.back(said | {"sonetOrderNo": "SN0000000099"})
+        while await shopper.harness.effects():
+            await asyncio.sleep(0.01)
+    dispatcher.stop()
+    await running
+
+    assert (await trip.payment(), await shopper.paid(), trip.at_sonet.confirmations) == ("paid", 1, 2)
+
+
+async def test_of_two_payments_of_one_order_one_pays_it_and_the_other_pays_nothing(shopper: Shopper) -> None:
+    trip, other = await shopper.sent(), await shopper.sent()
+
+    async def answered(order_id: str, *paid: tuple[str, int]) -> None:
+        asked = ConfirmPayment(gateway="sonet", order_id=order_id, amount=29_900, currency="TWD")
+        best = best_of(asked, [Answer(order_id, "paid", amount, "TWD", reference) for reference, amount in paid])
+        async with shopper.harness.tx() as tx:
+            await record_answer(EffectResult(asked, "the call", order_id, best), tx)
+
+    await answered(trip.order_id, ("SN1", 100), ("SN2", 29_900), ("SN3", 29_900))
+    await answered(other.order_id, ("SN3", 29_900))
+
+    assert (await trip.payment(), await other.payment(), await shopper.paid()) == ("paid", "review", 1)
 
 
 async def test_another_users_order_is_not_handed_over(shopper: Shopper) -> None:

@@ -84,9 +84,10 @@ class EffectHandler:
     deadline_seconds: float
     batch: int
     max_per_key: int
+    every_answer: bool
 
 
-def effect(
+def effect(  # noqa: PLR0913 - a row of the table is these facts
     effect: type[F],
     execute: Callable[[Sequence[EffectRequest[F]], Outside], Awaitable[Sequence[EffectResult[F]]]],
     *,
@@ -95,6 +96,7 @@ def effect(
     deadline_seconds: float = 5.0,
     batch: int = 100,
     max_per_key: int = 1,
+    every_answer: bool = False,
 ) -> EffectHandler:
     """Make vendor calls of this kind with `perform`, then do `done` in a Tx with each answer.
 
@@ -102,8 +104,11 @@ def effect(
     a call without an Answer, an exception and a time-out are retried with back-off. Calls past their `not_after` go to
     `expired`. With `max_per_key`, up to so many of one key come together, in order: then it is for `perform` that none
     overtakes another, and that what follows a call that is to be made again is made again too.
+
+    A call that is decided anew while it is made is made anew, and the answer to the one before is passed over; with
+    `every_answer` it is done with that, too: a vendor that says a thing once may not say it again.
     """
-    return EffectHandler(effect, execute, done, expired, deadline_seconds, batch, max_per_key)
+    return EffectHandler(effect, execute, done, expired, deadline_seconds, batch, max_per_key, every_answer)
 
 
 @dataclass(frozen=True, slots=True)

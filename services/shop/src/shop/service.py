@@ -61,6 +61,7 @@ SERVICE = Service(
             done=payments.record_answer,
             deadline_seconds=calls.DEADLINE_SECONDS,
             batch=calls.AT_ONCE,
+            every_answer=True,
         ),
         effect(
             FetchStatement,

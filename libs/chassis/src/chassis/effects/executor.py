@@ -147,11 +147,13 @@ class EffectExecutor:
             stuck = {outcome.stored.key for outcome in again}
             for outcome in part:
                 key = outcome.stored.key
-                if there.get(outcome.stored.id) != outcome.stored:
+                known = there.get(outcome.stored.id)
+                is_as_asked = known == outcome.stored
+                if not is_as_asked and (known is None or outcome.answer is None or not self._row.every_answer):
                     continue  # decided anew meanwhile, or another leader was faster
                 if key in stuck:
                     failed.append(replace(outcome, retry="is behind one that is made again"))
-                elif failure := await self._settle(tx, outcome, answered_at):
+                elif failure := await self._settle(tx, outcome, answered_at, forget=is_as_asked):
                     failed.append(outcome.failed_here(failure))
                     stuck.add(key)
                 else:
@@ -174,14 +176,15 @@ class EffectExecutor:
             steps.write()
         return again
 
-    async def _settle(self, tx: Tx, outcome: Outcome, answered_at: datetime) -> Exception | None:
-        """Remove one call and run its handler, or neither."""
+    async def _settle(self, tx: Tx, outcome: Outcome, answered_at: datetime, *, forget: bool) -> Exception | None:
+        """Remove one call (`forget`: unless it was decided anew) and run its handler, or neither."""
         stored, answer = outcome.stored, outcome.answer
         handler: Any = self._row.done if answer is not None else self._row.expired
         subject: Any = answer if answer is not None else outcome.effect
         at = answered_at if answer is not None else (stored.not_after or answered_at)
         savepoint = tx.savepoint()
-        tx.delete(EFFECTS, stored.id)
+        if forget:
+            tx.delete(EFFECTS, stored.id)
         if handler is None or subject is None:
             return None
         if answer is not None:

@@ -1,7 +1,7 @@
 """What is asked of a gateway, and what its answer means for an order (SPEC §8). Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -50,6 +50,8 @@ class Answer:
     amount: int
     currency: str
     reference: str
+    others: tuple[str, ...] = ()
+    """Further payments of the same order that it took, by their references: somebody has paid more than once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,13 @@ def check_again(order: Order, now: datetime) -> At:
 def receipt(order: Order, reference: str) -> Receipt:
     """This payment is for this order."""
     return Receipt(f"{order.gateway}:{reference}", order.id)
+
+
+def best_of(asked: ConfirmPayment, paid: Sequence[Answer]) -> Answer:
+    """Of several payments that were taken for one order the one that pays it; the others are named with it."""
+    right = (asked.amount, asked.currency)
+    best = next((one for one in paid if (one.amount, one.currency) == right), paid[0])
+    return replace(best, others=tuple(one.reference for one in paid if one is not best))
 
 
 def fact_of(order: Order, answer: Answer, now: datetime) -> Fact:

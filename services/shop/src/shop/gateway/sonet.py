@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 from chassis.context import Outside
 from chassis.effects.vendor_client import VENDOR_AWAY
 from shop.domain.orders import Hint, Order
-from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form, Unknown, product_name
+from shop.domain.payments import Answer, AuthorizePayment, ConfirmPayment, Form, Unknown, best_of, product_name
 from shop.gateway import sonet_lines
 from shop.settings import ShopSettings
 
@@ -47,9 +47,9 @@ class Sonet:
         names = dict.fromkeys(hint.reference for hint in payment.hints)
         calls = (_confirm(payment, name, outside) for name in names)
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, Answer) and answer.status == "paid":
-                return answer
+        paid = [answer for answer in answers if isinstance(answer, Answer) and answer.status == "paid"]
+        if paid:
+            return best_of(payment, paid)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer

@@ -37,4 +37,6 @@ async def record_answer(result: EffectResult[ConfirmPayment], tx: Tx) -> None:
     fact = payments.fact_of(order, answer, tx.now)
     if fact == "confirmed" and not await spend(tx, payments.receipt(order, answer.reference)):
         fact = "differs"
+    for other in answer.others:  # its payer has paid twice: no other order is paid by it, and the lists say so
+        await spend(tx, payments.receipt(order, other))
     settle(tx, order, fact, answer.reference)
