@@ -134,7 +134,7 @@ async def taken_back_of(tx: Tx, users: Iterable[str]) -> dict[str, int]:
 
 
 async def owed_by(tx: Tx, users: Sequence[str]) -> dict[str, int]:
-    """What is missing of each of these users' debits, which is in no row but by the transfers."""
+    """What each of these users owes, by the transfers of their debits."""
     pipeline: list[dict[str, Any]] = [{"$match": {"user_id": {"$in": users}}}, {"$project": {"user_id": 1}}]
     owners = {row["_id"]: row["user_id"] for row in await tx.aggregate(DEBITS, pipeline)}
     owed = dict.fromkeys(users, 0)
