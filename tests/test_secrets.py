@@ -158,19 +158,20 @@ def test_what_is_named_like_a_secret_is_one(service: str) -> None:
         assert named <= secrets_of(cls)
 
 
-@pytest.mark.parametrize(("end", "command", "to"), [
-    ("crashed", "parked", "terminal"), ("crashed", "parked", "pipe"), ("cannot be listened on", "worker", "pipe"),
-])  # fmt: skip
+ENDS = (("crashed", "parked", "terminal"), ("crashed", "parked", "pipe"), ("cannot be listened on", "worker", "pipe"))
+
+
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_process_that_ends_by_itself_shows_no_setting(service: str, end: str, command: str, to: str) -> None:
+def test_a_process_that_ends_by_itself_shows_no_setting(service: str) -> None:
     env = {name: value for cls in settings_of(service) for name, value in sound(cls).items()}
     env |= {"DEVSTACK": "true", "LOG_LEVEL": "DEBUG"}
-    output = Output(terminal=to == "terminal")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken_already:
         env["HTTP_PORT"] = str(taken_already.getsockname()[1])
-        process = output.start([sys.executable, "-m", package(service), command], env)
-        said = output.whole()
+        outputs = [Output(terminal=to == "terminal") for _, _, to in ENDS]
+        lines = [[sys.executable, "-m", package(service), command] for _, command, _ in ENDS]
+        processes = [output.start(line, env) for output, line in zip(outputs, lines, strict=True)]  # at once: they wait
+        said = [output.whole() for output in outputs]
 
-    assert process.wait() == 1, said
-    assert end in said
-    assert CANARY[:6] not in said.lower()
+    assert [process.wait() for process in processes] == [1, 1, 1], said
+    assert [end in one for (end, _, _), one in zip(ENDS, said, strict=True)] == [True, True, True], said
+    assert CANARY[:6] not in "".join(said).lower()

@@ -93,41 +93,46 @@ async def everything_in(database: Database) -> str:
     return repr([await database[name].find().to_list(None) for name in await database.list_collection_names()])
 
 
-@pytest.fixture
-async def pusher() -> IllPusher:
-    return IllPusher()
-
-
-@pytest.fixture
-async def env(
-    servers: Any, mongo: Mongo, namespace: str, pusher: IllPusher, unused_tcp_port: int
-) -> AsyncIterator[dict[str, str]]:
-    """What a notifier runs with, on a database of its own, which is migrated."""
+@asynccontextmanager
+async def migrated(servers: Any, mongo: Mongo, namespace: str, **more: str) -> AsyncIterator[dict[str, str]]:
+    """What a notifier runs with, on a database of its own."""
     settings = {
         "DEVSTACK": "true",
         "LOG_LEVEL": "DEBUG",
-        "HTTP_PORT": str(unused_tcp_port),
         "MONGO_URL": servers.mongo_url,
         "KAFKA_BOOTSTRAP": servers.kafka_bootstrap,
         "NAMESPACE": namespace,
         "PUSHER_SCHEME": "http",
         "PUSHER_HOST": "127.0.0.1",
-        "PUSHER_PORT": str(pusher.port),
         "PUSHER_CLIENT_HOST": "127.0.0.1",
         "PUSHER_APP_ID": "1",
         "PUSHER_KEYS": json.dumps({KEY: SECRET}),
         **DEMO_STREAM_TOKENS,
+        **more,
     }
     assert "c4n4ry" not in await said_by("migrate", settings)
     yield settings
     await mongo.client.drop_database(f"{namespace}-notifier")
 
 
-@pytest.mark.parametrize("to", ["terminal", "pipe"])
 async def test_whatever_pusher_does_its_secrets_are_written_nowhere(
-    to: str, env: dict[str, str], mongo: Mongo, namespace: str, pusher: IllPusher, an: Callable[..., Event]
+    servers: Any, mongo: Mongo, namespace: str, an: Callable[..., Event], unused_tcp_port_factory: Callable[[], int]
 ) -> None:
-    database = mongo.database(f"{namespace}-notifier")
+    async def fail(to: str) -> None:
+        pusher = IllPusher()
+        ports = {"HTTP_PORT": str(unused_tcp_port_factory()), "PUSHER_PORT": str(pusher.port)}
+        async with migrated(servers, mongo, f"{namespace}-{to}", **ports) as env:
+            await fail_a_notifier(to, env, mongo, pusher, an)
+
+    async with asyncio.TaskGroup() as both:  # at once, as they wait between their tries
+        both.create_task(fail("terminal"))
+        both.create_task(fail("pipe"))
+
+
+async def fail_a_notifier(
+    to: str, env: dict[str, str], mongo: Mongo, pusher: IllPusher, an: Callable[..., Event]
+) -> None:
+    database = mongo.database(f"{env['NAMESPACE']}-notifier")
     harness = await ServiceHarness.start(SERVICE, mongo, database, clock=SystemClock())
     await harness.handle(an(EscrowFailedV1, buyer_id="7" * 24))
     output = Output(terminal=to == "terminal")

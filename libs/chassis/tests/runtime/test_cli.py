@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -202,12 +202,15 @@ async def start(servers: Any, migrated: str, tmp_path: Path, unused_tcp_port_fac
             await life.end()
 
 
+async def ends(start: Start, *commands: Sequence[str]) -> list[int]:
+    """How commands end that are given at once: most of a process' time it waits."""
+    return [await life.end() for life in [await start(*command) for command in commands]]
+
+
 async def test_a_process_that_finds_nothing_migrated_says_what_and_how_to_mend_it(
     start: Start, mongo: Mongo, namespace: str
 ) -> None:
-    for role in ("api", "worker"):
-        life = await start(role, NAMESPACE=namespace)
-
+    for life in [await start(role, NAMESPACE=namespace) for role in ("api", "worker")]:
         assert await life.end() == 2
         [told] = [line for line in life.lines if line["event"] == "not migrated"]
         assert told["mend"] == "python -m goals migrate"
@@ -220,43 +223,27 @@ async def test_a_process_that_finds_nothing_migrated_says_what_and_how_to_mend_i
     assert await mongo.database(f"{namespace}-goals").list_collection_names() == []
 
     assert await (await start("migrate", NAMESPACE=namespace)).end() == 0
-    plan = await start("migrate", "--plan", NAMESPACE=namespace)
-    assert await plan.end() == 0
+    plan, mistaken = [await start("migrate", option, NAMESPACE=namespace) for option in ("--plan", "--dry-run")]
+    assert (await plan.end(), await mistaken.end()) == (0, 1)
     assert [line for line in plan.lines if "would" in line] == []
-    assert await (await start("migrate", "--dry-run", NAMESPACE=namespace)).end() == 1
     await mongo.client.drop_database(f"{namespace}-goals")
 
 
-async def test_settings_that_are_missing_or_wrong_are_named_and_nothing_starts(start: Start) -> None:
-    life = await start("api", JWT_KEYS='{"demo": {}}', DEVSTACK="perhaps")
+async def test_what_cannot_start_says_why(start: Start) -> None:
+    wrong = await start("api", JWT_KEYS='{"demo": {}}', DEVSTACK="perhaps")
+    no_json = await start("api", JWT_KEYS="{")
+    demo = await start("api", DEVSTACK="false")
+    unknown = await start("serve")
 
-    assert await life.end() == 2
-    assert "DEVSTACK" in life.errors
-    assert "JWT_KEYS" in life.errors
-    assert "Traceback" not in life.errors
-
-
-async def test_what_should_be_json_and_is_not_is_named(start: Start) -> None:
-    life = await start("api", JWT_KEYS="{")
-
-    assert await life.end() == 2
-    assert "JWT_KEYS: is not JSON" in life.errors
-    assert "Traceback" not in life.errors
-
-
-async def test_a_demo_key_is_refused_outside_the_devstack(start: Start) -> None:
-    life = await start("api", DEVSTACK="false")
-
-    assert await life.end() == 2
-    assert "demo key" in life.errors
-    assert KEY not in life.errors
-
-
-async def test_an_unknown_command_is_answered_with_the_usage(start: Start) -> None:
-    life = await start("serve")
-
-    assert await life.end() == 1
-    assert "usage: python -m goals COMMAND" in life.errors
+    assert [await life.end() for life in (wrong, no_json, demo, unknown)] == [2, 2, 2, 1]
+    assert "DEVSTACK" in wrong.errors
+    assert "JWT_KEYS" in wrong.errors
+    assert "JWT_KEYS: is not JSON" in no_json.errors
+    assert "demo key" in demo.errors
+    assert "usage: python -m goals COMMAND" in unknown.errors
+    for life in (wrong, no_json, demo, unknown):
+        assert KEY not in life.errors
+        assert "Traceback" not in life.errors
 
 
 async def test_a_service_may_have_commands_of_its_own(start: Start) -> None:
@@ -447,8 +434,8 @@ async def test_what_is_parked_is_listed_shown_tried_again_and_given_up_by_comman
     assert [(line["service"], line["waits"], line["_id"]) for line in listed.lines] == [("goals", "timers", "t1")]
     assert shown.lines[0]["reason"] == "why"
 
-    for words in (("show", "timers", "t2"), ("show", "songs", "t1"), ("discard", "timers", "t1", "--why", "so")):
-        assert await (await start(*words)).end() == 1
+    mistakes = (("show", "timers", "t2"), ("show", "songs", "t1"), ("discard", "timers", "t1", "--why", "so"))
+    assert await ends(start, *mistakes) == [1, 1, 1]
     assert await (await start("discard", "timers", "t1", "--reason", "told by phone")).end() == 0
     again = await start("replay")
 
@@ -460,16 +447,15 @@ async def test_what_is_parked_is_listed_shown_tried_again_and_given_up_by_comman
 
 
 async def test_a_token_is_denied_by_command(start: Start, mongo: Mongo, migrated: str) -> None:
-    assert await (await start("deny", "j1")).end() == 0
-    assert await (await start("deny")).end() == 1
+    assert await ends(start, ("deny", "j1"), ("deny",)) == [0, 1]
 
     denied = await mongo.database(f"{migrated}-goals")["denied_tokens"].find({}).to_list(None)
     assert [row["_id"] for row in denied] == ["j1"]
 
 
 async def test_only_a_partition_that_a_service_listens_to_can_be_moved(start: Start) -> None:
-    for line in (("seek", "sessions:0", "7"), ("seek", "sessions", "7"), ("seek", "sessions:0", "-1")):
-        assert await (await start(*line)).end() == 1
+    mistakes = (("seek", "sessions:0", "7"), ("seek", "sessions", "7"), ("seek", "sessions:0", "-1"))
+    assert await ends(start, *mistakes) == [1, 1, 1]
 
 
 async def test_what_is_parked_is_listed_and_replayed_by_command(start: Start) -> None:

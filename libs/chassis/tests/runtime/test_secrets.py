@@ -11,6 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from chassis.http import TxRouter
+from chassis.runtime.cli import run
+from chassis.service import Service
 from chassis_testing.output import Output
 from chassis_testing.service import NO_TLS
 
@@ -73,7 +76,7 @@ def start(output: Output, tmp_path: Path) -> Start:
     return started
 
 
-@pytest.mark.parametrize("wrong", BAD)
+@pytest.mark.parametrize("wrong", ["a broken PEM", "a crash"])
 def test_what_ends_a_process_shows_no_secret(start: Start, output: Output, wrong: str) -> None:
     command, env = BAD[wrong]
 
@@ -82,6 +85,23 @@ def test_what_ends_a_process_shows_no_secret(start: Start, output: Output, wrong
 
     assert process.wait() == (1 if wrong == "a crash" else 2)
     assert "crashed" in said or next(iter(env)) in said
+    assert "c4n4ry" not in said
+
+
+@pytest.mark.parametrize("wrong", [wrong for wrong in BAD if wrong != "a crash"])
+def test_settings_that_are_refused_show_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    command, env = BAD[wrong]
+    monkeypatch.setattr("os.environ", {**ENV, **env})
+    monkeypatch.setattr("sys.argv", ["canaries", command])
+
+    with pytest.raises(SystemExit) as ended:
+        run(Service(name="canaries", router=TxRouter()))
+
+    said = "".join(capfd.readouterr())
+    assert ended.value.code == 2
+    assert next(iter(env)) in said
     assert "c4n4ry" not in said
 
 
