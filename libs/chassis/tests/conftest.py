@@ -13,6 +13,7 @@ from chassis.runtime.runnable import Runnable
 from chassis.storage.mongo import Driver
 
 ONE_DRIVER = (
+    "test_dead_letters.py",  # about many; what a driver may do to one is in test_parked_work.py
     "test_cli.py",  # about processes, whose driver is in their environment: where it matters, the test says so
     "test_tls.py",  # about servers, which it starts
     "test_relay_partitions.py",  # about brokers, of which it starts three

@@ -191,7 +191,7 @@ async def test_two_releases_in_turns_go_on_with_what_the_other_has_written(harne
 
 
 async def test_what_the_release_before_has_parked_is_counted_and_tried_again(harness: ServiceHarness) -> None:
-    [line] = await parked_work.MESSAGES.list(harness.runtime.database)
+    [line] = [one async for one in parked_work.MESSAGES.list(harness.runtime)]
     assert line["waiting"] == 0
 
     await measure_parked(harness.runtime.database)

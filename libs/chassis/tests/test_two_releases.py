@@ -238,7 +238,7 @@ async def test_what_only_the_next_release_can_read_waits_for_it_and_nothing_else
     deploy.publish(ViewerBlockedV1(streamer_id=ids.new_id(), viewer_id=other))
     await deploy.work(deploy.old)
 
-    [waiting] = await parked_work.MESSAGES.list(deploy.harness.runtime.database)
+    [waiting] = [one async for one in parked_work.MESSAGES.list(deploy.harness.runtime)]
     assert (waiting["key"], waiting["state"]) == (streamer, "retrying")
     assert waiting["reason"].startswith(f"UnreadableError: {sealed} of jars cannot be read: state: ")
     assert (await deploy.jar(other))["beans"] == 1
@@ -247,7 +247,7 @@ async def test_what_only_the_next_release_can_read_waits_for_it_and_nothing_else
         {}, {"$set": {"next_try_at": START_TIME.replace(year=2000)}}
     )
     await deploy.work(deploy.new)
-    assert await parked_work.MESSAGES.list(deploy.harness.runtime.database) == []
+    assert [one async for one in parked_work.MESSAGES.list(deploy.harness.runtime)] == []
     assert (await deploy.jar(sealed)) == {"beans": 0, "peas": 1, "state": "sealed", "lids": []}
 
 

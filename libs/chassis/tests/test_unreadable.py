@@ -124,7 +124,7 @@ async def test_an_event_is_parked_with_its_reason_and_the_others_of_its_batch_ta
     await worker.process({PARTITION: records(GOOD, BAD, GOOD)})
 
     assert await states(harness) == {GOOD: "shut", BAD: "sealed"}
-    [key] = await parked_work.MESSAGES.list(harness.runtime.database)
+    [key] = [one async for one in parked_work.MESSAGES.list(harness.runtime)]
     reason = (
         "KeyError: 'a bug'" if service is BROKEN else f"UnreadableError: {BAD} of jars cannot be read: state: Input"
     )
@@ -144,14 +144,14 @@ async def test_an_event_follows_by_itself_when_a_release_comes_that_can_read_and
         harness.clock.advance(31)
         await worker.retry()
 
-    assert {key["state"] for key in await parked_work.MESSAGES.list(harness.runtime.database)} == {"retrying"}
+    assert {key["state"] async for key in parked_work.MESSAGES.list(harness.runtime)} == {"retrying"}
     await harness.runtime.database["jars"].update_one({"_id": GOOD}, {"$set": {"state": "open"}})
     for _ in range(11):
         harness.clock.advance(31)
         await worker.retry()
 
     assert (await states(harness))[GOOD] == "shut"
-    [key] = await parked_work.MESSAGES.list(harness.runtime.database)
+    [key] = [one async for one in parked_work.MESSAGES.list(harness.runtime)]
     assert key["state"] == "parked"
     assert UNREADABLE_PATIENCE.total_seconds() < 31 * 31
 
@@ -172,7 +172,7 @@ async def test_a_parked_message_or_key_that_cannot_be_read_holds_up_its_key_alon
     await worker.process({PARTITION: records(GOOD, first=3)})
 
     assert await states(harness) == {jars[0]: "open", jars[1]: "open", jars[2]: "shut", GOOD: "shut"}
-    kept = {key["head"]: key for key in await parked_work.MESSAGES.list(harness.runtime.database)}
+    kept = {key["head"]: key async for key in parked_work.MESSAGES.list(harness.runtime)}
     assert kept.keys() == {"sessions:0:0", "sessions:0:1"}
     assert [key["state"] for key in kept.values()] == ["parked", "parked"]
     assert "UnreadableError: sessions:0:0 of parked" in kept["sessions:0:0"]["reason"]
@@ -252,7 +252,7 @@ async def test_a_timer_waits_for_a_release_that_can_read_as_long_as_one_takes_to
         )
         await eventually(lambda: stored.count_documents({"parked": True}))
 
-    assert [one["_id"] for one in await parked_work.TIMERS.list(harness.runtime.database)] == [BAD]
+    assert [one["_id"] async for one in parked_work.TIMERS.list(harness.runtime)] == [BAD]
 
 
 async def test_a_timer_that_is_itself_unreadable_is_parked_and_the_others_ring(
@@ -267,7 +267,7 @@ async def test_a_timer_that_is_itself_unreadable_is_parked_and_the_others_ring(
         await eventually(lambda: stored.count_documents({"parked": True}))
         await eventually(lambda: states(harness))
 
-        [parked] = await parked_work.TIMERS.list(harness.runtime.database)
+        [parked] = [one async for one in parked_work.TIMERS.list(harness.runtime)]
         assert parked["reason"].startswith(f"UnreadableError: {BAD} of timers cannot be read: attempts: Input")
         await stored.update_one({"_id": BAD}, {"$set": {"attempts": 0}})
         assert await parked_work.TIMERS.replay(harness.runtime.database, harness.runtime.clock) == 1
@@ -317,7 +317,7 @@ async def test_a_vendor_call_that_cannot_be_read_is_parked_with_its_key_and_the_
         await eventually(lambda: stored.count_documents({"parked": True}))
         await eventually(lambda: _has(harness, EFFECTS.name, 2))
 
-        [parked] = await parked_work.EFFECTS.list(harness.runtime.database)
+        [parked] = [one async for one in parked_work.EFFECTS.list(harness.runtime)]
         assert (parked["_id"], parked["key"]) == ("a-1", "a")
         assert parked["reason"].startswith(reason)
         await stored.update_one({"_id": "a-1"}, {"$set": {"data": {"number": 1}, "due": harness.now}})
@@ -369,7 +369,7 @@ async def test_a_vendor_is_not_called_for_ever_for_a_handler_that_cannot_read(
 
     assert vendor.numbers.count(1) == 2
     assert 3 not in vendor.numbers
-    [parked] = await parked_work.EFFECTS.list(harness.runtime.database)
+    [parked] = [one async for one in parked_work.EFFECTS.list(harness.runtime)]
     assert parked["reason"].startswith("UnreadableError: ")
 
 

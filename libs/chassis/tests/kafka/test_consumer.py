@@ -28,6 +28,8 @@ from contracts import ViewerBlockedV1, ViewerUnblockedV1
 Eventually = Callable[..., Awaitable[None]]
 Doing = Callable[..., AbstractAsyncContextManager[None]]
 
+AHEAD = 600  # events of a load that may wait in Kafka
+
 
 class Uncountable(Conflict, slug="uncountable"):
     """This viewer cannot be counted."""
@@ -137,24 +139,43 @@ async def test_what_nobody_listens_to_is_passed_over(
     assert await harness.documents("parked") == []
 
 
-async def test_workers_that_come_and_go_share_the_work_without_doing_any_twice(
-    harness: KafkaHarness, doing: Doing, eventually: Eventually
+async def test_workers_that_come_and_go_under_load_share_the_work_without_doing_any_twice(
+    harness: KafkaHarness, doing: Doing, eventually: Eventually, record_property: Any
 ) -> None:
-    events = blocks(streamers=30, each=40)
     first, second, third = harness.consumer(), harness.consumer(), harness.consumer()
-    async with doing(first):
-        await harness.publish(*events[:400])
-        await eventually(has_handled(harness, 200), seconds=30)
-        async with doing(second):
-            await eventually(lambda: second.progress().partitions == 6, seconds=30)
-            await eventually(lambda: first.progress().partitions == 6, seconds=30)
-            await harness.publish(*events[400:800])
-            await eventually(has_handled(harness, 600), seconds=30)
-    async with doing(third):
-        await harness.publish(*events[800:])
-        await eventually(has_handled(harness, 1_200), seconds=30)
+    published: list[ViewerBlockedV1] = []
 
-    assert await handled(harness) == in_order(events)
+    async def load(until: asyncio.Event) -> None:
+        keys = [ids.new_id() for _ in range(30)]
+        while not until.is_set():
+            events = [ViewerBlockedV1(streamer_id=key, viewer_id=ids.new_id()) for key in keys]
+            await harness.publish(*events)
+            published.extend(events)
+            await eventually(has_handled(harness, len(published) - AHEAD))
+
+    async def share(*workers: Consumer) -> None:
+        """Wait until they have equal parts, and have handled what is published then."""
+        parts = [12 // len(workers)] * len(workers)
+        await eventually(lambda: [worker.progress().partitions for worker in workers] == parts)
+        await eventually(has_handled(harness, len(published) + 1))
+
+    enough = asyncio.Event()
+    async with doing(first), asyncio.TaskGroup() as group:
+        loading = group.create_task(load(enough))
+        await share(first)
+        async with doing(second):
+            await share(first, second)
+            async with doing(third):
+                await share(first, second, third)
+            await share(first, second)
+        await share(first)
+        enough.set()
+        await loading
+        await eventually(has_handled(harness, len(published)))
+
+    assert await handled(harness) == in_order(published)
+    assert {row["crash_count"] for row in await harness.documents("positions")} == {0}
+    record_property("figures", f"workers come and go: {len(published)} events, each once and in order")
 
 
 async def test_partitions_are_handed_over_between_batches_not_within_one(

@@ -253,7 +253,7 @@ async def test_later_messages_of_a_parked_key_wait_and_follow_in_order_once_it_i
         await desk.say(*[first, *rest][at : at + 401])
     await desk.give_up()
     assert await desk.heard(first.streamer_id) == []
-    assert [line["waiting"] for line in await parked_work.MESSAGES.list(desk.runtime.database)] == [1_202]
+    assert [line["waiting"] async for line in parked_work.MESSAGES.list(desk.runtime)] == [1_202]
 
     desk.refused = set()
     assert await parked_work.MESSAGES.replay(desk.runtime.database, desk.clock) == 1
@@ -278,7 +278,7 @@ async def test_replaying_twice_and_with_nothing_mended_changes_nothing(desk: Des
         await desk.give_up()
     assert await parked_work.MESSAGES.replay(desk.runtime.database, desk.clock, "another") == 0
 
-    [line] = await parked_work.MESSAGES.list(desk.runtime.database)
+    [line] = [one async for one in parked_work.MESSAGES.list(desk.runtime)]
     assert (line["state"], line["waiting"], line["attempts"]) == ("parked", 1, 5)
     assert len(await desk.documents("outbox")) == 1  # one copy is enough
     assert await desk.heard(poison.streamer_id) == []
@@ -295,7 +295,7 @@ async def test_two_poisons_of_one_key_are_met_one_after_the_other(desk: Desk) ->
     await parked_work.MESSAGES.replay(desk.runtime.database, desk.clock)
     await desk.give_up()
     assert await desk.heard(events[0].streamer_id) == viewers(events[:3])
-    [line] = await parked_work.MESSAGES.list(desk.runtime.database)
+    [line] = [one async for one in parked_work.MESSAGES.list(desk.runtime)]
     assert (line["head"], line["waiting"]) == ("sessions:3:3", 1)
 
     desk.refused = set()
@@ -551,7 +551,7 @@ async def test_a_message_that_kills_the_process_again_and_again_is_parked(desk: 
             await desk.take_over()
 
     assert deaths == 2 + 1 + 3  # twice with others, once with its group, then alone
-    [line] = await parked_work.MESSAGES.list(desk.runtime.database)
+    [line] = [one async for one in parked_work.MESSAGES.list(desk.runtime)]
     assert (line["reason"], line["state"]) == ("CrashedError: crashed the process 3 times", "parked")
     assert line["waiting"] == 1
     heard = [viewer for event in events for viewer in await desk.heard(event.streamer_id)]
@@ -582,7 +582,7 @@ async def test_a_parked_message_that_kills_the_process_is_told_apart_from_those_
             await desk.take_over()
 
     assert deaths == 1 + 3  # once with the others, then alone
-    [line] = await parked_work.MESSAGES.list(desk.runtime.database)
+    [line] = [one async for one in parked_work.MESSAGES.list(desk.runtime)]
     assert (line["reason"], line["head"]) == ("CrashedError: crashed the process 3 times", "sessions:3:2")
     assert await desk.heard(events[0].streamer_id) == viewers(events[:2])
     assert await desk.heard(others[0].streamer_id) == viewers(others)

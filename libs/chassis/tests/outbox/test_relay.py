@@ -233,7 +233,7 @@ async def test_a_row_that_the_broker_refuses_parks_its_key_alone_until_it_is_men
         assert await broker.read(SMALL, 4) == {"bad": [0], "good": [0, 1, 2]}
         assert await broker.read(TOPIC, 1) == {"bad": [7]}
         await eventually(lambda: harness.runtime.database[OUTBOX_PARKED.name].count_documents({}))
-        [parked] = await parked_work.OUTBOX.list(harness.runtime.database)
+        [parked] = [one async for one in parked_work.OUTBOX.list(harness.runtime)]
         assert (parked["topic"], parked["key"]) == (SMALL, "bad")
         assert "MessageSizeTooLarge" in parked["reason"]
 
@@ -281,7 +281,7 @@ async def test_a_row_that_nobody_can_read_parks_its_key_alone_until_it_is_mended
     async with doing(Relay(harness.runtime, broker.settings)):
         assert await broker.read(TOPIC, 3) == {"bad": [0], "good": [0, 1]}
         await eventually(lambda: _has(harness, OUTBOX_PARKED.name, 2))
-        reasons = {row["key"]: row["reason"] for row in await parked_work.OUTBOX.list(harness.runtime.database)}
+        reasons = {row["key"]: row["reason"] async for row in parked_work.OUTBOX.list(harness.runtime)}
         assert reasons.keys() == {"bad", None}
         assert "of outbox cannot be read: value: Input should be a valid bytes" in reasons["bad"]
 

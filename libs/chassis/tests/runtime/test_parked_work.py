@@ -136,7 +136,7 @@ async def discarded(harness: ServiceHarness) -> list[tuple[str, str, Any]]:
 
 async def test_a_message_is_shown_with_its_headers_and_body(harness: ServiceHarness) -> None:
     [viewer] = await park_messages(harness, await worker_of(harness), 1)
-    [line] = await parked_work.list_all(harness.runtime.database)
+    [line] = [one async for one in parked_work.list_all(harness.runtime)]
 
     shown = await parked_work.KINDS[line["waits"]].show(harness.runtime.database, line["head"])
 
@@ -144,6 +144,42 @@ async def test_a_message_is_shown_with_its_headers_and_body(harness: ServiceHarn
     assert shown["value"]["viewer_id"] == viewer
     assert ["ce_type", "viewer.blocked.v1"] in shown["headers"]
     assert await parked_work.MESSAGES.show(harness.runtime.database, "another") is None
+
+
+async def test_however_many_there_are_they_are_read_some_at_a_time_the_oldest_first(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.runtime.parked_work.LIST_BATCH", 2)
+    streamers = [ids.new_id() for _ in range(5)]
+    keys = [key for number, key in enumerate(streamers) for _ in range(number + 1)]
+    events = [ViewerBlockedV1(streamer_id=key, viewer_id=ids.new_id()) for key in keys]
+    for number in range(5):
+        await park_timer(harness, f"bell {number}")
+    async with harness.tx() as tx:
+        tx.put(BELLS, Bell("quiet"))
+    await (await worker_of(harness)).process(
+        {PARTITION: [KafkaRecord.of_event(offset, event) for offset, event in enumerate(events)]}
+    )
+
+    listed = [line async for line in parked_work.list_all(harness.runtime)]
+
+    waiting = {line["key"]: line["waiting"] for line in listed if line["waits"] == "messages"}
+    assert waiting == {key: number for number, key in enumerate(streamers)}
+    assert [line["_id"] for line in listed if line["waits"] == "timers"] == [f"bell {number}" for number in range(5)]
+
+
+async def test_of_very_many_that_are_tried_again_some_are_told_and_the_others_counted(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch, doing: Any
+) -> None:
+    monkeypatch.setattr("chassis.runtime.parked_work.OUTCOMES_MAX", 2)
+    for number in range(5):
+        await park_timer(harness, f"bell {number}")
+
+    async with doing(TimerDispatcher(harness.runtime, SERVICE)):
+        *told, more = await parked_work.replay_all(harness.runtime.database, harness.runtime.clock)
+
+    assert [line["outcome"] for line in told] == ["done", "done"]
+    assert more == {"tried": "timers", "more": 3}
 
 
 async def test_what_is_tried_again_says_what_has_become_of_it(harness: ServiceHarness, doing: Any) -> None:
@@ -168,7 +204,7 @@ async def test_what_is_tried_again_says_what_has_become_of_it(harness: ServiceHa
 async def test_a_message_that_is_given_up_is_kept_and_those_behind_it_follow(harness: ServiceHarness) -> None:
     worker = await worker_of(harness)
     first, second, third = await park_messages(harness, worker, 3)
-    [line] = await parked_work.MESSAGES.list(harness.runtime.database)
+    [line] = [one async for one in parked_work.MESSAGES.list(harness.runtime)]
 
     assert await parked_work.MESSAGES.discard(harness.runtime, line["head"], "sent again by hand")
     await worker.retry()
@@ -176,7 +212,7 @@ async def test_a_message_that_is_given_up_is_kept_and_those_behind_it_follow(har
     assert await bells(harness) == {second, third}
     assert await discarded(harness) == [("messages", "sent again by hand", "sessions:0:0")]
     assert await harness.runtime.database[PARKED.name].count_documents({}) == 0
-    assert await parked_work.MESSAGES.list(harness.runtime.database) == []
+    assert [one async for one in parked_work.MESSAGES.list(harness.runtime)] == []
     [kept] = await harness.runtime.database[DISCARDED.name].find().to_list(None)
     assert first.encode() in kept["work"]["value"]
 
@@ -197,7 +233,7 @@ async def test_timers_calls_and_events_are_given_up_and_kept(harness: ServiceHar
     ]
     left = [await harness.runtime.database[name].count_documents({}) for name in ("timers", "effects", "outbox")]
     assert left == [0, 0, 0]
-    assert await parked_work.list_all(harness.runtime.database) == []
+    assert [one async for one in parked_work.list_all(harness.runtime)] == []
 
 
 async def test_only_what_is_parked_can_be_given_up(harness: ServiceHarness) -> None:

@@ -198,7 +198,7 @@ async def test_a_timer_that_keeps_failing_is_parked_until_somebody_replays_it(
 
     async with doing(timers_of(harness)):
         await eventually(lambda: timers.count_documents({"parked": True}))
-        [parked] = await parked_work.TIMERS.list(harness.runtime.database)
+        [parked] = [one async for one in parked_work.TIMERS.list(harness.runtime)]
         assert parked["reason"] == "ValueError: the bell is cracked"
         await timers.update_one({}, {"$set": {"data.fails": False}})  # mended
         assert await parked_work.TIMERS.replay(harness.runtime.database, harness.runtime.clock) == 1

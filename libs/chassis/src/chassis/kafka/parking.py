@@ -114,7 +114,11 @@ PARKED = Collection(
 PARKED_KEYS = Collection(
     "parked_keys",
     ParkedKey,
-    indexes=(Index({"key": 1}), Index({"position": 1, "state": 1, "next_try_at": 1})),
+    indexes=(
+        Index({"key": 1}),
+        Index({"position": 1, "state": 1, "next_try_at": 1}),
+        Index({"state": 1, "since": 1}),
+    ),
     formerly={"unfinished_attempts": "trying"},
 )
 

@@ -77,7 +77,7 @@ def _print(line: Mapping[str, object]) -> None:
 
 async def _parked(service: Service, _settings: ChassisSettings, runtime: Runtime, _command: str) -> None:
     """Print the messages, timers, vendor calls and outgoing events that wait for an operator."""
-    for line in await parked_work.list_all(runtime.database):
+    async for line in parked_work.list_all(runtime):
         _print({"service": service.name} | line)
 
 

@@ -6,7 +6,7 @@ with its moment, a vendor call and an event to publish each at the head of its k
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from collections.abc import Collection as AnyCollection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +24,8 @@ from chassis.storage.errors import commit
 from chassis.storage.mongo import Database, Raw
 from chassis.timers.model import TIMERS as STORED_TIMERS
 
-LIST_MAX = 1_000  # of each kind, the oldest; what is behind them is seen when those are mended
+LIST_BATCH = 200  # read at once; there may be as many as the backlog allows, and nobody's memory is to hold them all
+OUTCOMES_MAX = 1_000  # of each kind, of which it is told what has become of them; all are tried
 OUTCOME_SECONDS = 30.0  # for what is tried again: a message five times within 2 s, and a leader looks within 5
 LOOK_SECONDS = 0.25
 
@@ -67,17 +68,27 @@ class ParkedWork:
     behind: str | None = None
     """The field by which what waits behind it is found there."""
 
-    async def list(self, database: Database) -> list[Raw]:
-        """The oldest of them, with their reasons."""
+    async def list(self, runtime: Runtime) -> AsyncIterator[Raw]:
+        """All of them with their reasons, the oldest first, read as they are asked for."""
         where = self.where if self.listed is None else self.listed
-        found = database[self.collection.name].find(where).sort(list(self.oldest_first.items())).limit(LIST_MAX)
-        lines = []
-        for raw in await found.to_list(None):
-            line: Raw = {"waits": self.kind} | {name: raw.get(name) for name in self.fields}
-            if self.behind is not None:
-                line["waiting"] = await database[self._rows].count_documents({self.behind: raw["_id"]}) - 1
-            lines.append(line)
-        return lines
+        found = runtime.database[self.collection.name].find(where, dict.fromkeys(self.fields, 1))
+        found = found.sort(list(self.oldest_first.items())).batch_size(LIST_BATCH)
+        while part := await found.to_list(LIST_BATCH):
+            behind = await self._count_behind(runtime, [raw["_id"] for raw in part])
+            for raw in part:
+                waiting = {} if self.behind is None else {"waiting": behind.get(raw["_id"], 0) - 1}
+                yield {"waits": self.kind} | {name: raw.get(name) for name in self.fields} | waiting
+
+    async def _count_behind(self, runtime: Runtime, of: AnyCollection[str]) -> dict[str, int]:
+        """How much waits behind each `of` them, itself included."""
+        if self.behind is None:
+            return {}
+        counted: list[Raw] = [
+            {"$match": {self.behind: {"$in": list(of)}}},
+            {"$group": {"_id": f"${self.behind}", "count": {"$sum": 1}}},
+        ]
+        rows = await runtime.mongo.aggregate(runtime.database[self._rows], counted)
+        return {row["_id"]: row["count"] for row in rows}
 
     async def show(self, database: Database, id_: str) -> Raw | None:
         """One of them whole, with what can be read of its bytes."""
@@ -85,8 +96,8 @@ class ParkedWork:
         return None if raw is None else {name: _readable(value) for name, value in raw.items()}
 
     async def parked(self, database: Database, key: str | None = None) -> dict[str, str]:
-        """The ids of those that wait for an operator, all or those of `key`, each with its reason."""
-        found = database[self.collection.name].find(self._where(key), {self.row_id: 1, "reason": 1}).limit(LIST_MAX)
+        """The ids of those that wait for an operator, of all or of `key`, each with its reason; of very many, some."""
+        found = database[self.collection.name].find(self._where(key), {self.row_id: 1, "reason": 1}).limit(OUTCOMES_MAX)
         return {raw.get(self.row_id, ""): raw.get("reason", "") for raw in await found.to_list(None)}
 
     async def replay(self, database: Database, clock: Clock, key: str | None = None) -> int:
@@ -162,7 +173,7 @@ MESSAGES = ParkedWork(
     ("topic", "key", "state", "type", "head", "reason", "attempts", "since", "next_try_at"),
     {"since": 1},
     where={"state": "parked"},
-    listed={},
+    listed={"state": {"$in": ["parked", "retrying"]}},
     again=_key_again,
     rows=PARKED,
     row_id="head",
@@ -195,18 +206,25 @@ OUTBOX = ParkedWork(
 KINDS = {kind.kind: kind for kind in (MESSAGES, TIMERS, EFFECTS, OUTBOX)}
 
 
-async def list_all(database: Database) -> list[Raw]:
-    """Everything that waits for an operator, and the messages that are still tried."""
-    return [line for kind in KINDS.values() for line in await kind.list(database)]
+async def list_all(runtime: Runtime) -> AsyncIterator[Raw]:
+    """Everything that waits for an operator, and the messages that are still tried, read as it is asked for."""
+    for kind in KINDS.values():
+        async for line in kind.list(runtime):
+            yield line
 
 
 async def replay_all(
     database: Database, clock: Clock, key: str | None = None, *, seconds: float = OUTCOME_SECONDS
 ) -> list[Raw]:
-    """Let everything be tried again, or what is of `key`; returns what has become of each within some seconds."""
+    """Let everything be tried again, or what is of `key`; returns what has become of each within some seconds.
+
+    Of more than `OUTCOMES_MAX` of a kind, it tells of so many, and how many more it has let be tried.
+    """
     tried = {kind: set(await kind.parked(database, key)) for kind in KINDS.values()}
-    for kind in tried:
-        await kind.replay(database, clock, key)
+    more: list[Raw] = []
+    for kind, of in tried.items():
+        untold = await kind.replay(database, clock, key) - len(of)
+        more += [{"tried": kind.kind, "more": untold}] if untold > 0 else []
     outcomes: dict[tuple[str, str], Raw] = {}
     until = clock.monotonic() + seconds
     while True:
@@ -221,5 +239,5 @@ async def replay_all(
                 outcomes[kind.kind, id_] = {"tried": kind.kind, "id": id_} | outcome
         waits = any(outcome["outcome"] == "waits" for outcome in outcomes.values())
         if not waits or clock.monotonic() > until:
-            return list(outcomes.values())
+            return [*outcomes.values(), *more]
         await asyncio.sleep(LOOK_SECONDS)
