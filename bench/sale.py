@@ -147,7 +147,10 @@ class TicketSale:
             await consumer.stop()
 
     async def _left(self, consumer: AIOKafkaConsumer, services: tuple[str, ...]) -> str | None:
-        soon = {"due": {"$lte": datetime.now(UTC) + timedelta(seconds=1)}, "name": {"$nin": ["fold-due", "count-due"]}}
+        soon = {
+            "due": {"$lte": datetime.now(UTC) + timedelta(seconds=1)},
+            "name": {"$nin": ["fold-due", "count-due", "proof-due"]},
+        }
         waiting: Mapping[str, Raw] = {"outbox": {}, "timers": soon, "effects": {}}
         for service in services:
             for name, where in waiting.items():

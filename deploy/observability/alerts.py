@@ -202,6 +202,15 @@ ALERTS: Final[Sequence[Alert]] = (
         labels='service="escrow"',
     ),
     Alert(
+        "LedgerNotProved",
+        "Nobody has added up all accounts for an hour.",
+        "time() - max by (service) (footlights_escrow_ledger_proved_timestamp_seconds) > 3600",
+        "1m",
+        _of("escrow_ledger_proved_timestamp_seconds", 'service="escrow"'),
+        keeps_quiet="0+60x180",
+        labels='service="escrow"',
+    ),
+    Alert(
         "SnapshotOverdue",
         "A source may have been photographed during a 1-on-1.",
         _grows("rtc_snapshots_overdue_total"),

@@ -42,6 +42,7 @@ PLATFORM: Final[Sequence[Panel]] = (
     Panel("Dead letters: what waits for an operator", "max by (service) (footlights_parked_messages)"),
     Panel("Diamonds that are held", "max(footlights_escrow_held_diamonds)", "held"),
     Panel("The proof: all accounts together", "max(footlights_escrow_ledger_sum_diamonds)", "sum"),
+    Panel("How long ago it was proved", "time() - max(footlights_escrow_ledger_proved_timestamp_seconds)", "ago", "s"),
     Panel("Oldest money that nobody has judged", "max(footlights_escrow_oldest_held_seconds)", "oldest", "s"),
     Panel("Commands and queries", "sum by (service) (rate(footlights_http_requests_total[5m]))", unit="reqps"),
     Panel(

@@ -38,6 +38,7 @@ TIMES: Final = 5
 AT_REST: Final = (
     "fold-due",
     "count-due",
+    "proof-due",
     "heads-due",
     "minutes-over",
     "tickets-over",

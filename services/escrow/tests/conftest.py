@@ -159,7 +159,7 @@ class Story:
                 "revenue": ledger.REVENUE,
             }
             balances = await accounts.balances_diamonds(tx, list(names.values()))
-            assert await accounts.sum_diamonds(tx) == 0
+            assert (await accounts.total(tx)).diamonds == 0
         return {name: balances[account] for name, account in names.items() if balances[account]}
 
     async def held(self) -> None:

@@ -67,6 +67,31 @@ async def test_counting_walks_over_what_is_held_alone(story: Story) -> None:
         assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"]), name
 
 
+async def test_all_accounts_are_added_up_every_minute_and_a_diamond_that_is_missing_is_told(story: Story) -> None:
+    def told() -> tuple[float | None, float | None]:
+        names = ("escrow_ledger_sum_diamonds", "escrow_ledger_proved_timestamp_seconds")
+        diamonds, at = (REGISTRY.get_sample_value(name) for name in names)
+        return diamonds, at
+
+    await story.credit(500)
+    await story.harness.handle(story.payment(), story.gift(100, funding=story.goal))
+    async with story.harness.tx() as tx:
+        tx.set_timer(books.proof_due(tx.now))
+    await story.harness.run_timers()
+    assert told() == (0, story.harness.now.timestamp())
+
+    lost = {"$inc": {"balance_diamonds": -1}}
+    await story.harness.runtime.database[store.BALANCES.name].update_one({"_id": ledger.wallet(story.viewer)}, lost)
+    story.harness.clock.advance(books.PROVE_EVERY.total_seconds())
+    await story.harness.run_timers()
+    assert told() == (-1, story.harness.now.timestamp())
+
+
+@pytest.mark.parametrize(("accounts", "minutes"), [(0, 1), (100_000, 1), (1_000_000, 10), (50_000_000, 20)])
+def test_the_more_accounts_there_are_the_less_often_they_are_added_up(accounts: int, minutes: int) -> None:
+    assert books.prove_every(accounts).total_seconds() == 60 * minutes
+
+
 async def test_movements_are_folded_and_change_no_balance(story: Story) -> None:
     await story.credit(500)
     await story.harness.handle(story.payment(), story.payment())

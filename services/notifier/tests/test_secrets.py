@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import pytest
 
 from chassis.clock import SystemClock
 from chassis.effects.model import EFFECTS

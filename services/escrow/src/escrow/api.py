@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from prometheus_client import Gauge
 from pydantic import Field
 
 from chassis import ids
@@ -25,10 +24,6 @@ from escrow.store.earned import Earned
 router = TxRouter(tags=["money"])
 
 EscrowPath = Annotated[EscrowId, Path(description="`show_funding:…`, `trigger_exclusive:…` or `trigger_private:…`")]
-LEDGER_SUM: Final = Gauge(
-    "escrow_ledger_sum_diamonds",
-    "All accounts together, when this process was last asked for the proof. Alarm beyond 0.",
-)
 CREDIT_DIAMONDS_MAX = 1_000_000_000  # provisioned diamonds try features out; a typo must not make a billionaire
 
 
@@ -256,8 +251,7 @@ async def ledger_proof(wanted: RankedPageDep, tx: TxDep, caller: CallerDep, of: 
     await tx.begin_snapshot()
     page = await paged(tx, store.BALANCES, {}, wanted, _account_name)
     balances = await accounts.balances_diamonds(tx, page.items)
-    total = await accounts.sum_diamonds(tx)
-    LEDGER_SUM.set(total)
+    total = (await accounts.total(tx)).diamonds
     holds = total == 0
     if of == "transfers":
         counted = await counts.transferred(tx, page.items, {})

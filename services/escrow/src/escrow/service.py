@@ -29,7 +29,7 @@ from contracts import (
 )
 from escrow import api, gateway, store
 from escrow.domain.blocks import BlockRefundDue
-from escrow.domain.books import CountDue
+from escrow.domain.books import CountDue, ProofDue
 from escrow.domain.escrows import HeldTooLong
 from escrow.domain.external_wallet import CreateAccount
 from escrow.domain.ledger import FoldDue
@@ -68,6 +68,7 @@ SERVICE = Service(
         when(BlockRefundDue, settlement.refund_blocked_slice, needs=needs.of_block),
         when(FoldDue, books.fold_movements),
         when(CountDue, books.count_held),
+        when(ProofDue, books.prove_ledger),
         when(RefundCheckDue, verdicts.check_refundable, needs=needs.of_timer),  # these two an older release has set
         when(HeldTooLong, books.let_go),
     ),
@@ -89,6 +90,7 @@ SERVICE = Service(
         Migration(4, "drop an index that another replaces", migrations.drop_replaced_index),
         Migration(5, "drop two indexes that others replace", migrations.drop_unordered_indexes),
         Migration(6, "wallets say what they owe", migrations.note_what_is_owed),
+        Migration(7, "prove the ledger for ever", migrations.begin_proving),
     ),
     commands=(
         Command(

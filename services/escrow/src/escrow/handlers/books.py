@@ -1,12 +1,13 @@
-"""What keeps the ledger's sums, and counts what is held."""
+"""What keeps the ledger's sums, proves them, and counts what is held."""
 
 from typing import Final
 
 from prometheus_client import Gauge
 
+from chassis.clock import unix
 from chassis.storage.tx import Tx
 from escrow.domain import books, ledger
-from escrow.domain.books import CountDue
+from escrow.domain.books import CountDue, ProofDue
 from escrow.domain.escrows import HeldTooLong
 from escrow.domain.ledger import FoldDue
 from escrow.store import accounts, load
@@ -18,6 +19,10 @@ OPEN_ESCROWS: Final = Gauge("escrow_open_escrows", "Escrows that hold something.
 OLDEST_SECONDS: Final = Gauge("escrow_oldest_held_seconds", "Age of the oldest earning that is held.")
 HELD_LONGER: Final = Gauge(
     "escrow_held_longer_earnings", "Earnings held for longer than `than`. Alarm above 0 for 13h.", ["than"]
+)
+LEDGER_SUM: Final = Gauge("escrow_ledger_sum_diamonds", "All accounts together, at the last proof. Alarm beyond 0.")
+LEDGER_PROVED: Final = Gauge(
+    "escrow_ledger_proved_timestamp_seconds", "When all accounts were last added up. Alarm when that is an hour ago."
 )
 
 
@@ -37,6 +42,14 @@ async def count_held(_: CountDue, tx: Tx) -> None:
     for than, earnings in held.longer.items():
         HELD_LONGER.labels(than).set(earnings)
     tx.set_timer(books.count_due(tx.now + books.COUNT_EVERY))
+
+
+async def prove_ledger(_: ProofDue, tx: Tx) -> None:
+    """Add up all accounts, tell what they come to, and do so again."""
+    total = await accounts.total(tx)
+    LEDGER_SUM.set(total.diamonds)
+    LEDGER_PROVED.set(unix(tx.now))
+    tx.set_timer(books.proof_due(tx.now + books.prove_every(total.accounts)))
 
 
 async def let_go(_: HeldTooLong, tx: Tx) -> None:

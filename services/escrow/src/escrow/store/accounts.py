@@ -9,6 +9,7 @@ from contracts import (
     WalletCreatedV1,
 )
 from escrow.domain import external_wallet, ledger
+from escrow.domain.books import Total
 from escrow.domain.ledger import Balance, Transfer
 from escrow.domain.purchases import Debit
 from escrow.settings import Settings
@@ -63,13 +64,14 @@ async def balances_diamonds(tx: Tx, accounts: Iterable[str]) -> dict[str, int]:
     return sums | {row["_id"]: sums[row["_id"]] + row["sum"] for row in waiting}
 
 
-async def sum_diamonds(tx: Tx) -> int:
-    """The sum over all accounts; zero when no diamond was created or destroyed."""
-    total = 0
+async def total(tx: Tx) -> Total:
+    """All accounts together, added up one by one."""
+    sums: list[tuple[int, int]] = []
     for collection, field in ((BALANCES, "$balance_diamonds"), (MOVEMENTS, "$amount_diamonds")):
-        rows = await tx.aggregate(collection, [{"$group": {"_id": None, "sum": {"$sum": field}}}])
-        total += rows[0]["sum"] if rows else 0
-    return total
+        all_: dict[str, Any] = {"_id": None, "rows": {"$sum": 1}, "sum": {"$sum": field}}
+        rows = await tx.aggregate(collection, [{"$group": all_}])
+        sums.append((rows[0]["rows"], rows[0]["sum"]) if rows else (0, 0))
+    return Total(accounts=sums[0][0], diamonds=sum(diamonds for _, diamonds in sums))
 
 
 async def wallet(tx: Tx, user_id: str) -> Balance | None:

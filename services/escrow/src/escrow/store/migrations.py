@@ -21,6 +21,11 @@ async def begin_counting(database: Database) -> None:
     await _begin(database, books.count_due(instant(0)))
 
 
+async def begin_proving(database: Database) -> None:
+    """Set the timer that proves the ledger for ever."""
+    await _begin(database, books.proof_due(instant(0)))
+
+
 async def _begin(database: Database, first: At) -> None:
     stored = stored_timer(first, Cause(at=instant(0), correlation_id="migration"))
     await database[TIMERS.name].replace_one({"_id": stored.id}, TIMERS.to_raw(stored, 0), upsert=True)
