@@ -31,7 +31,7 @@ USER, STREAMER = "0123456789abcdef01234567", "76543210fedcba9876543210"
 def escrow(tmp_path_factory: pytest.TempPathFactory, plain_environ: Mapping[str, str]) -> Iterator[Stack]:
     """One service with two workers, and what it needs."""
     only = ("mongod", "kafka", "escrow-api", "escrow-worker")
-    environ = {**plain_environ, "LEASE_SECONDS": "7"}
+    environ = {**plain_environ, "LEASE_SECONDS": "7", "RELEASE": "today"}
     with Stack(tmp_path_factory.mktemp("escrow"), only=only, environ=environ, workers={"escrow": 2}) as running:
         yield running
 

@@ -16,6 +16,7 @@ from devstack.settings import (
     SERVICES,
     Settings,
     package,
+    release,
 )
 from devstack.tokens import DEMO_STREAM_TOKENS, KEYS_FILE
 
@@ -121,6 +122,7 @@ def _told_all(settings: Settings) -> dict[str, str]:
         "KAFKA_BOOTSTRAP": kafka_bootstrap(settings),
         "KAFKA_REPLICATION_FACTOR": "1",
         "PYTHONUNBUFFERED": "1",
+        "RELEASE": release(),
     }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -250,6 +251,16 @@ def require_own_pusher(environ: Mapping[str, str]) -> None:
 def base_environment() -> dict[str, str]:
     """What of our own environment every part gets."""
     return {name: os.environ[name] for name in BASE_VARIABLES if name in os.environ}
+
+
+def release() -> str:
+    """What the checkout is, for people: its last tag and how far it is from there, or its commit."""
+    command = ("git", "-C", str(CHECKOUT), "describe", "--tags", "--always")
+    try:
+        done = subprocess.run(command, env=base_environment(), capture_output=True, text=True, check=False)
+    except OSError:  # there is no git
+        return "unknown"
+    return done.stdout.strip() or "unknown"  # or it is no checkout
 
 
 def stored_port_base(data: Path) -> int | None:
