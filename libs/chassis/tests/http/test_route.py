@@ -12,7 +12,10 @@ import jwt
 import pytest
 from fastapi import Query, Response
 from prometheus_client import REGISTRY
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from chassis import ids
 from chassis.errors import Conflict, Forbidden, NotFound, NotYet, TooSoon
@@ -280,6 +283,22 @@ async def test_paths_and_methods_that_do_not_exist_are_problems_too(client: http
     assert problem(await client.get("/jars/")) == (404, "no-such-route")
     assert problem(other_method) == (405, "method-not-allowed")
     assert other_method.headers["allow"] == "DELETE, GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(404, (404, "no-such-route")), (418, (400, "bad-request")), (503, (500, "internal-error"))]
+)
+async def test_whatever_the_router_raises_is_a_problem(
+    harness: ServiceHarness, status: int, told: tuple[int, str]
+) -> None:
+    async def refuse(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise HTTPException(status)
+
+    app = create_app(SERVICE, harness.runtime, harness.settings)
+    app.router.routes.insert(0, Mount("/unheard", refuse))
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert problem(await client.get("/unheard/of")) == told
 
 
 async def test_a_path_is_spelt_in_one_way_but_for_percents(client: httpx.AsyncClient) -> None:

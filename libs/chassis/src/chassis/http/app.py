@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
@@ -19,7 +20,7 @@ from chassis.http.caller_queue import CallerQueues
 from chassis.http.denied import DeniedTokens
 from chassis.http.edge import REQUESTS_MAX, WAITING_MAX, WAITING_OF_ONE_MAX, ConcurrencyLimit, Edge
 from chassis.http.group_commit import GroupCommit
-from chassis.http.problems import Broken, MethodNotAllowed, NoSuchRoute, problem_response
+from chassis.http.problems import BadRequest, Broken, MethodNotAllowed, NoSuchRoute, problem_response
 from chassis.http.request_context import request_context
 from chassis.http.response import HttpResponse
 from chassis.kafka.parking import ParkedKeys
@@ -30,7 +31,7 @@ from chassis.service import Service
 NO_ROUTE = "(none)"  # the route's name in metrics when there is none: paths of strangers are no labels
 
 _REFUSALS: Final[Mapping[int, type[Refusal]]] = {404: NoSuchRoute, 405: MethodNotAllowed}
-"""What the router raises."""
+"""What the router raises. Should it learn to raise more, it is the request's fault or ours, by the status' hundred."""
 
 log = structlog.get_logger()
 
@@ -93,7 +94,8 @@ def create_app(service: Service, runtime: Runtime, settings: ApiSettings) -> Fas
 
 def _on_http_exception(request: Request, error: HTTPException) -> Response:
     """No such path, or not with this method."""
-    refusal = _REFUSALS[error.status_code]()
+    of_no_name = BadRequest if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else Broken
+    refusal = _REFUSALS.get(error.status_code, of_no_name)()
     allow = [(b"allow", _methods(request).encode())] if isinstance(refusal, MethodNotAllowed) else []
     HTTP_REQUESTS.labels(request.method, NO_ROUTE, refusal.STATUS).inc()
     context = request_context(dict(request.scope["headers"]))
