@@ -18,17 +18,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from devstack import clock
+from devstack.sandbox_http import SandboxHandler, listening
 
 SECRET: Final = "demo-secret-of-the-sandbox-0123456789"  # noqa: S105 - a demo secret, accepted on local stacks only
 SIGNATURE: Final = "x-sandbox-signature"
 SLOW_SECONDS: Final = 2.0
 LISTED_AT_ONCE: Final = 100
-BODY_BYTES_MAX: Final = 64 * 1024
 
 
 def sign(body: bytes) -> str:
@@ -119,58 +119,50 @@ def _end(payment: dict[str, Any]) -> None:
 
 def server(port: int) -> ThreadingHTTPServer:
     """The sandbox, listening on loopback; 0 is any free port."""
-    sandbox = Sandbox()
-
-    class Handler(_Handler):
-        pass
-
-    Handler.sandbox = sandbox
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return listening(_Handler, port, sandbox=Sandbox())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SandboxHandler):
     sandbox: Sandbox
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         """Whether it is there."""
-        self._answer(HTTPStatus.OK, b'{"sandbox": true}')
+        self.answer(HTTPStatus.OK, b'{"sandbox": true}')
 
-    def do_PUT(self) -> None:
+    def put(self, wanted: Any) -> None:
         """Tests say how it behaves."""
-        self.sandbox.change(json.loads(self._body()))
-        self._answer(HTTPStatus.NO_CONTENT, b"")
+        self.sandbox.change(wanted)
+        self.answer(HTTPStatus.NO_CONTENT)
 
-    def do_POST(self) -> None:
+    def post(self, body: bytes) -> None:
         """The gateway's own pages."""
-        body = self._body()
         if self.path == "/pay":
             self._pay(parse_qs(body.decode(), keep_blank_values=True))
         elif not hmac.compare_digest(sign(body), self.headers.get(SIGNATURE, "")):
-            self._answer(HTTPStatus.FORBIDDEN, b'{"error": "signature"}')
+            self.answer(HTTPStatus.FORBIDDEN, b'{"error": "signature"}')
         elif self.path == "/authorize":
-            self._signed(self.sandbox.authorize(json.loads(body)))
+            self._signed_json(self.sandbox.authorize(json.loads(body)))
         elif self.path == "/confirm":
             self._confirm(self.sandbox.confirm(json.loads(body)))
         elif self.path == "/list":
-            self._signed(self.sandbox.listed(json.loads(body)))
+            self._signed_json(self.sandbox.listed(json.loads(body)))
         else:
-            self._answer(HTTPStatus.NOT_FOUND, b"{}")
+            self.answer(HTTPStatus.NOT_FOUND, b"{}")
 
     def _confirm(self, answer: dict[str, Any] | None) -> None:
         behaviour = self.sandbox.behaviour.get("confirm", "well")
         if behaviour == "slow":
             time.sleep(SLOW_SECONDS)
         if behaviour == "broken":
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"<html>out of order</html>")
+            self.answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"<html>out of order</html>")
         elif behaviour == "garbage":
-            self._answer(HTTPStatus.OK, b'{"status": "paid"', sign(b'{"status": "paid"'))
+            self._signed(b'{"status": "paid"')
         elif answer is None:
-            self._answer(HTTPStatus.NOT_FOUND, b"{}")
+            self.answer(HTTPStatus.NOT_FOUND, b"{}")
         elif behaviour == "unsigned":
-            self._answer(HTTPStatus.OK, json.dumps(answer).encode())
+            self.answer_json(HTTPStatus.OK, answer)
         else:
-            self._signed(answer)
+            self._signed_json(answer)
 
     def _pay(self, form: dict[str, list[str]]) -> None:
         authorization, choice = (form.get(name, [""])[0] for name in ("authorization", "choice"))
@@ -187,30 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._page(HTTPStatus.OK, f"{form_}<button>Back to the shop</button></form>")
 
     def _page(self, status: HTTPStatus, inner: str) -> None:
-        page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Sandbox</title>{inner}</html>"
-        self._answer(status, page.encode(), content_type="text/html; charset=utf-8")
+        self.page(status, "Sandbox", inner)
 
-    def _signed(self, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
-        self._answer(HTTPStatus.OK, body, sign(body))
+    def _signed_json(self, said: Any) -> None:
+        self._signed(json.dumps(said).encode())
 
-    def _answer(
-        self, status: HTTPStatus, body: bytes, signature: str = "", content_type: str = "application/json"
-    ) -> None:
-        self.send_response(status)
-        if signature:
-            self.send_header(SIGNATURE, signature)
-        if body:
-            self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _body(self) -> bytes:
-        return self.rfile.read(min(int(self.headers.get("content-length") or 0), BODY_BYTES_MAX))
-
-    def log_message(self, *_said: object) -> None:
-        """Nothing: a browser's form is in there."""
+    def _signed(self, body: bytes) -> None:
+        self.answer(HTTPStatus.OK, body, **{SIGNATURE: sign(body)})
 
 
 if __name__ == "__main__":

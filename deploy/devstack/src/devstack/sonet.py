@@ -24,13 +24,14 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
+from devstack.sandbox_http import SandboxHandler, listening
+
 MERCHANT: Final = "demo_merchant"
 PAYMENT_TYPES: Final = ("GASH_GPAY", "OTPCHT", "OTP839", "TCC", "FET", "APT")
-BODY_BYTES_MAX: Final = 64 * 1024
 NOTIFY_SECONDS: Final = 30.0
 NOTIFIED_AT_ONCE_MAX: Final = 100
 SLOW_SECONDS: Final = 2.0
@@ -162,40 +163,33 @@ def _post(url: str, body: bytes) -> int:
 
 def server(port: int) -> ThreadingHTTPServer:
     """So-net, listening on loopback; 0 is any free port."""
-
-    class Handler(_Handler):
-        sonet = Sonet()
-
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return listening(_Handler, port, sonet=Sonet())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SandboxHandler):
     sonet: Sonet
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         """Whether it is there, or how it stands with a payment."""
         payment = self.sonet.payments.get(self.path.removeprefix("/payments/"))
         if payment is None:
-            self._answer(HTTPStatus.OK if self.path == "/" else HTTPStatus.NOT_FOUND, b"{}")
+            self.answer(HTTPStatus.OK if self.path == "/" else HTTPStatus.NOT_FOUND, b"{}")
         else:
             told = {name: getattr(payment, name) for name in ("status", "price", "number", "confirmations")}
-            self._answer(HTTPStatus.OK, json.dumps(told).encode())
+            self.answer_json(HTTPStatus.OK, told)
 
-    def do_PUT(self) -> None:
+    def put(self, wanted: Any) -> None:
         """Tests say how it behaves."""
-        wanted = json.loads(self._body())
         if not all(how in (WAYS_BACK if what == "way_back" else ANSWERS) for what, how in wanted.items()):
-            self._answer(HTTPStatus.BAD_REQUEST, b"")
+            self.answer(HTTPStatus.BAD_REQUEST)
             return
         self.sonet.behaviour |= wanted
-        self._answer(HTTPStatus.NO_CONTENT, b"")
+        self.answer(HTTPStatus.NO_CONTENT)
 
-    def do_POST(self) -> None:
+    def post(self, body: bytes) -> None:
         """A merchant's servers, a browser, or a test."""
-        body = self._body()
         if self.path == "/notify":
-            self._answer(HTTPStatus.OK, json.dumps(self.sonet.notify(json.loads(body))).encode())
+            self.answer_json(HTTPStatus.OK, self.sonet.notify(json.loads(body)))
             return
         form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
         if self.path == "/microPaymentPost.php":
@@ -203,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path in ("/paymentRule.php", "/choose"):
             self._show(form)
         else:
-            self._answer(HTTPStatus.NOT_FOUND, b"")
+            self.answer(HTTPStatus.NOT_FOUND)
 
     def _act(self, form: dict[str, str]) -> None:
         behaviour = self.sonet.behaviour.get(form.get("doAction", ""), "well")
@@ -227,9 +221,9 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour == "page":
             self._page(HTTPStatus.OK, "<p>Out of order</p>")
         elif behaviour == "broken":
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, line)
+            self.answer(HTTPStatus.INTERNAL_SERVER_ERROR, line)
         else:
-            self._answer(HTTPStatus.OK, line * (2 if behaviour == "two_lines" else 1), "text/plain; charset=utf-8")
+            self.answer(HTTPStatus.OK, line * (2 if behaviour == "two_lines" else 1), "text/plain; charset=utf-8")
 
     def _show(self, form: dict[str, str]) -> None:
         payment = self.sonet.of_code(form.get("authCode", ""))
@@ -258,23 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._page(HTTPStatus.OK, f"{form}<button>Back to the shop</button></form>{script}")
 
     def _page(self, status: HTTPStatus, inner: str) -> None:
-        head = "<meta charset=utf-8><title>So-net, with nobody's money</title>"
-        page = f"<!doctype html><html lang=en>{head}{inner}</html>"
-        self._answer(status, page.encode(), "text/html; charset=utf-8")
-
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str = "application/json") -> None:
-        self.send_response(status)
-        if body:
-            self.send_header("content-type", content_type)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _body(self) -> bytes:
-        return self.rfile.read(min(int(self.headers.get("content-length") or 0), BODY_BYTES_MAX))
-
-    def log_message(self, *_said: object) -> None:
-        """Nothing: a browser's form is in there."""
+        self.page(status, "So-net, with nobody's money", inner)
 
 
 def _hidden(fields: dict[str, str]) -> str:

@@ -15,10 +15,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 
 import jwt
+
+from devstack.sandbox_http import SandboxHandler, listening
 
 KEY: Final = "demo-key-of-the-wallet-0123456789-0123456789"
 AUDIENCE: Final = "wallet"
@@ -26,7 +28,6 @@ SCOPE: Final = "account:create"
 TOKEN_SECONDS_MAX: Final = 60
 SLOW_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 60.0
-BODY_BYTES_MAX: Final = 64 * 1024
 ANSWERS: Final = ("well", "slow", "silent", "broken", "lost", "conflict")
 """`lost` makes the account and says that it broke; `conflict` is how another one says that it has it already."""
 
@@ -79,56 +80,36 @@ def may_create(header: str, user_id: str) -> HTTPStatus | None:
 
 def server(port: int) -> ThreadingHTTPServer:
     """The wallet, listening on loopback; 0 is any free port."""
-
-    class Handler(_Handler):
-        wallet = Wallet()
-
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return listening(_Handler, port, wallet=Wallet())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SandboxHandler):
     wallet: Wallet
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         """Whether it is there, and what it has."""
         _, _, user_id = self.path.partition("/accounts/")
-        self._answer(HTTPStatus.OK, self.wallet.shown(user_id) if user_id else {"wallet": True})
+        self.answer_json(HTTPStatus.OK, self.wallet.shown(user_id) if user_id else {"wallet": True})
 
-    def do_PUT(self) -> None:
+    def put(self, wanted: Any) -> None:
         """Tests say how it behaves."""
-        wanted = json.loads(self._body())["account"]
-        if wanted in ANSWERS:
-            self.wallet.behaviour = wanted
-        self._answer(HTTPStatus.OK if wanted in ANSWERS else HTTPStatus.BAD_REQUEST, {})
+        is_known = wanted["account"] in ANSWERS
+        if is_known:
+            self.wallet.behaviour = wanted["account"]
+        self.answer_json(HTTPStatus.OK if is_known else HTTPStatus.BAD_REQUEST, {})
 
-    def do_POST(self) -> None:
+    def post(self, body: bytes) -> None:
         """Make an account."""
-        body = self._body()
         if self.path != "/1/account":
-            self._answer(HTTPStatus.NOT_FOUND, {})
+            self.answer_json(HTTPStatus.NOT_FOUND, {})
             return
         user_id = str(json.loads(body).get("user_id"))
         refused = may_create(self.headers.get("authorization", ""), user_id)
         if refused is not None:
-            self._answer(refused, {})
+            self.answer_json(refused, {})
             return
         time.sleep({"slow": SLOW_SECONDS, "silent": SILENT_SECONDS}.get(self.wallet.behaviour, 0))
-        self._answer(*self.wallet.create(user_id))
-
-    def _answer(self, status: HTTPStatus, said: dict[str, Any]) -> None:
-        body = json.dumps(said).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _body(self) -> bytes:
-        return self.rfile.read(min(int(self.headers.get("content-length") or 0), BODY_BYTES_MAX))
-
-    def log_message(self, *_said: object) -> None:
-        """Nothing: the supervisor's log is for what matters."""
+        self.answer_json(*self.wallet.create(user_id))
 
 
 if __name__ == "__main__":
