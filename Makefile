@@ -46,7 +46,7 @@ generate: setup ## write the generated files anew
 	$(BIN)/python docs/generate.py
 	$(BIN)/python deploy/observability/observability.py
 
-demo: setup ## every story (invitations, shows, private goals), played and told by the running stack, with short times
+demo: setup ## every story (invitations, shows, private goals, a purchase), played and told by the running stack, with short times
 	$(BIN)/python -m demo
 
 up: setup ## start the local stack in the background

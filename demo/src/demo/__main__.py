@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from demo import compose
@@ -14,6 +14,7 @@ from demo.parts import proofs
 from demo.run import Played, play
 from demo.settings import SETTINGS
 from demo.stories import STORIES
+from demo.story import Story
 from demo.world import World, open_world
 from devstack.timeline import HEAD
 
@@ -53,7 +54,7 @@ async def play_all(status: Mapping[str, Any], *, in_containers: bool) -> int:
     async with open_world(status, {**os.environ, **SETTINGS}) as world:
         failures = await prove_parts(world)
         if failures == 0:
-            failures += await play_stories(world)
+            failures += await play_stories(world, playable(in_containers=in_containers))
         failures += await prove_ledger(world)
     where_to_look(status, in_containers=in_containers)
     if failures:
@@ -63,6 +64,14 @@ async def play_all(status: Mapping[str, Any], *, in_containers: bool) -> int:
     if not in_containers:
         print(f"\n  Now play it yourself, a streamer in one tab and a viewer in another: {status['gateway']}/stage/")
     return 1 if failures else 0
+
+
+def playable(*, in_containers: bool) -> Sequence[Story]:
+    """The stories that can be played; says which cannot."""
+    left_out = [story for story in STORIES if in_containers and story.pays]
+    for story in left_out:
+        print(f"\n  left out: {story.title}; no payment gateway runs in a container")
+    return [story for story in STORIES if story not in left_out]
 
 
 async def prove_parts(world: World) -> int:
@@ -75,12 +84,12 @@ async def prove_parts(world: World) -> int:
     return failures
 
 
-async def play_stories(world: World) -> int:
+async def play_stories(world: World, stories: Sequence[Story]) -> int:
     """The number of stories that came out differently, and of messages that no service could handle."""
     heading("The stories")
-    print(f"  {len(STORIES)} at once, each with a streamer and viewers of its own; this takes a minute …")
+    print(f"  {len(stories)} at once, each with a streamer and viewers of its own; this takes a minute …")
     began = time.monotonic()
-    played = await play(world, STORIES)
+    played = await play(world, stories)
     for number, one in enumerate(played, start=1):
         print_story(number, one)
     print(f"\n  played in {time.monotonic() - began:.1f} s")
@@ -99,7 +108,7 @@ def print_story(number: int, played: Played) -> None:
     if played.failure:
         print("\n".join(f"  ✗ {line}" for line in played.failure.splitlines()))
         return
-    events = sum(len(seen) for seen in played.scene.events().values())
+    events = sum(len(seen) for seen in played.scene.events().values()) + len(played.scene.purchases())
     pushes = sum(len(played.scene.pushes_to(person)) for person in played.scene.clients)
     print(f"  ✓ {events} events and {pushes} pushes, each once, in order; wallets and escrows as they must be")
 

@@ -44,6 +44,8 @@ class Expected:
     sessions: Sequence[str]
     escrow: Sequence[str]
     shop: Sequence[str] = ()
+    bought: Sequence[str] = ()
+    """Of what the viewers buy for money, on whatever topic: each buyer's orders are no matter of the session."""
     rtc: Sequence[str] = ()
     """What BytePlus does, where there is one."""
     stream: Sequence[str] = ()
@@ -88,6 +90,8 @@ async def differences(scene: "Scene", expected: Expected) -> list[str]:
         "rtc-control": expected.rtc if scene.world.has_byteplus else (),
     }
     lines += [line for topic, briefs in topics.items() for line in _event_differences(topic, briefs, carried)]
+    purchases = [found.brief for found in scene.purchases()]
+    lines += [f"events of purchases: {line}" for line in _missing_and_more(expected.bought, purchases)]
     others = [found for found in carried if found.topic not in topics]
     lines += [f"events on the topic {found.topic}: {found.brief}" for found in others]
     cut = {person for person, theirs in expected.parts(scene) if theirs.until_cut is not None}

@@ -5,11 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any, Final, Literal
 
+from contracts import OrderCreatedV1, OrderFulfilledV1, OrderPaidV1, PassActivatedV1, PassGrantedV1, WalletCreditedV1
 from demo.expected import Expected, differences
 from demo.listener import Listener, Pushed
 from demo.settings import STEP_SECONDS
+from demo.tap import Carried
 from demo.waiting import WAIT_SECONDS, Unmet, until
 from demo.world import Person, World
 from devstack import timeline
@@ -17,6 +20,8 @@ from devstack.timeline import Line
 
 EXCLUSIVE_PRICE: Final = 30  # diamonds per step
 SD_PRICE: Final = 10
+SHOWN_MAX: Final = 90  # characters of a page
+PURCHASES: Final = (OrderCreatedV1, OrderPaidV1, OrderFulfilledV1, PassGrantedV1, PassActivatedV1, WalletCreditedV1)
 
 
 @dataclass(slots=True)
@@ -59,8 +64,8 @@ class Scene:
     # -- what people do ------------------------------------------------------------------------------------------------
 
     async def opens(self, diamonds: int) -> None:
-        """Viewers get diamonds, and all open their pusher-js clients."""
-        for viewer in self.viewers:
+        """Viewers get diamonds, if any, and all open their pusher-js clients."""
+        for viewer in self.viewers if diamonds else ():
             await self.world.credit(viewer, diamonds)
         listeners = (self.world.listen(person, *channels) for person, channels in self._channels().items())
         self.clients = dict(zip(self._channels(), await asyncio.gather(*listeners), strict=True))
@@ -138,6 +143,11 @@ class Scene:
             raise Unmet(f"{note}, expected {status}: {answer.text}")
         return answer.json() if answer.content else None
 
+    def clicks(self, who: Person, shown: str) -> None:
+        """Somebody goes on in a browser, before a page that says this."""
+        said = shorten(self.world.plain(shown), SHOWN_MAX, placeholder=" …")
+        self._lines.append(Line(time.time(), "HTTP", f"{who}'s browser shows {said}"))
+
     async def watches(self, who: Person, preset: str) -> None:
         """They fetch a token, with which a client enters the room: it is for this preset.
 
@@ -168,6 +178,17 @@ class Scene:
         for carried in self.world.tap.of(session_id=self.session_id):
             by_topic.setdefault(carried.topic, []).append(carried.brief)
         return by_topic
+
+    def purchases(self) -> Sequence[Carried]:
+        """What Kafka has carried of what the viewers buy for money: it is of no session, and no operator gave it."""
+        buyers = {viewer.id for viewer in self.viewers}
+        return [
+            carried
+            for carried in self.world.tap.carried
+            if isinstance(carried.event, PURCHASES)
+            and carried.event.user_id in buyers
+            and not getattr(carried.event, "credited_by", None)
+        ]
 
     def pushes_to(self, who: Person) -> Sequence[Pushed]:
         """What this person's client has received so far."""
@@ -263,16 +284,16 @@ class Scene:
         }
 
     def _kafka_lines(self) -> Iterator[Line]:
-        for carried in self.world.tap.of(session_id=self.session_id):
+        for carried in (*self.world.tap.of(session_id=self.session_id), *self.purchases()):
             yield Line(carried.at, "KAFKA", f"{carried.topic}: {carried.brief} {carried.figures}".rstrip())
 
     def _push_lines(self) -> Iterator[Line]:
         """A line for each push, however many clients and channels it came to; at the time of the first."""
-        together: dict[tuple[str, int], list[tuple[Person, Pushed]]] = {}
+        together: dict[tuple[str, int, str], list[tuple[Person, Pushed]]] = {}
         for person, client in self.clients.items():
             for push in client.pushes:
-                together.setdefault((push.brief, push.seq), []).append((person, push))
-        for (brief, seq), received in together.items():
+                together.setdefault((push.brief, push.seq, push.event_id), []).append((person, push))
+        for (brief, seq, _), received in together.items():
             channels = Counter(self.world.plain(push.channel) for _, push in received)
             people = ", ".join(dict.fromkeys(person.name for person, _ in received))
             text = f"{brief}  → {people}  #{seq} on {', '.join(channels)}"

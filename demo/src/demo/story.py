@@ -23,3 +23,5 @@ class Story:
     """A second viewer, who begins with as many diamonds."""
     max_seconds: int | None = None
     """When the session ends by itself; not while anybody plays, if not given."""
+    pays: bool = False
+    """Whether money is paid in it: that takes a payment gateway."""

@@ -62,6 +62,10 @@ def brief(name: str, data: Mapping[str, Any]) -> str:
 def figures(data: Mapping[str, Any]) -> str:
     """The money and the time in it, for the timeline."""
     amount, duration = data.get("amount_diamonds"), data.get("duration") or data.get("prepaid_duration")
-    return "  ".join(
-        text for text, there in ((f"{amount} diamonds", amount), (f"{duration} s", duration)) if there is not None
+    price = data.get("currency") and data["amount"]
+    known = (
+        (f"{price} {data.get('currency')} cents", price),
+        (f"{amount} diamonds", amount),
+        (f"{duration} s", duration),
     )
+    return "  ".join(text for text, there in known if there is not None)
