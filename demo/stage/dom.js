@@ -51,9 +51,24 @@ export function show(list, rows) {
   if (now.length === list.children.length && now.every((element, index) => element === list.children[index])) return;
   list.replaceChildren(...now);
   if (row === undefined) return;
-  const again = now.find((element) => element.dataset.key === row)?.querySelector("button") ?? list;
+  const again = now.find((element) => element.dataset.key === row)?.querySelector("button, a") ?? list;
   if (again === list) list.tabIndex = -1; // what had it is gone: not the focus with it
-  again.focus();
+  /** @type {HTMLElement} */ (again).focus();
+}
+
+/**
+ * Do it, and not again while it is being done. The button is not disabled: it would lose the focus.
+ * @param {HTMLButtonElement} button
+ * @param {() => Promise<void>} deed
+ */
+export async function busy(button, deed) {
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true";
+  try {
+    await deed();
+  } finally {
+    button.ariaDisabled = null;
+  }
 }
 
 /** Write into each clock how long it is until its time. */

@@ -1,6 +1,6 @@
 // @ts-check
 // The forms: for each its fields, and the request that it becomes.
-import { make } from "./dom.js";
+import { busy, make } from "./dom.js";
 import { say } from "./texts.js";
 
 /**
@@ -14,6 +14,8 @@ import { say } from "./texts.js";
 const TITLE = { name: "title", value: "", max: 100 };
 const STEPS = { name: "steps", value: 1, min: 1, max: 60 };
 const PRODUCTS = ["livestream-gift_rose", "livestream-gift_cake", "karaoke-dance_30", "karaoke-song_60"];
+const PACKS = ["diamond_3300", "diamond_29900", "diamond_149000"];
+const GATEWAYS = ["sonet", "sandbox"];
 const HESITATION_SECONDS = 30;
 const now = () => Math.floor(Date.now() / 1000);
 
@@ -34,6 +36,10 @@ export const FORMS = {
   gift: {
     fields: [{ name: "product", value: PRODUCTS[0], choices: PRODUCTS }, { name: "count", value: 1, min: 1, max: 100 }],
     wish: ({ product, count }, { session }) => ["POST", "/gifts", { product_id: product, session_id: session, count }],
+  },
+  buy: {
+    fields: [{ name: "pack", value: PACKS[1], choices: PACKS }, { name: "gateway", value: GATEWAYS[0], choices: GATEWAYS }],
+    wish: ({ pack, gateway }) => ["POST", "/shop/checkout", { product_id: pack, quantity: 1, gateway }],
   },
   show: {
     fields: [{ ...TITLE, value: "♪" }, { name: "tickets", value: 2, min: 1 }, { name: "sale", value: 60, min: 1 }, { name: "perform", value: 1, min: 1 }],
@@ -74,18 +80,13 @@ export function form(name, fields, step, send) {
   const rows = inputs.map(([field, element]) => make("label", {}, say(`field.${/** @type {Field} */ (field).name}`, step), /** @type {Node} */ (element)));
   const button = make("button", {}, say(`form.${name}`));
   const made = make("form", { id: `form-${name}`, "aria-labelledby": `title-${name}` }, make("h3", { id: `title-${name}` }, say(`form.${name}`)), ...rows, button);
-  made.addEventListener("submit", async (event) => {
+  made.addEventListener("submit", (event) => {
     event.preventDefault();
-    button.disabled = true;
     const values = fields.map((field, index) => {
       const { value } = /** @type {HTMLInputElement} */ (inputs[index][1]);
       return [field.name, typeof field.value === "number" ? Number(value) : value.trim()];
     });
-    try {
-      await send(Object.fromEntries(values));
-    } finally {
-      button.disabled = false;
-    }
+    void busy(button, () => send(Object.fromEntries(values)));
   });
   return made;
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // What is shown as rows: who is on air, what has been promised, and what one may do about it; and what was refused.
 import { Refused } from "./api.js";
-import { clock, find, make } from "./dom.js";
+import { busy, clock, find, make } from "./dom.js";
 import { acts } from "./goals.js";
 import { called } from "./people.js";
 import { say } from "./texts.js";
@@ -72,16 +72,9 @@ function counts(goal) {
  * @param {string} act
  * @param {() => Promise<void>} press
  */
-function button(act, press) {
+export function button(act, press) {
   const made = make("button", { type: "button", "data-act": act }, say(`act.${act}`));
-  made.addEventListener("click", async () => {
-    made.disabled = true;
-    try {
-      await press();
-    } finally {
-      made.disabled = false;
-    }
-  });
+  made.addEventListener("click", () => void busy(made, press));
   return made;
 }
 

@@ -1,14 +1,15 @@
 // @ts-check
 // The stage: somebody in this tab, a session, and what they may do in it. Pushes ring the bell, GETs tell what is true.
-import { Api, Refused } from "./api.js";
+import { Refused } from "./api.js";
 import { find, show, tick } from "./dom.js";
 import { FORMS, form } from "./forms.js";
+import { handOver, orderRow } from "./orders.js";
 import { Pushes, follow } from "./live.js";
-import { become, called, forget, me, plain } from "./people.js";
+import { called, plain } from "./people.js";
 import { draw } from "./picture.js";
 import { goalRow, refused, sessionRows } from "./rows.js";
-import { say, translate } from "./texts.js";
-import { choose, line } from "./timeline.js";
+import { say } from "./texts.js";
+import { line } from "./timeline.js";
 
 /**
  * @typedef {import("./people.js").Person} Person
@@ -19,31 +20,38 @@ import { choose, line } from "./timeline.js";
 
 const GOALS_MAX = 20;
 const SESSIONS_MAX = 20;
+const ORDERS_MAX = 3; // the newest
 const FRAME_MILLISECONDS = 100;
 const RING_MILLISECONDS = 100; // what is told at once is looked at once
 const LOOK_MILLISECONDS = 5_000; // a push may be lost
 const GONE = 404;
 const TICKET = "livestream-show-ticket_134";
 const SESSION = "footlights-session";
+const ID = /^[0-9a-f]{24}$/; // what stands in an address is not to lead to another path
 
 export class Stage {
   /**
    * @param {Person} person
    * @param {{pusher: any, step_seconds: number}} config
-   * @param {Api} api
+   * @param {import("./api.js").Api} api
    */
   constructor(person, config, api) {
     this.person = person;
     this.api = api;
     this.step = config.step_seconds;
     this.pushes = new Pushes(config.pusher, person.token, (push) => this.heard(push));
-    this.sessionId = new URLSearchParams(location.search).get("session") ?? sessionStorage.getItem(SESSION) ?? "";
+    const wanted = new URLSearchParams(location.search).get("session") ?? sessionStorage.getItem(SESSION) ?? "";
+    this.sessionId = ID.test(wanted) ? wanted : "";
     /** @type {Session | null} */
     this.session = null;
     /** @type {Session[]} */
     this.sessions = [];
     /** @type {Goal[]} */
     this.goals = [];
+    /** @type {import("./orders.js").Order[]} */
+    this.orders = [];
+    /** @type {Map<string, string>} where the browser goes to pay for an order */
+    this.ways = new Map();
     /** @type {Watching | null} */
     this.watching = null;
     this.unseen = "";
@@ -60,7 +68,7 @@ export class Stage {
   begin() {
     find("who").textContent = `${this.person.name} · ${say(`role.${this.person.role}`)}`;
     find("play").hidden = find("timeline").hidden = false;
-    const names = this.streamer ? ["air", "show", "private"] : ["invite", "pay", "gift"];
+    const names = this.streamer ? ["air", "show", "private"] : ["invite", "pay", "gift", "buy"];
     find("forms").replaceChildren(...names.map((name) => form(name, FORMS[name].fields, this.step, (values) => this.wish(...FORMS[name].wish(values, this.place)))));
     setInterval(() => this.frame(), FRAME_MILLISECONDS);
     setInterval(() => this.ring(), LOOK_MILLISECONDS);
@@ -75,16 +83,27 @@ export class Stage {
   // -- what is asked for ------------------------------------------------------------------------------------------------
 
   /**
-   * Ask for something, and say why if it is refused.
+   * Ask for something, and for what follows from it.
    * @param {string} method
    * @param {string} path
    * @param {unknown} [body]
    */
-  async wish(method, path, body) {
-    refused(null);
-    try {
+  wish(method, path, body) {
+    return this.asks(async () => {
       const answer = await this.api.ask(method, path, body);
       if (method === "POST" && path === "/sessions") this.enter(answer.session_id);
+      if (path === "/shop/checkout") await handOver(this, answer.order_id, answer.gateway);
+    });
+  }
+
+  /**
+   * Do it, and say why if it is refused.
+   * @param {() => Promise<void>} deed
+   */
+  async asks(deed) {
+    refused(null);
+    try {
+      await deed();
     } catch (error) {
       refused(error);
     }
@@ -122,7 +141,7 @@ export class Stage {
     try {
       do {
         this.again = false;
-        await Promise.all([this.lookAtWallet(), this.sessionId ? this.lookAtSession() : this.lookAround()]);
+        await Promise.all([this.lookAtWallet(), this.lookAtOrders(), this.sessionId ? this.lookAtSession() : this.lookAround()]);
         this.pushes.listen(this.channels());
         this.show();
       } while (this.again);
@@ -144,6 +163,11 @@ export class Stage {
     if (!before) return;
     const changes = /** @type {const} */ (["balance_diamonds", "earnings_diamonds"]).flatMap((name) => [wallet[name], signed(wallet[name] - before[name])]);
     line("balance", say("balance.changed", ...changes));
+  }
+
+  async lookAtOrders() {
+    if (this.streamer) return;
+    this.orders = (await this.api.get(`/shop/orders?order=desc&limit=${ORDERS_MAX}`)).items;
   }
 
   async lookAround() {
@@ -201,7 +225,8 @@ export class Stage {
     find("play-title").textContent = on ? say("play.on", title) : say(streamer || this.sessionId ? "play.off" : "play.sessions");
     show(find("sessions"), sessionRows(this));
     show(find("goals"), this.goals.map((goal) => goalRow(this, goal)));
-    for (const one of find("forms").children) /** @type {HTMLElement} */ (one).hidden = (one.id === "form-air") === on;
+    show(find("orders"), this.orders.map((order) => orderRow(this, order)));
+    this.offer(on);
     find("watching").textContent = this.sessionId ? (this.watching ? say(`watching.${this.watching.preset}`) : say("watching.none", this.unseen)) : "";
     find("picture").hidden = !this.sessionId;
     const link = /** @type {HTMLAnchorElement} */ (find("other").firstElementChild);
@@ -209,6 +234,18 @@ export class Stage {
     link.href = `/stage/?role=${other}${streamer && on ? `&session=${this.sessionId}` : ""}`;
     link.textContent = say(`other.${other}`);
     this.frame();
+  }
+
+  /**
+   * Show the forms that are of use now. The focus goes on, where its form goes away.
+   * @param {boolean} on whether the session is on air
+   */
+  offer(on) {
+    for (const one of /** @type {Iterable<HTMLElement>} */ (find("forms").children)) {
+      const hidden = one.id === "form-air" ? on : !on && one.id !== "form-buy";
+      if (hidden && one.contains(document.activeElement)) find("play-title").focus();
+      one.hidden = hidden;
+    }
   }
 
   leave() {
@@ -239,46 +276,3 @@ export class Stage {
 function signed(number) {
   return number > 0 ? `+${number}` : String(number);
 }
-
-/** @param {Person} person */
-async function play(person) {
-  find("forget").hidden = false; // also where the stack has been emptied, and knows nobody any more
-  find("forget").addEventListener("click", () => {
-    forget();
-    location.assign("/stage/");
-  });
-  const api = new Api(person.token, ({ method, path, status, milliseconds }) => {
-    line("http", plain(`${method} ${path} → ${status}, ${milliseconds} ms`), { quiet: method === "GET" ? "read" : undefined });
-  });
-  try {
-    new Stage(person, await api.get("/config"), api).begin();
-  } catch (error) {
-    refused(error);
-  }
-}
-
-function enter() {
-  find("entry").hidden = false;
-  const role = new URLSearchParams(location.search).get("role") === "viewer" ? "viewer" : "streamer";
-  const fields = [{ name: "name", value: "" }, { name: "role", value: role, choices: ["streamer", "viewer"] }, { name: "diamonds", value: 1_000, max: 100_000 }];
-  const nobody = new Api("", () => {});
-  const made = form("enter", fields, 0, async ({ name, role: chosen, diamonds }) => {
-    refused(null);
-    try {
-      const answer = await nobody.ask("POST", "/stage/people", { scopes: chosen === "streamer" ? ["CREATOR"] : [], diamonds });
-      const person = { id: answer.user_id, token: answer.token, name: name || say(`role.${chosen}`), role: chosen };
-      become(person);
-      find("entry").hidden = true;
-      await play(person);
-    } catch (error) {
-      refused(error);
-    }
-  });
-  find("entry").append(made);
-}
-
-translate();
-choose();
-const known = me();
-if (known) void play(known);
-else enter();

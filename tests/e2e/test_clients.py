@@ -5,7 +5,6 @@ and pusher-js, which a headless Chromium shows to each of the two on a page of a
 `openapi-python-client` makes a package, and `tests/clients/python/invitation.py` uses it.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -22,8 +21,8 @@ import pytest
 from demo.settings import STEP_SECONDS
 from demo.waiting import until
 from demo.world import Person, World
-from devstack import downloads
 from devstack.browser import Page, open_page
+from devstack.downloads import checked_modules
 from devstack.errors import NotInstalled
 from devstack.tools import chromium
 
@@ -34,8 +33,6 @@ ROOT: Final = Path(__file__).parents[2]
 PYTHON, TYPESCRIPT = (ROOT / "tests" / "clients" / name for name in ("python", "typescript"))
 DOCUMENT: Final = ROOT / "docs" / "openapi.json"
 PUSHES: Final = ROOT / "docs" / "pushes.d.ts"
-LOCKED: Final = ("package.json", "package-lock.json", ".npmrc")
-TREE_MEGABYTES: Final = 200  # of free disk; 50 stay
 BUILD_SECONDS: Final = 300  # ten take it where nothing else runs
 LINES_MAX: Final = 150
 
@@ -59,18 +56,6 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def node_modules() -> Path:
-    """What the app is compiled and run with, installed by npm as its lock says, the first time."""
-
-    def fetch(into: Path) -> None:
-        for name in LOCKED:
-            shutil.copy(TYPESCRIPT / name, into)
-        downloads.run(["npm", "ci", "--no-progress", "--loglevel=warn"], into)
-
-    digest = hashlib.sha256(b"".join((TYPESCRIPT / name).read_bytes() for name in LOCKED)).hexdigest()[:12]
-    return downloads.cached(downloads.CACHE / f"clients-{digest}", fetch, TREE_MEGABYTES) / "node_modules"
 
 
 @dataclass
@@ -113,7 +98,7 @@ class Tab:
 @pytest.fixture
 def app(serve: "Serve", tmp_path: Path) -> str:
     """The address of the app, compiled."""
-    tree = node_modules()
+    tree = checked_modules()
     for file in (*(TYPESCRIPT / name for name in ("app.ts", "tsconfig.json", "package.json")), PUSHES):
         shutil.copy(file, tmp_path)
     (tmp_path / "node_modules").symlink_to(tree)

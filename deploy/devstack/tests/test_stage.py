@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,7 +17,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from devstack.carried import LISTENERS_MAX, WAITING_MAX, Carried
+from devstack.downloads import checked_modules
 from devstack.stack import Stack
+from devstack.stage import PAGES
 
 WAIT_SECONDS = 90.0  # a busy machine
 NOBODY = "127.0.0.1:9"  # no Kafka answers there
@@ -55,6 +58,19 @@ def test_it_serves_its_files(stage: httpx.Client, name: str, content_type: str) 
 
     assert answer.status_code == HTTPStatus.OK
     assert answer.headers["content-type"].startswith(content_type)
+
+
+def test_what_the_page_runs_is_as_its_types_say(tmp_path: Path) -> None:
+    """Of all that stands there TypeScript complains about what is planted, and of nothing else."""
+    shutil.copytree(PAGES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "planted.js").write_text('import { find } from "./dom.js";\nfind(1);\nnothing();\n')
+
+    tsc = checked_modules() / "typescript" / "bin" / "tsc"
+    command = ("node", tsc, "--project", tmp_path / "jsconfig.json", "--pretty", "false")
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+
+    complaints = [line.partition(": ")[0] for line in said.stdout.splitlines() if not line.startswith(" ")]
+    assert complaints == ["planted.js(2,6)", "planted.js(3,1)"], said.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,21 @@
 """The stage in a real Chromium: a streamer and viewers before the page, as people would be. They click and read."""
 
-import asyncio
-import base64
 import json
-import os
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import httpx
 import pytest
 
-from devstack.browser import Page, open_page
-from devstack.errors import NotInstalled
+from devstack.downloads import checked_modules
 from devstack.stack import Stack
 from devstack.tokens import access_token
-from devstack.tools import chromium
 
-SERVERS = ("mongod", "kafka", "soketi", "nginx", "stage")
+if TYPE_CHECKING:
+    from deploy.devstack.tests.conftest import OnStage
+
+SERVERS = ("mongod", "kafka", "soketi", "nginx", "stage", "sonet")
 PARTS = (*SERVERS, *(f"{service}-api" for service in ("goals", "sessions", "escrow", "notifier", "shop")))
 STEP_SECONDS = 12
 TIMES = {
@@ -29,14 +25,27 @@ TIMES = {
     "INVITATION_REFUND_SECONDS": "15",
     "UNKNOWN_WAIT_SECONDS": "10",
 }
-WAIT_SECONDS, POLL_SECONDS = 120.0, 0.1
-
 EXCLUSIVE_PRICE, SD_PRICE, TICKET_PRICE, CAKE_PRICE = 30, 10, 134, 99
 DIAMONDS = 1_000
-SHOTS = os.environ.get("STAGE_SHOTS")
-"""A folder for pictures of what is seen, for who wants to look."""
+PACK, PACK_DIAMONDS = "diamond_29900", 1_000
 
 EVIL = ("<img src=x onerror=\"document.title='owned'\">", "\"><script>document.title='owned'</script>")
+
+PLANTED = """
+  const asked = window.fetch, evil = EVIL;
+  const plant = (value) => {
+    if (typeof value === "string") return value + evil;
+    if (Array.isArray(value)) return value.map(plant);
+    if (!value || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, plant(one)]));
+  };
+  window.fetch = async (path, options) => {
+    const answer = await asked(path, options), { status, headers } = answer;
+    if (["/config", "/stage/people"].includes(path) || !headers.get("content-type")?.includes("json")) return answer;
+    return new Response(JSON.stringify(plant(await answer.json())), { status, headers });
+  };
+""".replace("EVIL", json.dumps(EVIL[0]))
+"""As if people could write whatever text the platform answers."""
 
 INLINE = """() => {
   document.body.append(Object.assign(document.createElement("script"), { textContent: "window.ran = true" }));
@@ -45,75 +54,11 @@ INLINE = """() => {
 }"""
 
 
-@dataclass
-class Tab:
-    """The page, with somebody before it."""
-
-    page: Page
-
-    async def asks(self, expression: str) -> Any:
-        return await self.page.evaluate(expression)
-
-    async def shows(self, words: str, where: str = "body") -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while words not in (said := await self.asks(f"document.querySelector({json.dumps(where)})?.innerText ?? ''")):
-            assert time.monotonic() < deadline, f"{where} does not show {words!r}, but {said}"
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def fills(self, form: str, **values: Any) -> None:
-        name = f"form-{form}"
-        await self.waits_for(f"#{name}:not([hidden])")
-        await self.asks(
-            f"{{ const form = document.getElementById({json.dumps(name)});"
-            f"for (const [name, value] of Object.entries({json.dumps(values)})) form.elements[name].value = value;"
-            "form.requestSubmit(); }"
-        )
-
-    async def presses(self, act: str) -> None:
-        selector = f"[data-act={act}]:not([disabled])"
-        await self.waits_for(selector)
-        await self.asks(f"document.querySelector({json.dumps(selector)}).click()")
-
-    async def waits_for(self, selector: str) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not await self.asks(f"document.querySelector({json.dumps(selector)}) !== null"):
-            assert time.monotonic() < deadline, f"there is no {selector}"
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def enters(self, name: str, role: str, diamonds: int = 0) -> None:
-        await self.fills("enter", name=name, role=role, diamonds=diamonds)
-        await self.shows("listening to Kafka", "#lines")
-        await self.shows("diamonds", "#balance")
-
-    async def goes_to(self, title: str) -> None:
-        await self.shows(title, "#sessions")
-        rows = "[...document.querySelectorAll('#sessions li')]"
-        await self.asks(
-            f"{rows}.find((row) => row.innerText.includes({json.dumps(title)})).querySelector('button').click()"
-        )
-        await self.shows(title, "#play-title")
-
-    async def picture(self, name: str) -> None:
-        if SHOTS:
-            shot = await self.page.tell("Page.captureScreenshot", captureBeyondViewport=True)
-            (Path(SHOTS) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, plain_environ: Mapping[str, str]) -> Iterator[Stack]:
     """As little of a stack as the page needs, with times that a busy machine can keep."""
     with Stack(tmp_path_factory.mktemp("page"), only=PARTS, environ={**plain_environ, **TIMES}, together=True) as stack:
         yield stack
-
-
-@pytest.fixture
-async def browser(running: Stack) -> AsyncIterator[Page]:
-    try:
-        chromium(print)
-    except NotInstalled as error:
-        pytest.skip(str(error))
-    async with open_page(f"{running.gateway}/stage/", print) as page:
-        yield page
 
 
 @pytest.fixture(autouse=True)
@@ -125,16 +70,8 @@ async def books(running: Stack) -> AsyncIterator[None]:
         assert (await http.get("/ledger/proof")).json()["holds"] is True
 
 
-async def on_stage(browser: Page, running: Stack) -> Tab:
-    """A browser of somebody's own: what others keep in theirs is not there."""
-    tab = Tab(await browser.open_tab(f"{running.gateway}/stage/", alone=True))
-    await tab.asks("localStorage.setItem('footlights-language', 'en')")
-    await tab.page.load(f"{running.gateway}/stage/")
-    return tab
-
-
-async def test_an_invitation_is_refused_and_another_is_kept(browser: Page, running: Stack) -> None:
-    streamer, refused, invited = [await on_stage(browser, running) for _ in range(3)]
+async def test_an_invitation_is_refused_and_another_is_kept(on_stage: "OnStage") -> None:
+    streamer, refused, invited = [await on_stage() for _ in range(3)]
     await streamer.enters("Ada", "streamer")
     await refused.enters("Max", "viewer", DIAMONDS)
     await invited.enters("Zoe", "viewer", DIAMONDS)
@@ -176,9 +113,9 @@ async def test_an_invitation_is_refused_and_another_is_kept(browser: Page, runni
 
 
 async def test_a_show_with_three_buyers_is_broken_off_and_all_have_their_money_back(
-    browser: Page, running: Stack
+    on_stage: "OnStage",
 ) -> None:
-    streamer, *buyers = [await on_stage(browser, running) for _ in range(4)]
+    streamer, *buyers = [await on_stage() for _ in range(4)]
     await streamer.enters("Ida", "streamer")
     await streamer.fills("air", title="Matinee", sd=SD_PRICE)
     await streamer.fills("show", title="A song", tickets=len(buyers), sale=600, perform=100)
@@ -221,22 +158,131 @@ async def test_a_show_with_three_buyers_is_broken_off_and_all_have_their_money_b
     await streamer.shows("Off air")
 
 
-async def test_what_somebody_has_written_is_shown_as_it_is(browser: Page, running: Stack) -> None:
-    streamer = await on_stage(browser, running)
+async def test_diamonds_are_bought_on_the_way_there_and_back_of_the_shop(on_stage: "OnStage") -> None:
+    buyer = await on_stage("?role=viewer")
+    await buyer.enters("Bea", "viewer")
+    await buyer.fills("buy", pack=PACK)
+    await buyer.shows("to be paid", "#orders")
+    await buyer.picture("viewer-order")
+
+    # The link leads to a tab of its own, and the page goes on beside it
+    sonet = await buyer.follows("#orders a")
+    await sonet.shows("NT$299")
+    await sonet.clicks("[value=pay]")
+    await sonet.shows("Paid.")
+
+    await buyer.shows(f"diamonds {PACK_DIAMONDS} (+{PACK_DIAMONDS})", "#lines")
+    await buyer.shows("paid · there", "#orders")
+    for passed in (
+        "shop ▸ order.created.v1 ← POST /shop/checkout",
+        "shop ▸ order.paid.v1",
+        "escrow ▸ wallet.credited.v1",
+    ):
+        await buyer.shows(passed, "#lines")
+    assert await buyer.asks("document.querySelector('#orders a')") is None
+    await buyer.picture("viewer-bought")
+
+    # Who comes again asks anew where to pay, and may think otherwise
+    await buyer.fills("buy", pack=PACK)
+    await buyer.shows("to be paid", "#orders")
+    await buyer.page.tell("Page.reload")
+    await buyer.presses("pay")
+    sonet = await buyer.follows("#orders a")
+    await sonet.shows("NT$299")
+    await sonet.clicks("[value=cancel]")
+    await sonet.shows("not been paid")
+    await buyer.shows("to be paid", "#orders")
+
+
+async def test_a_1_on_1_is_played_with_the_keyboard_alone(on_stage: "OnStage") -> None:
+    streamer, viewer = await on_stage(), await on_stage("?role=viewer")
+    for tab, name in ((streamer, "Kay"), (viewer, "Lee")):
+        await tab.tabs_to("#form-enter [name=name]")
+        await tab.types(name)
+        await tab.presses_key("Enter")
+        await tab.shows(name, "#who")
+        assert await tab.has_focus() == "H2"
+
+    await streamer.tabs_to("#form-air [name=title]")
+    await streamer.types("By keys")
+    await streamer.presses_key("Enter")
+    await streamer.shows("On air: By keys")
+    assert await streamer.has_focus() == "H2"
+
+    await viewer.shows("By keys", "#sessions")
+    row = "li:has(b)"
+    await viewer.tabs_to(f"#sessions {row} [data-act=watch]")
+    await viewer.presses_key("Enter")
+    await viewer.shows("On air: By keys")
+    await viewer.tabs_to("#form-invite button")
+    await viewer.presses_key(" ")
+    await viewer.shows("open", "#goals")
+    assert await viewer.has_focus() == "BUTTON"
+
+    await streamer.tabs_to("[data-act=agree]")
+    await streamer.presses_key("Enter")
+    await streamer.tabs_to("[data-act=begin]")
+    await streamer.presses_key(" ")
+    await streamer.shows("1-on-1", "#goals")
+    assert await streamer.has_focus() != "BODY"
+    await viewer.shows("paid stream (sd)", "#watching")
+
+    await streamer.tabs_to("[data-act=end]")
+    await streamer.presses_key("Enter")
+    await streamer.shows("Off air")
+    assert await streamer.has_focus() != "BODY"
+
+
+async def test_axe_finds_nothing_at_any_width_in_light_and_dark(on_stage: "OnStage") -> None:
+    axe = (checked_modules() / "axe-core" / "axe.min.js").read_text()
+    streamer, viewer = await on_stage(), await on_stage("?role=viewer")
+    found = {"entry": await viewer.faults(axe)}
+    await streamer.enters("Ada", "streamer")
+    await streamer.fills("air", title="Seen by axe", exclusive=EXCLUSIVE_PRICE, sd=SD_PRICE)
+    await streamer.shows("On air: Seen by axe")
+    await streamer.fills("private", title="A dance", target=10_000, seconds=600)
+    await viewer.enters("Max", "viewer", EXCLUSIVE_PRICE)
+    await viewer.goes_to("Seen by axe")
+    await viewer.fills("buy", pack=PACK)
+    await viewer.shows("to be paid", "#orders")
+    await viewer.fills("invite", steps=1)
+    await streamer.shows("Invitation", "#goals")
+    await viewer.fills("invite", steps=60)
+    await viewer.shows("Refused:", "#refused")
+    for scheme, width in (("light", 1280), ("dark", 1280), ("light", 360)):
+        for name, tab in (("streamer", streamer), ("viewer", viewer)):
+            await tab.looks(scheme, width)
+            found[f"{name} {scheme} {width}"] = await tab.faults(axe)
+            await tab.picture(f"axe-{name}-{scheme}-{width}")
+    await streamer.presses("end")
+    await streamer.shows("Off air")
+
+    assert {where: faults for where, faults in found.items() if faults} == {}
+
+
+async def test_what_somebody_has_written_is_shown_as_it_is(on_stage: "OnStage") -> None:
+    streamer = await on_stage()
     await streamer.enters(EVIL[0], "streamer")
     await streamer.fills("air", title=EVIL[0])
     await streamer.shows(EVIL[0], "#play-title")
     await streamer.fills("private", title=EVIL[1], seconds=600)
     await streamer.shows(EVIL[1], "#goals")
+    session = await streamer.asks("sessionStorage.getItem('footlights-session')")
 
-    viewer = Tab(await browser.open_tab(f"{running.gateway}/stage/?role=viewer"))
+    viewer = await on_stage(f"?role=viewer&session={session}", before=PLANTED)
     await viewer.fills("enter", name=EVIL[1], role="viewer", diamonds=DIAMONDS)
     await viewer.shows(EVIL[1], "#who")
-    await viewer.goes_to(EVIL[0])
-    await viewer.shows(EVIL[1], "#goals")
+    await viewer.fills("buy")
+    for place in ("#play-title", "#goals", "#orders", "#watching"):
+        await viewer.shows(EVIL[0], place)
+    await viewer.asks("document.querySelector('#form-gift [name=product]').append(new Option('', '<img src=x>'))")
+    await viewer.fills("gift", product="<img src=x>")
+    await viewer.shows(EVIL[0], "#refused")
+    lost = await on_stage(f"?role={quote(EVIL[0])}&session={quote('../wallets/me?' + EVIL[0])}")
+    await lost.enters("Who", "viewer")
 
-    for tab in (streamer, viewer):
-        await tab.picture(f"evil-{'streamer' if tab is streamer else 'viewer'}")
+    for name, tab in (("streamer", streamer), ("viewer", viewer), ("lost", lost)):
+        await tab.picture(f"evil-{name}")
         assert await tab.asks("document.querySelectorAll('img, iframe, script:not([src])').length") == 0
         assert "owned" not in await tab.asks("document.title")
         assert await tab.asks(f"({INLINE})()") is None  # even what stands in the page does not run

@@ -17,11 +17,13 @@ HERE = Path(__file__).resolve().parents[2]
 POM = HERE / "kafka" / "pom.xml"
 JARS = HERE / "kafka" / "jars.sha256"
 NODE = HERE / "node"
+CHECKED = HERE.parents[1] / "tests" / "clients" / "typescript"
 NODE_FILES = ("package.json", "package-lock.json", ".npmrc")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "footlights"
 DOWNLOAD_SECONDS = 900  # Kafka's jars and what Maven needs are 70 MB, soketi's tree 110 MB, and networks can be slow
 KAFKA_MEGABYTES = 200  # of free disk: 44 stay, Maven takes 70 meanwhile
 SOKETI_MEGABYTES = 500  # 300 stay, and npm keeps 110 in its own cache, which is usually on the same disk
+CHECKED_MEGABYTES = 200  # 50 stay
 
 Progress = Callable[[str], None]
 
@@ -74,11 +76,21 @@ def node_modules(say: Progress = _silent) -> Path:
 
     def fetch(into: Path) -> None:
         say("fetching soketi with npm (once)")
-        for name in NODE_FILES:
-            shutil.copy(NODE / name, into)
-        run(["npm", "ci", "--no-progress", "--loglevel=warn"], into)
+        _install(NODE, into)
 
     return cached(node_folder(), fetch, SOKETI_MEGABYTES) / "node_modules"
+
+
+def checked_modules() -> Path:
+    """The `node_modules` that clients and pages are compiled and checked with, which tests alone use."""
+    folder = CACHE / f"clients-{_digest(*(CHECKED / name for name in NODE_FILES))}"
+    return cached(folder, lambda into: _install(CHECKED, into), CHECKED_MEGABYTES) / "node_modules"
+
+
+def _install(source: Path, into: Path) -> None:
+    for name in NODE_FILES:
+        shutil.copy(source / name, into)
+    run(["npm", "ci", "--no-progress", "--loglevel=warn"], into)
 
 
 def kafka_folder() -> Path:
