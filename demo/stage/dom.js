@@ -1,5 +1,6 @@
 // @ts-check
 // Elements are made of text, never of markup: whatever a user has written is shown as it is.
+import { now } from "./time.js";
 
 /**
  * An element of one's own.
@@ -39,7 +40,7 @@ export function show(list, rows) {
   const before = new Map([...list.children].map((child) => [/** @type {HTMLElement} */ (child).dataset.key, /** @type {HTMLElement} */ (child)]));
   const focused = /** @type {HTMLElement | null} */ (document.activeElement?.closest("[data-key]") ?? null);
   const row = focused && list.contains(focused) ? focused.dataset.key : undefined;
-  const now = rows.map(({ key, says, draw }) => {
+  const after = rows.map(({ key, says, draw }) => {
     const text = JSON.stringify(says);
     const old = before.get(key);
     if (old && old.dataset.says === text) return old;
@@ -48,10 +49,10 @@ export function show(list, rows) {
     element.dataset.says = text;
     return element;
   });
-  if (now.length === list.children.length && now.every((element, index) => element === list.children[index])) return;
-  list.replaceChildren(...now);
+  if (after.length === list.children.length && after.every((element, index) => element === list.children[index])) return;
+  list.replaceChildren(...after);
   if (row === undefined) return;
-  const again = now.find((element) => element.dataset.key === row)?.querySelector("button, a") ?? list;
+  const again = after.find((element) => element.dataset.key === row)?.querySelector("button, a") ?? list;
   if (again === list) list.tabIndex = -1; // what had it is gone: not the focus with it
   /** @type {HTMLElement} */ (again).focus();
 }
@@ -84,7 +85,14 @@ export function tick() {
  * @param {number} until Unix seconds
  */
 export function left(until) {
-  const seconds = Math.max(0, Math.ceil(until - Date.now() / 1000));
+  return minutes(Math.max(0, Math.ceil(until - now())));
+}
+
+/**
+ * So long, as minutes and seconds.
+ * @param {number} seconds whole ones
+ */
+export function minutes(seconds) {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 }
 

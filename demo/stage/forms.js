@@ -2,6 +2,7 @@
 // The forms: for each its fields, and the request that it becomes.
 import { busy, make } from "./dom.js";
 import { say } from "./texts.js";
+import { now } from "./time.js";
 
 /**
  * @typedef {{name: string, value: string | number, min?: number, max?: number, choices?: string[]}} Field a number has a least value
@@ -17,7 +18,6 @@ const PRODUCTS = ["livestream-gift_rose", "livestream-gift_cake", "karaoke-dance
 const PACKS = ["diamond_3300", "diamond_29900", "diamond_149000"];
 const GATEWAYS = ["sonet", "sandbox"];
 const HESITATION_SECONDS = 30;
-const now = () => Math.floor(Date.now() / 1000);
 
 /** @type {Record<string, Form>} */
 export const FORMS = {
@@ -48,7 +48,7 @@ export const FORMS = {
       "/goals?type=show-funding",
       {
         levels: [{ title, target: tickets }],
-        exp: now() + sale,
+        exp: Math.floor(now()) + sale,
         context: {
           session_id: session,
           perform_duration: perform * step,
@@ -64,7 +64,7 @@ export const FORMS = {
     wish: ({ title, target, seconds }, { session }) => [
       "POST",
       "/goals?type=trigger-private",
-      { levels: [{ title, target }], exp: now() + seconds, context: { session_id: session } },
+      { levels: [{ title, target }], exp: Math.floor(now()) + seconds, context: { session_id: session } },
     ],
   },
 };

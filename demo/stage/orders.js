@@ -3,6 +3,7 @@
 import { make } from "./dom.js";
 import { button } from "./rows.js";
 import { language, say } from "./texts.js";
+import { now } from "./time.js";
 
 /**
  * @typedef {{order_id: string, payment: string, fulfilment: string, gateway: string, exp: number, amount: number, items: Array<{diamonds: number | null, product_id: string}>}} Order
@@ -28,7 +29,7 @@ export async function handOver(stage, orderId, gateway) {
  * @param {Order} order
  */
 export function orderRow(stage, order) {
-  const way = OPEN.includes(order.payment) && order.exp > Date.now() / 1000 ? stage.ways.get(order.order_id) ?? "" : null;
+  const way = OPEN.includes(order.payment) && order.exp > now() ? stage.ways.get(order.order_id) ?? "" : null;
   return { key: order.order_id, says: [order, way], draw: () => make("li", { "data-payment": order.payment }, words(order), ...next(stage, order, way)) };
 }
 

@@ -1,14 +1,15 @@
 // @ts-check
 // The stage: somebody in this tab, a session, and what they may do in it. Pushes ring the bell, GETs tell what is true.
 import { Refused } from "./api.js";
-import { find, show, tick } from "./dom.js";
+import { find, minutes, show, tick } from "./dom.js";
 import { FORMS, form } from "./forms.js";
 import { handOver, orderRow } from "./orders.js";
 import { Pushes, follow } from "./live.js";
 import { called, plain } from "./people.js";
 import { draw } from "./picture.js";
-import { goalRow, refused, sessionRows } from "./rows.js";
+import { button, goalRow, refused, sessionRows } from "./rows.js";
 import { say } from "./texts.js";
+import { isAhead, now } from "./time.js";
 import { line } from "./timeline.js";
 
 /**
@@ -25,6 +26,7 @@ const FRAME_MILLISECONDS = 100;
 const RING_MILLISECONDS = 100; // what is told at once is looked at once
 const LOOK_MILLISECONDS = 5_000; // a push may be lost
 const GONE = 404;
+const MINUTE_SECONDS = 60;
 const TICKET = "livestream-show-ticket_134";
 const SESSION = "footlights-session";
 const ID = /^[0-9a-f]{24}$/; // what stands in an address is not to lead to another path
@@ -73,6 +75,8 @@ export class Stage {
     setInterval(() => this.frame(), FRAME_MILLISECONDS);
     setInterval(() => this.ring(), LOOK_MILLISECONDS);
     follow((event) => this.carried(event), (state) => line("stage", say(`timeline.${state}`)));
+    const minute = button("minute", () => this.wish("POST", "/stage/clock", { seconds: MINUTE_SECONDS }));
+    find("clock").replaceChildren(minute);
     this.ring();
   }
 
@@ -141,7 +145,7 @@ export class Stage {
     try {
       do {
         this.again = false;
-        await Promise.all([this.lookAtWallet(), this.lookAtOrders(), this.sessionId ? this.lookAtSession() : this.lookAround()]);
+        await Promise.all([this.lookAtClock(), this.lookAtWallet(), this.lookAtOrders(), this.sessionId ? this.lookAtSession() : this.lookAround()]);
         this.pushes.listen(this.channels());
         this.show();
       } while (this.again);
@@ -163,6 +167,12 @@ export class Stage {
     if (!before) return;
     const changes = /** @type {const} */ (["balance_diamonds", "earnings_diamonds"]).flatMap((name) => [wallet[name], signed(wallet[name] - before[name])]);
     line("balance", say("balance.changed", ...changes));
+  }
+
+  async lookAtClock() {
+    const { ahead_seconds } = await this.api.get("/stage/clock");
+    isAhead(ahead_seconds);
+    find("ahead").textContent = ahead_seconds ? say("ahead", minutes(Math.round(ahead_seconds))) : "";
   }
 
   async lookAtOrders() {
@@ -268,7 +278,7 @@ export class Stage {
     draw(canvas, { preset: watching?.preset ?? "", lines, until: watching?.exp });
     const label = lines.slice(0, 2).join(", ");
     if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
-    if (watching && watching.exp <= Date.now() / 1000) this.ring();
+    if (watching && watching.exp <= now()) this.ring();
   }
 }
 

@@ -20,6 +20,8 @@ const TEXTS = {
   balance: ["◆ {0} diamonds · {1} earned", "◆ {0} 鑽石 · 收入 {1}"],
   "balance.changed": ["diamonds {0} ({1}), earned {2} ({3})", "鑽石 {0}（{1}），收入 {2}（{3}）"],
 
+  ahead: ["The clock is {0} ahead.", "時鐘快了 {0}。"],
+
   "play.off": ["Off air", "未開播"],
   "play.on": ["On air: {0}", "直播中：{0}"],
   "play.sessions": ["Who is on air", "正在直播"],
@@ -75,6 +77,7 @@ const TEXTS = {
   from: ["from {0}", "來自 {0}"],
 
   "act.forget": ["Be somebody else", "換一個人"],
+  "act.minute": ["+1 min", "＋1 分鐘"],
   "act.watch": ["Watch", "觀看"],
   "act.leave": ["Leave", "離開"],
   "act.end": ["Go off air", "結束直播"],

@@ -111,6 +111,36 @@ def test_it_makes_whom_there_can_be(stage: httpx.Client, body: str, content_type
         assert answer.json().keys() == {"user_id", "token"}
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"seconds": 60}', 200),
+        ('{"seconds": 0}', 422),
+        ('{"seconds": -60}', 422),
+        ('{"seconds": 3601}', 422),
+        ('{"seconds": 1.5}', 422),
+        ('{"seconds": true}', 422),
+        ('{"seconds": 60, "more": 1}', 422),
+        ("[]", 422),
+        ("{", 422),
+    ],
+)
+def test_it_lets_time_pass_forward_and_an_hour_at_most(stage: httpx.Client, body: str, status: int) -> None:
+    before = stage.get("/stage/clock").json()["ahead_seconds"]
+
+    answer = stage.post("/stage/clock", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == status
+    passed = stage.get("/stage/clock").json()["ahead_seconds"] - before
+    assert passed == (60 if status == HTTPStatus.OK else 0)
+
+
+def test_a_form_of_another_site_lets_no_time_pass(stage: httpx.Client) -> None:
+    answer = stage.post("/stage/clock", content='{"seconds": 60}', headers={"Content-Type": "text/plain"})
+
+    assert answer.status_code == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
 async def test_what_kafka_carries_is_told_as_it_comes_without_what_is_in_it_and_goes_on_after_an_outage(
     tmp_path: Path, plain_environ: Mapping[str, str]
 ) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from devstack.clock import with_clock
 from devstack.downloads import checked_modules
 from devstack.stack import Stack
 from devstack.tokens import access_token
@@ -65,7 +66,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, plain_environ: Mapping[str
 async def books(running: Stack) -> AsyncIterator[None]:
     """Whatever was played, all accounts together are zero."""
     yield
-    token = {"Authorization": f"Bearer {access_token('0' * 24, ['OPS'], {}, 60)}"}
+    of_stack = with_clock({}, running.settings.data)
+    token = {"Authorization": f"Bearer {access_token('0' * 24, ['OPS'], of_stack, 60)}"}
     async with httpx.AsyncClient(base_url=running.gateway, headers=token, trust_env=False, timeout=60) as http:
         assert (await http.get("/ledger/proof")).json()["holds"] is True
 
@@ -231,6 +233,26 @@ async def test_a_1_on_1_is_played_with_the_keyboard_alone(on_stage: "OnStage") -
     await streamer.presses_key("Enter")
     await streamer.shows("Off air")
     assert await streamer.has_focus() != "BODY"
+
+
+async def test_a_minute_passes_for_all_when_somebody_says_so(on_stage: "OnStage") -> None:
+    streamer, viewer = await on_stage(), await on_stage("?role=viewer")
+    await streamer.enters("Uma", "streamer")
+    await streamer.fills("air", title="A minute later", exclusive=EXCLUSIVE_PRICE)
+    await viewer.enters("Pat", "viewer", DIAMONDS)
+    await viewer.goes_to("A minute later")
+    await viewer.fills("invite", steps=1)
+    await streamer.waits_for("[data-act=agree]")
+
+    await viewer.presses("minute")
+
+    await viewer.shows("timed out", "#goals")
+    await viewer.shows(f"diamonds {DIAMONDS} (+{EXCLUSIVE_PRICE})", "#lines")
+    for tab in (viewer, streamer):
+        await tab.shows("1:00 ahead", "#ahead")
+    await viewer.picture("viewer-minute")
+    await streamer.presses("end")
+    await streamer.shows("Off air")
 
 
 async def test_axe_finds_nothing_at_any_width_in_light_and_dark(on_stage: "OnStage") -> None:

@@ -2,6 +2,8 @@
 
     GET  /stage/           the page and its files (`demo/stage`), which may speak to this stack alone
     POST /stage/people     {scopes, diamonds} → {user_id, token}: somebody new, as `devstack token` makes them
+    GET  /stage/clock      {ahead_seconds}: how far the stack's clock is ahead of the machine's
+    POST /stage/clock      {seconds} → the same: so much time passes, as by `devstack clock`
     GET  /stage/events     server-sent events: what Kafka carries from now on
 
 It is in nobody's path: it owns nothing, and reads Kafka only while a page listens.
@@ -19,14 +21,17 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
+from devstack import clock
 from devstack.carried import BUSY, Carried
 from devstack.downloads import node_modules
+from devstack.errors import StackError
 from devstack.settings import CHECKOUT
 from devstack.tokens import access_token, with_keys
 
 PAGES: Final = CHECKOUT / "demo" / "stage"
 TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 SCOPES: Final = frozenset({"CREATOR"})  # a page may make streamers, not operators
+PASSING_SECONDS_MAX: Final = 3_600  # at once, and as often as one likes
 DIAMONDS_MAX: Final = 100_000  # for each who is made
 TOKEN_SECONDS: Final = 28_800  # an evening; a stack that takes only shorter ones gets such
 BODY_BYTES_MAX: Final = 4_096
@@ -56,8 +61,10 @@ class Stage:
 
     def app(self) -> web.Application:
         """What answers."""
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[only_here])
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[only_here, only_json])
         app.router.add_get("/stage/events", self.events)
+        app.router.add_get("/stage/clock", self.clock)
+        app.router.add_post("/stage/clock", self.advance)
         app.router.add_post("/stage/people", self.people)
         app.router.add_get("/stage/{name:[a-z]*(?:[.][a-z]+)?}", self.file)
         app.on_response_prepare.append(self._add_headers)
@@ -72,9 +79,7 @@ class Stage:
         return web.FileResponse(file, headers={"Content-Type": content_type})
 
     async def people(self, request: web.Request) -> web.Response:
-        """Somebody new. A page of another origin cannot ask so: JSON takes a preflight."""
-        if request.content_type != "application/json":
-            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "People are asked for in JSON")
+        """Somebody new."""
         wanted = person_of(await request.read())
         if wanted is None:
             said = f"People have scopes of {sorted(SCOPES)} and 0…{DIAMONDS_MAX} diamonds"
@@ -85,6 +90,21 @@ class Stage:
             return refused
         made = {"user_id": user_id, "token": self._token(user_id, *scopes)}
         return web.json_response(made, status=HTTPStatus.CREATED)
+
+    async def clock(self, _: web.Request) -> web.Response:
+        """How far it is ahead."""
+        return web.json_response({"ahead_seconds": clock.ahead_seconds(self._environ)})
+
+    async def advance(self, request: web.Request) -> web.Response:
+        """So much time passes."""
+        seconds = seconds_of(await request.read())
+        if seconds is None:
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"1…{PASSING_SECONDS_MAX} seconds pass at once")
+        try:
+            clock.advance(Path(self._environ[clock.VARIABLE]).parent, seconds)
+        except StackError as error:
+            return problem(HTTPStatus.CONFLICT, str(error))
+        return await self.clock(request)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """What Kafka carries, until the page goes."""
@@ -127,6 +147,25 @@ async def only_here(request: web.Request, handler: Any) -> web.StreamResponse:
         return problem(HTTPStatus.MISDIRECTED_REQUEST, "The stage is this machine's alone")
     answer: web.StreamResponse = await handler(request)
     return answer
+
+
+@web.middleware
+async def only_json(request: web.Request, handler: Any) -> web.StreamResponse:
+    """A page of another origin cannot ask so: JSON takes a preflight."""
+    if request.method == "POST" and request.content_type != "application/json":
+        return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The stage is asked in JSON")
+    answer: web.StreamResponse = await handler(request)
+    return answer
+
+
+def seconds_of(body: bytes) -> int | None:
+    """How much time is to pass; None if none can."""
+    try:
+        wanted = json.loads(body)
+    except ValueError:
+        return None
+    seconds = wanted.get("seconds") if isinstance(wanted, dict) and wanted.keys() == {"seconds"} else None
+    return seconds if type(seconds) is int and 1 <= seconds <= PASSING_SECONDS_MAX else None
 
 
 def person_of(body: bytes) -> tuple[list[str], int] | None:
