@@ -19,6 +19,7 @@ import secrets
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import Any
 import httpx
 import psutil
 from paced import Heard, Stream, apart
+from push import cpu_seconds
 from pymongo import AsyncMongoClient
 
 from demo.waiting import until
@@ -53,6 +55,8 @@ class Kind:
     checkouts: Heard = field(default_factory=Heard)
     cores: list[float] = field(default_factory=list)
     """How many were busy in each window, with everything on the machine."""
+    by_process: Counter[str] = field(default_factory=Counter)
+    """Processor seconds of the stack's own."""
 
 
 class Bench:
@@ -124,9 +128,10 @@ class Bench:
     async def measure(self, kind: Kind, seconds: float, *, checkouts: bool) -> None:
         """One window."""
         load = self.checkouts(seconds) if checkouts else []
-        before = _busy_seconds()
+        before, mine_before = _busy_seconds(), Counter(cpu_seconds(self.stack))
         others, mine = await asyncio.gather(apart(self.others(), seconds), apart(load, seconds))
         kind.cores.append((_busy_seconds() - before) / seconds)
+        kind.by_process += Counter(cpu_seconds(self.stack)) - mine_before
         kind.others.add(others)
         kind.checkouts.add(mine)
 
@@ -172,6 +177,10 @@ def tell(kinds: dict[str, Kind], rate: float) -> bool:
         refused = {what: times for what, times in answers.items() if not what.startswith("20")}
         cores = "/".join(f"{busy:.2f}" for busy in one.cores)
         print(f"(k) {kind:14} {checkouts}busy cores {cores} of {os.cpu_count()}   refused: {refused or 'none'}")
+        strangers = sum(one.cores) / ROUNDS - one.by_process.total() / ROUNDS / WINDOW_SECONDS
+        print(f"(k) {'':14} of these not the stack's, load and probes included: {strangers:.2f}")
+        busiest = (f"{part} {used / ROUNDS / WINDOW_SECONDS:.2f}" for part, used in one.by_process.most_common(6))
+        print(f"(k) {'':14} cores by process: {'   '.join(busiest)}")
     print(
         f"(k) {rate:g} checkouts/s: expected slow / quick < {RATIO_MAX:g} x, and alive within "
         f"{HELD_UP_MAX_MILLISECONDS:g} ms (p99)   load {os.getloadavg()[0]:.1f}",

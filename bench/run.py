@@ -22,6 +22,7 @@ RUNS = (
     ("lists.py", "motor"),
     ("hog.py", "motor"),
     ("rtc_stop.py", "motor"),
+    ("checkout.py", "motor"),
 )
 
 if __name__ == "__main__":
