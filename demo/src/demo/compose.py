@@ -43,7 +43,7 @@ def start() -> Mapping[str, Any] | None:
             "secret": PUSHER_SECRET,
         },
         "node_modules": str(downloads.node_modules()),
-        "processes": [],
+        "processes": [{"name": "byteplus"}],  # the others are asked through the gateway
     }
 
 

@@ -1,4 +1,4 @@
-"""BytePlus RTC in which nobody is photographed: `python -m devstack.byteplus_sandbox PORT [CALLBACK_URL]`.
+"""BytePlus RTC in which nobody is photographed: `python -m devstack.byteplus_sandbox PORT [CALLBACK_URL [HOST]]`.
 
     GET, POST /?Action=…        the vendor's API, signed with the demo keys; errors stand inside HTTP 200
     GET  /sandbox               tests: what was photographed when, who is in which room, calls in one second
@@ -30,6 +30,7 @@ from byteplus import callbacks
 from byteplus.signing import ALGORITHM, Credentials, Request, canonical_request, signing_key, string_to_sign
 from devstack import clock
 from devstack.byteplus_vendor import Vendor, VendorError
+from devstack.sandbox_http import LOOPBACK
 from devstack.tokens import DEMO_STREAM_TOKENS
 
 APP_ID: Final = DEMO_STREAM_TOKENS["BYTEPLUS_APP_ID"]  # of the app whose room tokens the stack mints
@@ -245,5 +246,5 @@ def answer(
 
 
 if __name__ == "__main__":
-    port, *url = sys.argv[1:]
-    web.run_app(Sandbox(*url).app(), host="127.0.0.1", port=int(port), print=None, access_log=None)
+    host = next(iter(sys.argv[3:]), LOOPBACK)
+    web.run_app(Sandbox(*sys.argv[2:3]).app(), host=host, port=int(sys.argv[1]), print=None, access_log=None)

@@ -1,4 +1,4 @@
-"""A payment gateway in which nobody pays: `python -m devstack.sandbox PORT`. What it holds is gone when it ends.
+"""A payment gateway in which nobody pays: `python -m devstack.sandbox PORT [HOST]`. What it holds is gone when it ends.
 
     POST /authorize  signed   {order_id, amount, currency, return_url, exp} → {authorization}
     POST /pay        browser  authorization, then choice=pay|cancel → the way back, as a form that posts itself
@@ -23,7 +23,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from devstack import clock
-from devstack.sandbox_http import SandboxHandler, listening
+from devstack.sandbox_http import LOOPBACK, SandboxHandler, listening
 
 SECRET: Final = "demo-secret-of-the-sandbox-0123456789"  # noqa: S105 - a demo secret, accepted on local stacks only
 SIGNATURE: Final = "x-sandbox-signature"
@@ -117,9 +117,9 @@ def _end(payment: dict[str, Any]) -> None:
         payment["status"] = "cancelled"
 
 
-def server(port: int) -> ThreadingHTTPServer:
-    """The sandbox, listening on loopback; 0 is any free port."""
-    return listening(_Handler, port, sandbox=Sandbox())
+def server(port: int, host: str = LOOPBACK) -> ThreadingHTTPServer:
+    """The sandbox, listening; port 0 is any free one."""
+    return listening(_Handler, (host, port), sandbox=Sandbox())
 
 
 class _Handler(SandboxHandler):
@@ -189,4 +189,4 @@ class _Handler(SandboxHandler):
 
 
 if __name__ == "__main__":
-    server(int(sys.argv[1])).serve_forever()
+    server(int(sys.argv[1]), *sys.argv[2:]).serve_forever()

@@ -1,4 +1,4 @@
-"""What the sandboxes that are threads have in common: an HTTP server on loopback that says little and logs nothing."""
+"""What the sandboxes that are threads have in common: an HTTP server that says little and logs nothing."""
 
 import json
 from http import HTTPStatus
@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 BODY_BYTES_MAX: Final = 64 * 1024
+LOOPBACK: Final = "127.0.0.1"
 
 
 class SandboxHandler(BaseHTTPRequestHandler):
@@ -64,6 +65,6 @@ class SandboxHandler(BaseHTTPRequestHandler):
         """Nothing: a browser's form is in there, and the supervisor's log is for what matters."""
 
 
-def listening(handler: type[SandboxHandler], port: int, **state: object) -> ThreadingHTTPServer:
-    """A server on loopback whose handlers share this state, each by its name; port 0 is any free one."""
-    return ThreadingHTTPServer(("127.0.0.1", port), type(handler.__name__, (handler,), state))
+def listening(handler: type[SandboxHandler], at: tuple[str, int], **state: object) -> ThreadingHTTPServer:
+    """A server whose handlers share this state, each by its name; port 0 is any free one."""
+    return ThreadingHTTPServer(at, type(handler.__name__, (handler,), state))

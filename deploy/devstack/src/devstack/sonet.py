@@ -1,4 +1,6 @@
-"""So-net's mPay as far as it is known, with nobody's money: `python -m devstack.sonet PORT`. It forgets all at its end.
+"""So-net's mPay as far as it is known, with nobody's money: `python -m devstack.sonet PORT [HOST]`.
+
+It forgets all at its end.
 
     POST /microPaymentPost.php  merchant  doAction=authOrder|confirmOrder → `name|name TAB value|value`
     POST /paymentRule.php       browser   what authOrder was told, and its authCode → the page to pay on
@@ -28,7 +30,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
-from devstack.sandbox_http import SandboxHandler, listening
+from devstack.sandbox_http import LOOPBACK, SandboxHandler, listening
 
 MERCHANT: Final = "demo_merchant"
 PAYMENT_TYPES: Final = ("GASH_GPAY", "OTPCHT", "OTP839", "TCC", "FET", "APT")
@@ -161,9 +163,9 @@ def _post(url: str, body: bytes) -> int:
         return 0
 
 
-def server(port: int) -> ThreadingHTTPServer:
-    """So-net, listening on loopback; 0 is any free port."""
-    return listening(_Handler, port, sonet=Sonet())
+def server(port: int, host: str = LOOPBACK) -> ThreadingHTTPServer:
+    """So-net, listening; port 0 is any free one."""
+    return listening(_Handler, (host, port), sonet=Sonet())
 
 
 class _Handler(SandboxHandler):
@@ -263,4 +265,4 @@ def _hidden(fields: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    server(int(sys.argv[1])).serve_forever()
+    server(int(sys.argv[1]), *sys.argv[2:]).serve_forever()

@@ -1,4 +1,4 @@
-"""An external wallet without money: `python -m devstack.wallet PORT`. It forgets all at its end.
+"""An external wallet without money: `python -m devstack.wallet PORT [HOST]`. It forgets all at its end.
 
     POST /1/account           merchant     {user_id}, with a token for it → 201 {account_id}, again: 200 and the same
     PUT  /behaviour           tests        {account: a name in ANSWERS}
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import jwt
 
-from devstack.sandbox_http import SandboxHandler, listening
+from devstack.sandbox_http import LOOPBACK, SandboxHandler, listening
 
 KEY: Final = "demo-key-of-the-wallet-0123456789-0123456789"
 AUDIENCE: Final = "wallet"
@@ -78,9 +78,9 @@ def may_create(header: str, user_id: str) -> HTTPStatus | None:
     return None if SCOPE in claims.get("scopes", ()) and claims["sub"] == user_id else HTTPStatus.FORBIDDEN
 
 
-def server(port: int) -> ThreadingHTTPServer:
-    """The wallet, listening on loopback; 0 is any free port."""
-    return listening(_Handler, port, wallet=Wallet())
+def server(port: int, host: str = LOOPBACK) -> ThreadingHTTPServer:
+    """The wallet, listening; port 0 is any free one."""
+    return listening(_Handler, (host, port), wallet=Wallet())
 
 
 class _Handler(SandboxHandler):
@@ -113,4 +113,4 @@ class _Handler(SandboxHandler):
 
 
 if __name__ == "__main__":
-    server(int(sys.argv[1])).serve_forever()
+    server(int(sys.argv[1]), *sys.argv[2:]).serve_forever()
