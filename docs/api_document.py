@@ -23,7 +23,7 @@ VERSION: Final = "1.0.0"
 GATEWAY: Final = Path(__file__).parents[1] / "deploy" / "gateway" / "routes.conf.template"
 
 _PAGE = re.compile(r"\bPage_(?:Union_\w+?__)?([A-Za-z]+?)_+(?=\W)")
-_OF_THE_GATEWAY: Final = (429, 502, 504)
+_OF_THE_GATEWAY: Final = (414, 429, 502, 504)
 """What it may answer to any request that it hands on; where a service answers, too, both are told."""
 
 

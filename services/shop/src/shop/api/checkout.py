@@ -71,7 +71,13 @@ async def complete_checkout(
     return Completed(url=f"{settings.public_origin}/redirect-out?{carried.query}")
 
 
-@router.get("/redirect-out", public=True, refuses=(StateInvalid,), response_class=Response)
+@router.get(
+    "/redirect-out",
+    public=True,
+    refuses=(StateInvalid,),
+    response_class=Response,
+    responses={303: {"description": "The way on"}},  # beside the 200 that was documented once, and never came
+)
 async def redirect_out(state: StateQuery, language: LanguageDep, tx: TxDep) -> Response:
     """Send the browser on to the gateway; it keeps in a cookie which round trip this is."""
     order = await _order(state, tx)
@@ -79,7 +85,13 @@ async def redirect_out(state: StateQuery, language: LanguageDep, tx: TxDep) -> R
     return pages.go(f"/tools/POST.html?{Carried(state, language).query}", cookie)
 
 
-@router.get("/tools/POST.html", public=True, refuses=(StateInvalid,), response_class=Response)
+@router.get(
+    "/tools/POST.html",
+    public=True,
+    refuses=(StateInvalid,),
+    response_class=Response,
+    responses={303: {"description": "There is nothing to pay: the way to the result"}},
+)
 async def post_to_gateway(state: StateQuery, language: LanguageDep, tx: TxDep) -> Response:
     """A page whose form takes the browser to the gateway, as soon as that expects the payment."""
     order = await _order(state, tx)
