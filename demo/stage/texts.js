@@ -123,7 +123,7 @@ const TEXTS = {
   "pack.diamond_29900": ["◆ 1 000, NT$299", "◆ 1 000，NT$299"],
   "pack.diamond_149000": ["◆ 5 200, NT$1490", "◆ 5 200，NT$1490"],
   "field.gateway": ["Paid at", "付款方式"],
-  "gateway.sonet": ["So-net, a sandbox", "So-net（模擬）"],
+  "gateway.sonet": ["So-net’s sandbox", "So-net（模擬）"],
   "gateway.sandbox": ["the sandbox", "模擬金流"],
   "field.tickets": ["Tickets wanted", "目標票數"],
   "field.sale": ["Seconds to sell", "售票秒數"],

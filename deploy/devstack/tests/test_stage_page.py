@@ -105,6 +105,7 @@ async def test_an_invitation_is_refused_and_another_is_kept(on_stage: "OnStage")
     await refused.shows("You see nothing", "#watching")
     await invited.picture("viewer-exclusive")
     await refused.picture("viewer-shut-out")
+    await streamer.presses("minute")  # as long as all steps last
     await streamer.shows(f"{EXCLUSIVE_PRICE} earned", "#balance")
     await streamer.picture("streamer-paid")
 
@@ -145,6 +146,7 @@ async def test_a_show_with_three_buyers_is_broken_off_and_all_have_their_money_b
     viewer, other, blocked = buyers
     await viewer.fills("pay", steps=1)
     await viewer.shows("paid stream (sd)", "#watching")
+    await viewer.presses("minute")
     await viewer.shows("free preview", "#watching")
     await streamer.fills("private", title="A dance", target=10_000, seconds=600)
     await other.presses("cake")
@@ -244,12 +246,15 @@ async def test_a_minute_passes_for_all_when_somebody_says_so(on_stage: "OnStage"
     await viewer.fills("invite", steps=1)
     await streamer.waits_for("[data-act=agree]")
 
+    clock = await viewer.asks("fetch('/stage/clock').then((answer) => answer.json())")
+    before = round(clock["ahead_seconds"])
+
     await viewer.presses("minute")
 
     await viewer.shows("timed out", "#goals")
     await viewer.shows(f"diamonds {DIAMONDS} (+{EXCLUSIVE_PRICE})", "#lines")
     for tab in (viewer, streamer):
-        await tab.shows("1:00 ahead", "#ahead")
+        await tab.shows(f"{before // 60 + 1}:{before % 60:02} ahead", "#ahead")
     await viewer.picture("viewer-minute")
     await streamer.presses("end")
     await streamer.shows("Off air")
