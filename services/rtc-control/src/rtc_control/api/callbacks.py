@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from byteplus.callbacks import Callback, CallbackError, NotSigned, read
 from chassis.clock import from_unix
 from chassis.errors import Forbidden
-from chassis.http import RawBody, TxDep, TxRouter, invalid
+from chassis.http import InvalidRequest, RawBody, TxDep, TxRouter, invalid
 from chassis.http.bodies import UNIX_SECONDS_MAX
 from chassis.storage.tx import Tx
 from contracts.values import Token
@@ -63,7 +63,7 @@ class Pictures(_Data):
     pictures: tuple[Picture, ...] = Field(alias="Data", default=())
 
 
-@router.post("/notify/byteplus", public=True, refuses=(SignatureInvalid,))
+@router.post("/notify/byteplus", public=True, refuses=(SignatureInvalid, InvalidRequest))
 async def hear_byteplus(body: RawBody, tx: TxDep) -> Heard:
     """Take a callback of BytePlus: who enters while they may not is put out. Said again, it changes nothing."""
     callback = _read(body, tx.settings(Settings))
