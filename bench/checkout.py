@@ -1,4 +1,4 @@
-"""Bench (k): 50 checkouts a second at a payment gateway that takes 2 s to answer. What do other endpoints feel?
+"""Bench (m): 50 checkouts a second at a payment gateway that takes 2 s to answer. What do other endpoints feel?
 
     python bench/checkout.py [motor|pymongo] [checkouts a second]
 
@@ -163,10 +163,10 @@ def tell(kinds: dict[str, Kind], rate: float) -> bool:
         p99 = {kind: _p99(one.others.took[name]) for kind, one in kinds.items()}
         worst = {kind: max(one.others.took[name]) for kind, one in kinds.items()}
         beside = f"slow / quick {p99[SLOW] / p99[QUICK]:.2f} x   slow / usual {p99[SLOW] / p99[USUAL]:.2f} x"
-        print(f"(k) {name:20} p99 {_shown(p99)}   {beside}")
+        print(f"(m) {name:20} p99 {_shown(p99)}   {beside}")
         if name.startswith(ALIVE):
             held_up.append(p99[SLOW])
-            print(f"(k) {'':20} max {_shown(worst)}")
+            print(f"(m) {'':20} max {_shown(worst)}")
         else:
             ratios.append(p99[SLOW] / p99[QUICK])
     for kind, one in kinds.items():
@@ -176,13 +176,13 @@ def tell(kinds: dict[str, Kind], rate: float) -> bool:
         answers = one.checkouts.answers + one.others.answers
         refused = {what: times for what, times in answers.items() if not what.startswith("20")}
         cores = "/".join(f"{busy:.2f}" for busy in one.cores)
-        print(f"(k) {kind:14} {checkouts}busy cores {cores} of {os.cpu_count()}   refused: {refused or 'none'}")
+        print(f"(m) {kind:14} {checkouts}busy cores {cores} of {os.cpu_count()}   refused: {refused or 'none'}")
         strangers = sum(one.cores) / ROUNDS - one.by_process.total() / ROUNDS / WINDOW_SECONDS
-        print(f"(k) {'':14} of these not the stack's, load and probes included: {strangers:.2f}")
+        print(f"(m) {'':14} of these not the stack's, load and probes included: {strangers:.2f}")
         busiest = (f"{part} {used / ROUNDS / WINDOW_SECONDS:.2f}" for part, used in one.by_process.most_common(6))
-        print(f"(k) {'':14} cores by process: {'   '.join(busiest)}")
+        print(f"(m) {'':14} cores by process: {'   '.join(busiest)}")
     print(
-        f"(k) {rate:g} checkouts/s: expected slow / quick < {RATIO_MAX:g} x, and alive within "
+        f"(m) {rate:g} checkouts/s: expected slow / quick < {RATIO_MAX:g} x, and alive within "
         f"{HELD_UP_MAX_MILLISECONDS:g} ms (p99)   load {os.getloadavg()[0]:.1f}",
         flush=True,
     )

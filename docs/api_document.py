@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import api_examples
 import api_texts
 from pydantic.alias_generators import to_camel
 
@@ -44,9 +45,12 @@ def document(services: Sequence[Service]) -> dict[str, Any]:
     made = openapi.document("Footlights", VERSION, routes)
     made = json.loads(_PAGE.sub(r"PageOf\1", json.dumps(made)))
     named = {(method.lower(), one.path_format): one for one in routes for method in one.methods or ()}
+    examples = api_examples.examples()
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             _complete(operation, method, named[method, path])
+            if example := examples.get(operation["operationId"]):
+                api_examples.show(operation, example)
     made["components"]["responses"] = _shared_refusals(made["paths"])
     schemas = made["components"]["schemas"]
     for problem in of_the_gateway():

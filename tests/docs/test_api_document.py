@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema_rs
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
@@ -48,6 +49,27 @@ def test_every_operation_has_a_name_of_its_own_a_tag_with_text_and_a_description
         one["operationId"] for one in operations() if not one["description"] or not set(one["tags"]) <= tags.keys()
     ] == []
     assert COMMITTED["paths"]["/goals"]["post"]["operationId"] == "createGoal"
+
+
+def examples() -> Iterator[tuple[str, Any, Any]]:
+    """Of each operation what the demo asked and was answered: its name, the schema and the example."""
+    for operation in operations():
+        bodies = [
+            operation.get("requestBody", {}),
+            *(one for one in operation["responses"].values() if "$ref" not in one),
+        ]
+        for media in (body.get("content", {}).get("application/json", {}) for body in bodies):
+            if "example" in media:
+                yield operation["operationId"], media["schema"], media["example"]
+
+
+def test_what_the_demo_asked_and_was_answered_is_as_the_document_says() -> None:
+    shown = list(examples())
+
+    for name, schema, example in shown:
+        jsonschema_rs.validate({**schema, "components": COMMITTED["components"]}, example)
+        assert "eyJ" not in json.dumps(example), f"{name} shows a token"
+    assert {"createGoal", "startSession", "giveGift", "getMyWallet", "checkOut"} <= {name for name, _, _ in shown}
 
 
 def test_every_property_is_described_and_every_schema_has_a_title_of_its_own() -> None:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from demo import compose
 from demo.parts import proofs
+from demo.recorder import Recorder
 from demo.run import Played, play
 from demo.settings import SETTINGS
 from demo.stories import STORIES
@@ -51,11 +53,16 @@ def start() -> Mapping[str, Any] | None:
 
 async def play_all(status: Mapping[str, Any], *, in_containers: bool) -> int:
     """Prove the parts, play the stories, prove the ledger, and say where to look."""
+    record, recorder = os.environ.get("RECORD"), Recorder()
     async with open_world(status, {**os.environ, **SETTINGS}) as world:
+        if record:
+            world.http.event_hooks = {"response": [recorder.hear]}
         failures = await prove_parts(world)
         if failures == 0:
             failures += await play_stories(world, playable(in_containers=in_containers))
         failures += await prove_ledger(world)
+    if record:
+        recorder.write(Path(record))
     where_to_look(status, in_containers=in_containers)
     if failures:
         print(f"\n✗ {failures} things were not as expected: look for ✗ above.")
