@@ -15,7 +15,7 @@ FILE: Final = Path(__file__).with_name("api_examples.json")
 CHARACTERS_MAX: Final = 3_000
 ITEMS_MAX: Final = 2
 SECRET_NAMES: Final = frozenset({"auth", "channel_data", "user_data", "token", "byteplus_token", "shared_secret"})
-SECRET_TEXT: Final = re.compile(r"[\w.~-]{40,}")
+SECRET_TEXT: Final = re.compile(r"[\w.~-]{64,}")
 HIDDEN: Final = "…"
 
 Example = Mapping[str, Any]
