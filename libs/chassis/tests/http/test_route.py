@@ -567,31 +567,6 @@ async def test_a_client_that_leaves_does_not_disturb_its_command(
     assert await transactions(harness.runtime.mongo, "currentOpen") == 0
 
 
-async def test_who_asks_while_the_process_ends_is_told_to_ask_again(harness: ServiceHarness) -> None:
-    """As a start that fails and a stop that takes too long cancel what is in hand."""
-    token = harness.client(USER).headers["authorization"]
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": json.dumps({"id": JAR, "label": "x"}).encode()}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    app = create_app(SERVICE, harness.runtime, harness.settings)
-    asked = asyncio.create_task(app(asgi_scope("POST", "/slow-jars", token), receive, send))
-    await gate.reached.wait()
-    asked.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    gate.open.set()
-    await retries.all_done()
-
-    assert sent[0]["status"] == 503
-    said = json.loads(sent[1]["body"])
-    assert (said["type"], said["detail"]) == ("/problems/try-again", "This process ends: the outcome is not known.")
-
-
 async def test_a_client_that_leaves_within_its_body_changes_nothing(harness: ServiceHarness) -> None:
     token = harness.client(USER).headers["authorization"]
     parts = iter([{"type": "http.request", "body": b'{"id":', "more_body": True}, {"type": "http.disconnect"}])

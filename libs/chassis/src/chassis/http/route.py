@@ -44,7 +44,6 @@ from chassis.storage.tx import Tx
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; the log and the metrics do (nginx's number)
 NO_CONTENT_STATUS = 204
-ENDING = "This process ends: the outcome is not known."
 
 SameAs = str | Callable[[Mapping[str, str], Tx], Awaitable[str | None]]
 """The path that an alias stands for; or a function that finds it, if there is one now, from the path parameters."""
@@ -128,12 +127,6 @@ class TxRoute(APIRoute):
             await answer.send(send)
         except ClientGone:
             pass  # nobody is left to be told; the log line below says 499
-        except asyncio.CancelledError:
-            if status == CLIENT_GONE_STATUS:  # not answered yet: uvicorn would say 500, in plain words
-                answer = self._refuse(TryAgain(ENDING), request)
-                status = answer.status
-                await answer.send(send)
-            raise
         finally:
             self._note(request, status, edge.runtime.clock.monotonic() - began)
 
